@@ -1,0 +1,187 @@
+/* longhaul: move big files over long, fat, lossy networks.
+ *
+ * The engine as a library, on the caller's uv_loop_t. Version 0.x: this interface may still change
+ * until directory trees and encryption are in.
+ *
+ * Threads: every function here is called on the thread that runs the loop it was given, and every
+ * callback fires on it. The engine runs threads of its own besides; it blocks all signals in them,
+ * changes no signal's disposition, does not touch libuv's thread pool size, the environment, the
+ * working directory, the umask, or standard streams.
+ *
+ * Contract of every asynchronous call: a nonzero return means that no callback will ever fire; zero
+ * means that the completion callback fires exactly once, later, never from inside the call. */
+#ifndef LONGHAUL_LONGHAUL_H
+#define LONGHAUL_LONGHAUL_H
+
+#include <longhaul/log.h>
+#include <longhaul/status.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LH_DEFAULT_PORT 7410
+#define LH_DEFAULT_STREAMS 8
+#define LH_MAX_STREAMS 64
+
+/* Version of the library, such as "0.1.0"; static. */
+const char *lh_version(void);
+
+enum lh_zero_copy {
+    LH_ZERO_COPY_AUTO, /* sendfile(2) where the file system can and the file is large enough */
+    LH_ZERO_COPY_ON,   /* sendfile(2); an error where the file system cannot */
+    LH_ZERO_COPY_OFF   /* read(2) and send(2) */
+};
+
+/* ---- sending ------------------------------------------------------------------------------ */
+
+struct lh_send;
+
+/* Where a transfer stands. All counters are of this run, except bytes_total, bytes_durable (what the
+ * receiver has made durable of this file, in this run or before) and bytes_skipped. */
+struct lh_send_stats {
+    char transfer[33];              /* id of the transfer, hexadecimal; the same for the same command */
+    uint64_t bytes_total;           /* size of the file */
+    uint64_t bytes_durable;         /* verified, written and synced at the receiver */
+    uint64_t bytes_sent;            /* contents handed to sockets, repeats included */
+    uint64_t bytes_skipped;         /* were durable at the start: not sent again */
+    uint32_t streams;               /* data connections that are live now */
+    uint64_t rate_bps;              /* bits per second made durable, over the last seconds;
+                                       in the final callback: over the run */
+    double duration_s;              /* since lh_send_start */
+    uint64_t retransmits;           /* TCP segments sent again, all streams, TCP_INFO */
+    uint64_t zero_copy_bytes;       /* contents sent by sendfile(2) */
+    uint64_t fallback_bytes;        /* contents sent by read(2) and send(2) */
+    uint64_t zero_copy_count;       /* blocks sent by sendfile(2) */
+    uint64_t fallback_count;        /* blocks sent by read(2) and send(2) */
+    uint64_t verification_failures; /* blocks that arrived damaged and were asked for again */
+    uint32_t reconnects;            /* sessions that were lost and taken up again */
+    bool restarted;                 /* the source changed: sent from the beginning, once */
+    char digest[64];                /* "xxh3-128/256k:…", empty until it is done */
+};
+
+struct lh_send_options {
+    const char *source;      /* path of the file to send */
+    const char *host;        /* name, IPv4 or IPv6 address of the receiver, without brackets */
+    uint16_t port;           /* 0: LH_DEFAULT_PORT */
+    const void *path;        /* destination below the receiver's root; bytes, no NUL needed */
+    size_t path_len;         /* bytes; a path that ends in '/' keeps the source's name */
+    uint32_t streams;        /* data connections; 0: LH_DEFAULT_STREAMS; at most LH_MAX_STREAMS */
+    uint32_t loops;          /* stream loops (threads); 0: one a core, at most 4 */
+    uint32_t block_bytes;    /* grid: a power of two, 64 KiB to 1 MiB; 0: 256 KiB */
+    enum lh_zero_copy zero_copy;
+    uint64_t zero_copy_min;  /* bytes; files below it go by read and send; UINT64_MAX: the default */
+    bool no_clobber;         /* refuse when the destination exists */
+    bool insecure;           /* allow an address that is not loopback: no key, no encryption */
+    const char *congestion;  /* TCP congestion control; NULL: "bbr" */
+    uint64_t sndbuf_bytes;   /* SO_SNDBUF of each stream before jitter; 0: by the design's rule */
+    uint64_t give_up_ms;     /* without any contact for so long: give up; 0: never, once it said hello */
+    uint64_t stagger_ms;     /* streams start at random within so long; UINT64_MAX: the default, 50 */
+    uint64_t progress_ms;    /* between two progress callbacks; 0: 500 */
+    lh_log_fn log;           /* may be NULL */
+    void *log_arg;
+    enum lh_log_level log_level;
+};
+
+/* Options with every default filled in. */
+void lh_send_options_init(struct lh_send_options *opts);
+
+struct lh_send_callbacks {
+    /* The receiver has taken the offer: what is skipped is known. May be NULL. Once for each
+     * session that is taken up. */
+    void (*start)(void *arg, const struct lh_send_stats *stats);
+    /* Every progress_ms while it runs. May be NULL. */
+    void (*progress)(void *arg, const struct lh_send_stats *stats);
+    /* It ended. status: 0 or -LH_E_*; text: a sentence for people, "" when status is 0. The send is
+     * freed when this returns. */
+    void (*done)(void *arg, int status, const char *text, const struct lh_send_stats *stats);
+    void *arg;
+};
+
+/* Start sending one file on `loop`. Strings are copied.
+ * Returns 0 (done fires once, later) or -LH_E_INVAL, -LH_E_NOMEM (no callback fires). */
+int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
+                  const struct lh_send_callbacks *cbs, struct lh_send **send);
+
+/* Stop it and leave what is durable for the next run; done fires with -LH_E_CANCELLED. Calling it
+ * twice does no harm. Not after done. */
+void lh_send_cancel(struct lh_send *send);
+
+/* ---- receiving ---------------------------------------------------------------------------- */
+
+struct lh_serve;
+
+struct lh_serve_options {
+    const char *root;          /* directory that everything is written below */
+    const char *listen;        /* "HOST:PORT", "[::1]:7410", ":7410"; NULL: loopback, v4 and v6, on
+                                  LH_DEFAULT_PORT. Port 0: any free one, see lh_serve_port */
+    bool insecure;             /* allow an address that is not loopback */
+    uint32_t loops;            /* stream loops (threads); 0: one a core, at most 4 */
+    uint64_t commit_ms;        /* at most so long between commits; 0: 1000 */
+    uint64_t commit_bytes;     /* at most so much between commits; 0: 256 MiB */
+    uint64_t partial_ttl_ms;   /* remove what nobody has touched for so long; 0: never */
+    uint64_t holder_timeout_ms; /* a holder silent for so long is taken over; 0: 15000 */
+    uint64_t pool_bytes;       /* receive buffers, all streams together; 0: 32 MiB */
+    lh_log_fn log;             /* may be NULL */
+    void *log_arg;
+    enum lh_log_level log_level;
+};
+
+void lh_serve_options_init(struct lh_serve_options *opts);
+
+struct lh_serve_callbacks {
+    /* A transfer is whole and under its name. Any pointer dies when the call returns. May be NULL. */
+    void (*received)(void *arg, const char *path, uint64_t bytes, const char *digest);
+    /* The receiver has stopped; everything of it is freed when this returns. */
+    void (*closed)(void *arg);
+    void *arg;
+};
+
+/* Listen and receive until lh_serve_close. Binding happens here; `text` (may be NULL) of
+ * `text_size` bytes gets a sentence when it fails.
+ * Returns 0, or -LH_E_INVAL, -LH_E_NOMEM, -LH_E_ADDRESS, -LH_E_LISTEN, -LH_E_DEST (no callback). */
+int lh_serve_start(uv_loop_t *loop, const struct lh_serve_options *opts,
+                   const struct lh_serve_callbacks *cbs, struct lh_serve **serve, char *text,
+                   size_t text_size);
+
+/* Port that it listens on, host byte order. */
+uint16_t lh_serve_port(const struct lh_serve *serve);
+
+/* Commit what is in flight, close every session, stop; closed fires. Calling it twice does no harm. */
+void lh_serve_close(struct lh_serve *serve);
+
+/* ---- digests ------------------------------------------------------------------------------ */
+
+/* Digest of a file as `done` prints it: XXH3-128 over the list of the XXH3-128 of its blocks.
+ * Blocking. block_bytes: 0 for the default grid. out: at least 64 bytes.
+ * Returns 0, -LH_E_SOURCE, -LH_E_SOURCE_KIND or -LH_E_NOMEM, with a sentence in `text`. */
+int lh_digest_file(const char *path, uint32_t block_bytes, char out[64], char *text,
+                   size_t text_size);
+
+/* ---- what was left half done --------------------------------------------------------------- */
+
+struct lh_partial {
+    const char *path;     /* target, relative to the root; bytes may be anything but NUL */
+    uint64_t bytes_total; /* size of the source */
+    uint64_t bytes_durable;
+    int64_t touched_s; /* seconds since 1970: last change of the journal */
+    bool held;         /* a receiver has it open now */
+    bool done;         /* whole and under its name; only the record of it is left */
+    bool damaged;      /* the journal cannot be read, or a staging file has none */
+};
+
+/* List what is half done below `root`, in no order. Blocking. each: called for every one; a nonzero
+ * return removes it (never one that is held). Returns 0 or -LH_E_DEST with a sentence in `text`;
+ * n_removed (may be NULL) counts what was removed. */
+int lh_partials_each(const char *root, int (*each)(void *arg, const struct lh_partial *partial),
+                     void *arg, uint64_t *n_removed, char *text, size_t text_size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,127 @@
+/* Frames of a transfer: OFFER ACCEPT LEDGER ACK AGAIN HASHES_WANTED HASHES RETRACT RETRACTED FINISH
+ * DONE CONFIRM. (BLOCK's payload is contents, CONFIRM and BYE have none; FILES and EXTENTS are
+ * tables in WIRE.md that no code uses yet.)
+ *
+ * Conventions of encoders and decoders: proto/session.h. */
+#ifndef LH_PROTO_TRANSFER_H
+#define LH_PROTO_TRANSFER_H
+
+#include "proto/hash.h"
+#include "proto/identity.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LH_PATH_MAX 4096 /* bytes */
+#define LH_HOLDER_SIZE 16
+#define LH_RUNS_PER_FRAME 4000
+#define LH_HASHES_PER_FRAME 4000
+
+enum lh_offer_flag {
+    LH_OFFER_NO_CLOBBER = 1,  /* refuse when the destination exists */
+    LH_OFFER_INLINE = 2,      /* the contents and FINISH follow on this connection at once */
+    LH_OFFER_RESTART = 4,     /* the source changed: what was begun is of no use */
+    LH_OFFER_MORE_FILES = 8,  /* FILES frames follow (feature TREES) */
+    LH_OFFER_KEEP_OWNER = 16, /* uid, gid and set-id bits are wanted (not yet) */
+    LH_OFFER_EXTENTS = 32     /* EXTENTS frames follow (feature EXTENTS) */
+};
+
+enum lh_file_kind { LH_KIND_FILE = 1, LH_KIND_DIR = 2, LH_KIND_SYMLINK = 3 };
+
+struct lh_file_entry {
+    uint8_t kind; /* enum lh_file_kind; today FILE only */
+    uint32_t mode; /* permission bits, 07777 */
+    uint32_t uid;
+    uint32_t gid;
+    struct lh_identity identity; /* of the source */
+    const uint8_t *path; /* relative to the offer's path; empty when that is the file itself */
+    size_t path_len;
+};
+
+/* OFFER: a transfer of a list of files; the first is in it. */
+struct lh_offer {
+    uint8_t holder[LH_HOLDER_SIZE]; /* random, one a run of the sender: it finds its own dead session */
+    uint64_t prev_epoch;            /* that this holder had before it was cut off; 0: none */
+    uint8_t incarnation[16];        /* of the queue; zero without one */
+    uint64_t claim;                 /* the queue's counter of claims; 0 without one */
+    uint16_t hash;                  /* enum lh_hash_id */
+    uint32_t block_bytes;           /* grid */
+    uint16_t flags;                 /* enum lh_offer_flag */
+    uint32_t n_files;               /* of the whole transfer; 1 */
+    const uint8_t *path;            /* destination below the root, 1..LH_PATH_MAX bytes, no NUL */
+    size_t path_len;
+    struct lh_file_entry file; /* file 0 */
+};
+
+enum lh_accept_flag {
+    LH_ACCEPT_RESUMED = 1, /* a ledger was found for this version; LEDGER frames follow */
+    LH_ACCEPT_COMPARE = 2, /* dev, ino or ctime differ: compare with HASHES before FINISH */
+    LH_ACCEPT_DROPPED = 4, /* what lay there was of another version and is gone */
+    LH_ACCEPT_DONE = 8     /* nothing to send: DONE follows */
+};
+
+/* ACCEPT: the answer to OFFER when it is taken; a refusal is ERROR with that transfer's number. */
+struct lh_accept {
+    uint64_t epoch;
+    uint16_t flags; /* enum lh_accept_flag */
+    uint64_t window; /* bytes that may be sent and not yet acknowledged */
+    uint8_t transfer_id[16];
+};
+
+/* A run of blocks of the frame's file: LEDGER, ACK, AGAIN, RETRACT, RETRACTED carry lists of them. */
+struct lh_block_run {
+    uint64_t first;
+    uint64_t count; /* > 0 */
+};
+
+/* HASHES_WANTED. */
+struct lh_hashes_wanted {
+    uint64_t first;
+    uint32_t count; /* 1..LH_HASHES_PER_FRAME */
+};
+
+/* FINISH: every block is acknowledged and the source was checked once more. */
+struct lh_finish {
+    struct lh_identity identity; /* as it was at that check */
+    uint32_t mode;
+};
+
+struct lh_done {
+    struct lh_hash digest;
+    uint64_t bytes;
+};
+
+/* At most LH_PATH_MAX × 2 + 256 bytes. */
+size_t lh_offer_encode(const struct lh_offer *m, uint8_t *out);
+
+/* Refuses: an unknown hash, a grid that is no power of two within the limits, an empty or over-long
+ * path, a NUL in it, nsec out of range, an unknown kind, n_files of 0. (".." and absolute paths are
+ * a matter of the receiver's root, not of the wire.) */
+int lh_offer_decode(const uint8_t *in, size_t len, struct lh_offer *m, const char **why);
+size_t lh_accept_encode(const struct lh_accept *m, uint8_t *out);
+int lh_accept_decode(const uint8_t *in, size_t len, struct lh_accept *m, const char **why);
+
+/* n: at most LH_RUNS_PER_FRAME. */
+size_t lh_block_runs_encode(const struct lh_block_run *runs, size_t n, uint8_t *out);
+
+/* Number of runs in a payload, or -LH_E_PROTOCOL. Then get each by index. A decoder refuses empty
+ * runs and runs whose end overflows; whether they lie within the file is for the caller. */
+int lh_block_runs_count(const uint8_t *in, size_t len, const char **why);
+struct lh_block_run lh_block_runs_get(const uint8_t *in, size_t index);
+
+size_t lh_hashes_wanted_encode(const struct lh_hashes_wanted *m, uint8_t *out);
+int lh_hashes_wanted_decode(const uint8_t *in, size_t len, struct lh_hashes_wanted *m,
+                            const char **why);
+
+/* HASHES: first block, then a hash for each of count blocks. n: 1..LH_HASHES_PER_FRAME.
+ * On decode *hashes is a view of n hashes within `in`. */
+size_t lh_hashes_encode(uint64_t first, const struct lh_hash *hashes, uint32_t n, uint8_t *out);
+int lh_hashes_decode(const uint8_t *in, size_t len, uint64_t *first, const uint8_t **hashes,
+                     uint32_t *n, const char **why);
+
+size_t lh_finish_encode(const struct lh_finish *m, uint8_t *out);
+int lh_finish_decode(const uint8_t *in, size_t len, struct lh_finish *m, const char **why);
+size_t lh_done_encode(const struct lh_done *m, uint8_t *out);
+int lh_done_decode(const uint8_t *in, size_t len, struct lh_done *m, const char **why);
+
+#endif

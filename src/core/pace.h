@@ -1,0 +1,31 @@
+/* Numbers for sockets and for coming back: buffer sizes, low-water marks, stagger, backoff.
+ *
+ * Pure: randomness is an argument, uniform over 32 bits. */
+#ifndef LH_CORE_PACE_H
+#define LH_CORE_PACE_H
+
+#include <stdint.h>
+
+/* A value with up to ±10 % jitter: `value` × (0.9 … 1.1). */
+uint64_t lh_pace_jitter(uint64_t value, uint32_t random);
+
+/* SO_SNDBUF to ask for, bytes (before the kernel doubles it), or 0: leave it to autotuning.
+ * wanted: the user's figure, or 0 for none; bdp: bandwidth-delay product of the whole path, bytes, 0
+ * unknown; wmem_max: net.core.wmem_max; tcp_wmem_max: third of net.ipv4.tcp_wmem.
+ * Setting it freezes autotuning, so it is set only where what the kernel grants (twice what is asked
+ * for, clamped to wmem_max before the doubling) exceeds what autotuning could reach. */
+uint64_t lh_pace_sndbuf(uint64_t wanted, uint64_t bdp, unsigned streams, uint64_t wmem_max,
+                        uint64_t tcp_wmem_max, uint32_t random);
+
+/* TCP_NOTSENT_LOWAT, bytes: about 8 ms of the stream's rate, 128 KiB to 4 MiB, jittered; at the low
+ * end while the rate is unknown (0). */
+uint32_t lh_pace_lowat(uint64_t rate_Bps, uint32_t random);
+
+/* When a stream starts: uniform over [0, stagger_ms]. */
+uint64_t lh_pace_stagger(uint64_t stagger_ms, uint32_t random);
+
+/* Pause before the n-th redial in a row (n from 0), ms: exponential from 100 ms to 5 s, the upper
+ * half of it jittered. */
+uint64_t lh_pace_backoff(unsigned attempt, uint32_t random);
+
+#endif

@@ -1,0 +1,94 @@
+/* The sender's schedule of one file: which blocks still have to go, which stream has which.
+ *
+ * Streams pull: whoever drains asks for the next range. Ranges are at most 64 MiB and at most 2 s of
+ * the stream's rate, and shrink towards the end so that no slow stream holds the tail. Grants do not
+ * wait for acknowledgements, within a window of bytes that are granted and not yet durable.
+ *
+ *     missing --grant--> granted to a stream --ack--> durable
+ *        ^                     |                        |
+ *        +--stream died, again-+-------retracted--------+
+ *
+ * Pure: time and rates are arguments. Main loop only. */
+#ifndef LH_CORE_SCHED_H
+#define LH_CORE_SCHED_H
+
+#include "core/runs.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LH_SCHED_MAX_STREAMS 64
+#define LH_RANGE_MAX_BYTES (64ull * 1024 * 1024)
+#define LH_RANGE_FIRST_BYTES (4ull * 1024 * 1024) /* while a stream's rate is not known */
+#define LH_RANGE_MAX_MS 2000
+
+struct lh_sched_stream {
+    bool live;
+    uint64_t rate_Bps;      /* bytes per second, 0: not known yet */
+    struct lh_runs granted; /* not yet durable */
+};
+
+struct lh_sched {
+    uint64_t size;        /* of the file, bytes */
+    uint32_t block_bytes; /* grid */
+    uint64_t n_blocks;
+    uint64_t window;        /* bytes granted and not durable, at most; at least one range goes */
+    struct lh_runs missing; /* neither granted nor durable */
+    struct lh_runs durable;
+    uint64_t granted_blocks; /* over all streams; a block can be granted once at a time */
+    struct lh_sched_stream streams[LH_SCHED_MAX_STREAMS];
+};
+
+/* Returns 0 or -LH_E_NOMEM. All blocks are missing at first. */
+int lh_sched_init(struct lh_sched *s, uint64_t size, uint32_t block_bytes, uint64_t window);
+void lh_sched_free(struct lh_sched *s);
+
+/* These runs are durable from before (LEDGER). Returns 0, -LH_E_NOMEM, -LH_E_LIMIT, or
+ * -LH_E_PROTOCOL when outside the file. */
+int lh_sched_restore(struct lh_sched *s, uint64_t first, uint64_t end);
+
+void lh_sched_stream_up(struct lh_sched *s, unsigned stream);
+void lh_sched_stream_rate(struct lh_sched *s, unsigned stream, uint64_t rate_Bps);
+
+/* The stream is gone: what it had and is not durable is missing again. Returns 0 or an error of
+ * runs (out of memory: the session must be taken up anew). */
+int lh_sched_stream_down(struct lh_sched *s, unsigned stream);
+
+/* The next range for a stream: whole blocks [*first, *end). False: nothing to grant now (all is
+ * granted or durable, the window is full, or out of memory). */
+bool lh_sched_grant(struct lh_sched *s, unsigned stream, uint64_t *first, uint64_t *end);
+
+/* Became durable, whoever sent it. -LH_E_PROTOCOL outside the file or never granted (a block that is
+ * durable already is fine: a repeat). */
+int lh_sched_ack(struct lh_sched *s, uint64_t first, uint64_t end);
+
+/* To be sent again: arrived damaged, or lost before it was durable. Only blocks that are granted
+ * move; others are ignored. */
+int lh_sched_again(struct lh_sched *s, uint64_t first, uint64_t end);
+
+/* RETRACTED: durable blocks are missing again. */
+int lh_sched_retracted(struct lh_sched *s, uint64_t first, uint64_t end);
+
+static inline bool lh_sched_complete(const struct lh_sched *s)
+{
+    return s->durable.blocks == s->n_blocks;
+}
+
+/* Bytes of whole blocks of a set, the last block of the file being shorter. */
+uint64_t lh_sched_bytes(const struct lh_sched *s, const struct lh_runs *r);
+
+/* Blocks of a file on a grid; 0 for an empty file. */
+static inline uint64_t lh_blocks_of(uint64_t size, uint32_t block_bytes)
+{
+    return size / block_bytes + (size % block_bytes != 0);
+}
+
+/* Bytes of one block: block_bytes, or less for the last. */
+static inline uint32_t lh_block_length(uint64_t size, uint32_t block_bytes, uint64_t block)
+{
+    uint64_t left = size - block * block_bytes;
+
+    return left < block_bytes ? (uint32_t)left : block_bytes;
+}
+
+#endif

@@ -1,0 +1,25 @@
+/* Numbers and names as people read and write them. */
+#ifndef LH_UTIL_TEXT_H
+#define LH_UTIL_TEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* "1.5 GiB", "312 B": base 1024. Writes at most `size` bytes with the NUL and returns `out`. */
+char *lh_text_bytes(char *out, size_t size, uint64_t bytes);
+
+/* "2:03" or "1:02:03" from seconds; "--:--" for UINT64_MAX (unknown). */
+char *lh_text_duration(char *out, size_t size, uint64_t seconds);
+
+/* A size in bytes: digits and an optional K, M, G or T (base 1024, also as KiB …).
+ * Returns 0 or -LH_E_INVAL; *bytes is written only on success. */
+int lh_text_parse_size(const char *text, uint64_t *bytes);
+
+/* A time: digits with an optional ms, s (default), m, h or d. Milliseconds out. */
+int lh_text_parse_duration(const char *text, uint64_t *ms);
+
+/* A name of any bytes, made safe to show: bytes that are not printable ASCII or valid UTF-8 become
+ * \xNN, a backslash is doubled. Cut with "..." when it does not fit. Returns `out`. */
+char *lh_text_escape(char *out, size_t size, const void *name, size_t len);
+
+#endif
