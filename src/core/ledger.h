@@ -6,11 +6,12 @@
  *       ^                |                  |                     |
  *       +----failed------+------------------+------lost-----------+
  *
- * First verified copy wins: claim says so, and a later copy is dropped. A snapshot takes only blocks
- * whose write has ended; a write that ends while a sync is under way waits for the next. A durable
- * block is never claimed again unless it is retracted first.
+ * First verified copy wins: claim says so, and a later copy is dropped. A snapshot takes only
+ * blocks whose write has ended; a write that ends while a sync is under way waits for the next. A
+ * durable block is never claimed again unless it is retracted first.
  *
- * Pure decisions; not thread-safe; the owner locks around every call. Allocates only its own sets. */
+ * Pure decisions; not thread-safe; the owner locks around every call. Allocates only its own sets.
+ */
 #ifndef LH_CORE_LEDGER_H
 #define LH_CORE_LEDGER_H
 
@@ -35,12 +36,13 @@ struct lh_batch {
 void lh_batch_free(struct lh_batch *b);
 
 struct lh_ledger {
-    uint64_t n_blocks; /* in the file */
-    uint64_t epoch;    /* of the holder; a claim with another one is fenced */
-    bool fenced;       /* nobody may write: takeover or end */
-    size_t n_writing;  /* claims whose write has not ended */
-    size_t max_pending; /* blocks; a claim beyond it is LH_CLAIM_FULL */
-    struct lh_runs taken;   /* writing, pending, syncing or durable */
+    uint64_t n_blocks;    /* in the file */
+    uint64_t epoch;       /* of the holder; a claim with another one is fenced */
+    bool fenced;          /* nobody may write: not yet held, takeover, or end */
+    bool failed;          /* a sync failed: fenced, and writes under way count for nothing */
+    size_t n_writing;     /* claims whose write has not ended */
+    size_t max_pending;   /* blocks writing, pending or syncing; one more is LH_CLAIM_FULL */
+    struct lh_runs taken; /* writing, pending, syncing or durable */
     struct lh_runs durable;
     struct lh_batch pending; /* unsorted until the snapshot */
     size_t n_syncing;        /* blocks in the snapshot that is out; at most one is */
@@ -52,17 +54,18 @@ enum lh_claim {
     LH_CLAIM_FENCED,    /* another epoch, or the ledger is fenced: stop the stream */
     LH_CLAIM_BOUNDS,    /* no such block */
     LH_CLAIM_FULL,      /* too much is not yet durable: wait for the next commit */
-    LH_CLAIM_NOMEM
+    LH_CLAIM_NOMEM      /* out of memory, or the set of runs has reached its limit */
 };
 
 void lh_ledger_init(struct lh_ledger *l, uint64_t n_blocks, size_t max_pending);
 void lh_ledger_free(struct lh_ledger *l);
 
-/* What the journal says at the start. Returns 0, -LH_E_NOMEM, -LH_E_LIMIT, or -LH_E_CORRUPT when it
- * lies outside the file. */
+/* What the journal says at the start, before the first hold. Returns 0, -LH_E_NOMEM, -LH_E_LIMIT,
+ * or -LH_E_CORRUPT when it lies outside the file; then the ledger is good for nothing but free. */
 int lh_ledger_restore(struct lh_ledger *l, uint64_t first, uint64_t end);
 
-/* A new holder. Needs: fenced or never held, nobody writing, nothing pending or syncing. */
+/* A new holder, with a higher epoch. Needs: fenced or never held, nobody writing, nothing pending
+ * or syncing. */
 void lh_ledger_hold(struct lh_ledger *l, uint64_t epoch);
 
 /* From now on every claim is LH_CLAIM_FENCED. Quiet once nobody is writing. */
@@ -74,7 +77,9 @@ static inline bool lh_ledger_quiet(const struct lh_ledger *l)
 
 enum lh_claim lh_ledger_claim(struct lh_ledger *l, uint64_t epoch, uint64_t block);
 
-/* The write of a claimed block ended well. Returns 0 or -LH_E_NOMEM (then the block is free again). */
+/* The write of a claimed block ended well. Returns 0; -LH_E_NOMEM, or -LH_E_DEST when a sync has
+ * failed since the claim (it may have eaten some of the block's pages): then the block is free
+ * again. */
 int lh_ledger_wrote(struct lh_ledger *l, uint64_t block, const struct lh_hash *hash);
 
 /* The write of a claimed block failed: the block is free again. */
@@ -89,7 +94,8 @@ bool lh_ledger_snapshot(struct lh_ledger *l, struct lh_batch *out);
 int lh_ledger_synced(struct lh_ledger *l, const struct lh_batch *batch);
 
 /* The sync failed: everything since the last good one is free again, the pending ones too (the same
- * failed sync may have eaten their pages). */
+ * failed sync may have eaten their pages), and so will be what is being written now. The ledger is
+ * fenced until it is held anew. Never fails: claims reserve what it needs. */
 void lh_ledger_lost(struct lh_ledger *l, const struct lh_batch *batch);
 
 /* The sender found that contents differ: durable blocks of the run are free again. The journal's

@@ -10,10 +10,10 @@
 uint64_t lh_pace_jitter(uint64_t value, uint32_t random);
 
 /* SO_SNDBUF to ask for, bytes (before the kernel doubles it), or 0: leave it to autotuning.
- * wanted: the user's figure, or 0 for none; bdp: bandwidth-delay product of the whole path, bytes, 0
- * unknown; wmem_max: net.core.wmem_max; tcp_wmem_max: third of net.ipv4.tcp_wmem.
- * Setting it freezes autotuning, so it is set only where what the kernel grants (twice what is asked
- * for, clamped to wmem_max before the doubling) exceeds what autotuning could reach. */
+ * wanted: the user's figure, or 0 for none; bdp: bandwidth-delay product of the whole path, bytes,
+ * 0 unknown; wmem_max: net.core.wmem_max; tcp_wmem_max: third of net.ipv4.tcp_wmem. Setting it
+ * freezes autotuning, so it is set only where what the kernel grants (twice what is asked for,
+ * clamped to wmem_max before the doubling) exceeds what autotuning could reach. */
 uint64_t lh_pace_sndbuf(uint64_t wanted, uint64_t bdp, unsigned streams, uint64_t wmem_max,
                         uint64_t tcp_wmem_max, uint32_t random);
 

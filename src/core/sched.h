@@ -1,8 +1,8 @@
 /* The sender's schedule of one file: which blocks still have to go, which stream has which.
  *
- * Streams pull: whoever drains asks for the next range. Ranges are at most 64 MiB and at most 2 s of
- * the stream's rate, and shrink towards the end so that no slow stream holds the tail. Grants do not
- * wait for acknowledgements, within a window of bytes that are granted and not yet durable.
+ * Streams pull: whoever drains asks for the next range. Ranges are at most 64 MiB and at most 2 s
+ * of the stream's rate, and shrink towards the end so that no slow stream holds the tail. Grants do
+ * not wait for acknowledgements, within a window of bytes that are granted and not yet durable.
  *
  *     missing --grant--> granted to a stream --ack--> durable
  *        ^                     |                        |
@@ -21,6 +21,8 @@
 #define LH_RANGE_MAX_BYTES (64ull * 1024 * 1024)
 #define LH_RANGE_FIRST_BYTES (4ull * 1024 * 1024) /* while a stream's rate is not known */
 #define LH_RANGE_MAX_MS 2000
+#define LH_RANGE_FLOOR_BYTES (1024ull * 1024) /* no smaller by shrinking while each can have one   \
+                                               */
 
 struct lh_sched_stream {
     bool live;
@@ -36,6 +38,7 @@ struct lh_sched {
     struct lh_runs missing; /* neither granted nor durable */
     struct lh_runs durable;
     uint64_t granted_blocks; /* over all streams; a block can be granted once at a time */
+    uint64_t reached; /* behind the highest block ever granted: lowest first, so all below were */
     struct lh_sched_stream streams[LH_SCHED_MAX_STREAMS];
 };
 
@@ -58,8 +61,9 @@ int lh_sched_stream_down(struct lh_sched *s, unsigned stream);
  * granted or durable, the window is full, or out of memory). */
 bool lh_sched_grant(struct lh_sched *s, unsigned stream, uint64_t *first, uint64_t *end);
 
-/* Became durable, whoever sent it. -LH_E_PROTOCOL outside the file or never granted (a block that is
- * durable already is fine: a repeat). */
+/* Became durable, whoever sent it. -LH_E_PROTOCOL outside the file or never granted (a block that
+ * is durable already is fine: a repeat; so is one that is missing again because its stream died).
+ * -LH_E_NOMEM, -LH_E_LIMIT: the session must be taken up anew. */
 int lh_sched_ack(struct lh_sched *s, uint64_t first, uint64_t end);
 
 /* To be sent again: arrived damaged, or lost before it was durable. Only blocks that are granted

@@ -1,0 +1,64 @@
+/* Numbers for sockets and for coming back; what each is for is told in pace.h. */
+#include "core/pace.h"
+
+#include <limits.h>
+
+#define LOWAT_MS 8
+#define LOWAT_MIN (128ull * 1024)
+#define LOWAT_MAX (4096ull * 1024)
+#define BACKOFF_FIRST_MS 100u
+#define BACKOFF_MAX_MS 5000u
+
+/* Uniform over [0, span): span × random / 2^32, without overflow. */
+static uint64_t uniform(uint64_t span, uint32_t random)
+{
+    return (span >> 32) * random + (((span & UINT32_MAX) * random) >> 32);
+}
+
+uint64_t lh_pace_jitter(uint64_t value, uint32_t random)
+{
+    return value - value / 10 + uniform(value / 5, random);
+}
+
+uint64_t lh_pace_sndbuf(uint64_t wanted, uint64_t bdp, unsigned streams, uint64_t wmem_max,
+                        uint64_t tcp_wmem_max, uint32_t random)
+{
+    uint64_t ask = wanted ? wanted : bdp / (streams ? streams : 1);
+
+    if (ask > INT_MAX / 2)
+        ask = INT_MAX / 2; /* the option is an int, and the kernel doubles it */
+    ask = lh_pace_jitter(ask, random);
+    if (ask > wmem_max)
+        ask = wmem_max;
+    return ask * 2 > tcp_wmem_max ? ask : 0;
+}
+
+uint32_t lh_pace_lowat(uint64_t rate_Bps, uint32_t random)
+{
+    /* Held off the bounds by the jitter, so that streams at a bound differ as well. */
+    const uint64_t low = LOWAT_MIN * 10 / 9 + 1;
+    const uint64_t high = LOWAT_MAX * 10 / 11;
+    uint64_t lowat = rate_Bps / 1000 * LOWAT_MS;
+
+    if (lowat < low)
+        lowat = low;
+    if (lowat > high)
+        lowat = high;
+    return (uint32_t)lh_pace_jitter(lowat, random);
+}
+
+uint64_t lh_pace_stagger(uint64_t stagger_ms, uint32_t random)
+{
+    return stagger_ms == UINT64_MAX ? uniform(stagger_ms, random) : uniform(stagger_ms + 1, random);
+}
+
+uint64_t lh_pace_backoff(unsigned attempt, uint32_t random)
+{
+    uint64_t pause_ms = BACKOFF_FIRST_MS;
+
+    while (attempt-- > 0 && pause_ms < BACKOFF_MAX_MS)
+        pause_ms *= 2;
+    if (pause_ms > BACKOFF_MAX_MS)
+        pause_ms = BACKOFF_MAX_MS;
+    return pause_ms / 2 + uniform(pause_ms / 2 + 1, random);
+}
