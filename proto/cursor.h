@@ -1,6 +1,7 @@
 /* Reading and writing little-endian fields within a bounded run of bytes.
  *
- * A cursor that has run over its end stays failed: encode or decode a whole struct, then ask once. */
+ * A cursor that has run over its end stays failed: encode or decode a whole struct, then ask once.
+ */
 #ifndef LH_PROTO_CURSOR_H
 #define LH_PROTO_CURSOR_H
 

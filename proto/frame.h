@@ -6,6 +6,7 @@
 
 #include "proto/hash.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -61,10 +62,14 @@ struct lh_frame {
 void lh_frame_encode(const struct lh_frame *f, uint8_t out[LH_FRAME_HEADER_SIZE]);
 
 /* Decode and check: magic, check, type, length against the limits above (the payload of BLOCK
- * against LH_BLOCK_MAX, and never 0), flags that are known, offset + raw_length not overflowing.
+ * against LH_BLOCK_MAX, and never 0), flags that are known, BLOCK's raw_length equal to its length,
+ * its end below 2^63, offset and raw_length 0 in all others.
  * Returns 0 or -LH_E_PROTOCOL with *why a static sentence (never NULL then). `f` is written only on
  * success. */
 int lh_frame_decode(const uint8_t in[LH_FRAME_HEADER_SIZE], struct lh_frame *f, const char **why);
+
+/* Whether a grid is one that may be offered: a power of two from LH_BLOCK_MIN to LH_BLOCK_MAX. */
+bool lh_grid_allowed(uint32_t block_bytes);
 
 /* "BLOCK", …; "?" for an unknown type. */
 const char *lh_frame_name(uint16_t type);

@@ -30,7 +30,8 @@ void lh_digest_add(struct lh_digest *d, const struct lh_hash *hashes, size_t n);
 void lh_digest_end(const struct lh_digest *d, struct lh_hash *out);
 void lh_digest_free(struct lh_digest *d); /* NULL is fine */
 
-/* "xxh3-128/256k:<32 hex digits>". block_bytes: a power of two, at least 1 KiB. */
+/* "xxh3-128/256k:<32 hex digits>"; a grid of 1 MiB is "1024k". block_bytes: a power of two, at
+ * least 1 KiB. */
 void lh_digest_text(const struct lh_hash *digest, uint32_t block_bytes,
                     char out[LH_DIGEST_TEXT_SIZE]);
 

@@ -26,12 +26,15 @@ struct lh_identity {
 bool lh_identity_same_version(const struct lh_identity *a, const struct lh_identity *b);
 
 /* The very same file, untouched: all five. Within a run nothing less will do; across runs and hosts
- * a difference in dev, ino or ctime means that contents must be compared with the ledger's hashes. */
+ * a difference in dev, ino or ctime means that contents must be compared with the ledger's hashes.
+ */
 bool lh_identity_same(const struct lh_identity *a, const struct lh_identity *b);
 
 void lh_put_identity(struct lh_writer *w, const struct lh_identity *id);
-void lh_get_identity(struct lh_reader *r, struct lh_identity *id);
+void lh_get_identity(struct lh_reader *r,
+                     struct lh_identity *id); /* fails too when size > INT64_MAX */
 void lh_put_time(struct lh_writer *w, const struct lh_time *t);
-void lh_get_time(struct lh_reader *r, struct lh_time *t); /* fails the reader when nsec > 999999999 */
+void lh_get_time(struct lh_reader *r,
+                 struct lh_time *t); /* fails the reader when nsec > 999999999 */
 
 #endif

@@ -1,7 +1,7 @@
 /* The journal's records as bytes on disk: append-only, each with a check. Table: proto/JOURNAL.md.
  *
- * Pure: what to do with a file of them is src/io/journal. Conventions as in proto/session.h, but the
- * `in` of the decoders is a record's payload and a refusal is -LH_E_CORRUPT. */
+ * Pure: what to do with a file of them is src/io/journal. Conventions as in proto/session.h, but
+ * the `in` of the decoders is a record's payload and a refusal is -LH_E_CORRUPT. */
 #ifndef LH_PROTO_JOURNAL_H
 #define LH_PROTO_JOURNAL_H
 
@@ -65,8 +65,8 @@ struct lh_journal_finish {
 uint64_t lh_journal_seed(const uint8_t uuid[16]);
 
 /* Write header and payload (already at out + LH_RECORD_HEADER_SIZE, `length` bytes) as a record;
- * returns the record's whole length, a multiple of 8 (padded with zero bytes that are not counted in
- * `length` but are checked to be zero). seed: 0 for the head. */
+ * returns the record's whole length, a multiple of 8 (padded with zero bytes that are not counted
+ * in `length` but are checked to be zero). seed: 0 for the head. */
 size_t lh_record_seal(uint8_t *out, uint16_t type, uint32_t file, uint64_t seq, uint32_t length,
                       uint64_t seed);
 
@@ -85,8 +85,8 @@ int lh_journal_finish_decode(const uint8_t *in, size_t len, struct lh_journal_fi
 /* BLOCKS: first, then n hashes (1..LH_RECORD_HASHES_MAX). *hashes is a view into `in`. */
 size_t lh_journal_blocks_encode(uint64_t first, const struct lh_hash *hashes, uint32_t n,
                                 uint8_t *out);
-int lh_journal_blocks_decode(const uint8_t *in, size_t len, uint64_t *first,
-                             const uint8_t **hashes, uint32_t *n);
+int lh_journal_blocks_decode(const uint8_t *in, size_t len, uint64_t *first, const uint8_t **hashes,
+                             uint32_t *n);
 size_t lh_journal_drop_encode(const struct lh_block_run *run, uint8_t *out);
 int lh_journal_drop_decode(const uint8_t *in, size_t len, struct lh_block_run *run);
 

@@ -10,10 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LH_WIRE_VERSION 1
+#define LH_PROTOCOL_VERSION 1
 #define LH_TOKEN_SIZE 16
 #define LH_AGENT_MAX 64
 #define LH_ERROR_TEXT_MAX 480
+#define LH_HEARTBEAT_MAX_MS 60000
 
 enum lh_role { LH_ROLE_SEND = 1, LH_ROLE_RECEIVE = 2 }; /* what the dialler wants to do */
 
@@ -29,12 +30,12 @@ enum lh_role { LH_ROLE_SEND = 1, LH_ROLE_RECEIVE = 2 }; /* what the dialler want
 struct lh_hello {
     uint16_t version_min;
     uint16_t version_max;
-    uint8_t role;              /* enum lh_role */
-    uint64_t features;         /* that the dialler can do */
-    uint64_t required;         /* of those, that it will not do without */
-    uint32_t heartbeat_ms;     /* a frame at least so often */
-    uint16_t streams;          /* that it means to open */
-    const char *agent;         /* program and version, for logs */
+    uint8_t role;          /* enum lh_role */
+    uint64_t features;     /* that the dialler can do */
+    uint64_t required;     /* of those, that it will not do without */
+    uint32_t heartbeat_ms; /* a frame at least so often */
+    uint16_t streams;      /* that it means to open */
+    const char *agent;     /* program and version, for logs */
     size_t agent_len;
 };
 
@@ -44,8 +45,8 @@ struct lh_welcome {
     uint8_t token[LH_TOKEN_SIZE]; /* by which streams join */
     uint32_t heartbeat_ms;
     uint16_t max_streams;
-    uint32_t max_block; /* bytes */
-    uint64_t window;    /* bytes a transfer may have sent and not yet acknowledged */
+    uint32_t max_block;   /* bytes */
+    uint64_t window;      /* bytes a transfer may have sent and not yet acknowledged */
     uint8_t receiver[16]; /* random, new at each start of the receiver */
     const char *agent;
     size_t agent_len;
@@ -89,8 +90,9 @@ enum lh_wire_code {
 struct lh_error_frame {
     uint16_t code;      /* enum lh_wire_code */
     uint32_t silent_ms; /* BUSY: how long the holder has been silent */
-    const char *text;   /* for people; UTF-8, no newline */
-    size_t text_len;
+    const char *text; /* for people; UTF-8, no newline; cut to LH_ERROR_TEXT_MAX when encoded. What
+                         is decoded may be any bytes: escape it before it is shown */
+    decoded may be any bytes : escape it before it is shown * / size_t text_len;
 };
 
 size_t lh_hello_encode(const struct lh_hello *m, uint8_t *out);
@@ -104,7 +106,8 @@ int lh_heartbeat_decode(const uint8_t *in, size_t len, struct lh_heartbeat *m, c
 size_t lh_error_encode(const struct lh_error_frame *m, uint8_t *out);
 int lh_error_decode(const uint8_t *in, size_t len, struct lh_error_frame *m, const char **why);
 
-/* LH_E_* (positive) for a wire code, and back. Unknown ones become INTERNAL. */
+/* LH_E_* (positive) for a wire code, and back (status: either sign). Unknown ones become INTERNAL;
+ * STOPPING is LH_E_NETWORK: dial again. */
 int lh_status_of_wire(uint16_t code);
 uint16_t lh_wire_of_status(int status);
 

@@ -9,6 +9,7 @@
 #include "proto/hash.h"
 #include "proto/identity.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,7 +30,7 @@ enum lh_offer_flag {
 enum lh_file_kind { LH_KIND_FILE = 1, LH_KIND_DIR = 2, LH_KIND_SYMLINK = 3 };
 
 struct lh_file_entry {
-    uint8_t kind; /* enum lh_file_kind; today FILE only */
+    uint8_t kind;  /* enum lh_file_kind; today FILE only */
     uint32_t mode; /* permission bits, 07777 */
     uint32_t uid;
     uint32_t gid;
@@ -40,15 +41,16 @@ struct lh_file_entry {
 
 /* OFFER: a transfer of a list of files; the first is in it. */
 struct lh_offer {
-    uint8_t holder[LH_HOLDER_SIZE]; /* random, one a run of the sender: it finds its own dead session */
-    uint64_t prev_epoch;            /* that this holder had before it was cut off; 0: none */
-    uint8_t incarnation[16];        /* of the queue; zero without one */
-    uint64_t claim;                 /* the queue's counter of claims; 0 without one */
-    uint16_t hash;                  /* enum lh_hash_id */
-    uint32_t block_bytes;           /* grid */
-    uint16_t flags;                 /* enum lh_offer_flag */
-    uint32_t n_files;               /* of the whole transfer; 1 */
-    const uint8_t *path;            /* destination below the root, 1..LH_PATH_MAX bytes, no NUL */
+    uint8_t
+        holder[LH_HOLDER_SIZE]; /* random, one a run of the sender: it finds its own dead session */
+    uint64_t prev_epoch;        /* that this holder had before it was cut off; 0: none */
+    uint8_t incarnation[16];    /* of the queue; zero without one */
+    uint64_t claim;             /* the queue's counter of claims; 0 without one */
+    uint16_t hash;              /* enum lh_hash_id */
+    uint32_t block_bytes;       /* grid */
+    uint16_t flags;             /* enum lh_offer_flag */
+    uint32_t n_files;           /* of the whole transfer; 1 */
+    const uint8_t *path;        /* destination below the root, 1..LH_PATH_MAX bytes, no NUL */
     size_t path_len;
     struct lh_file_entry file; /* file 0 */
 };
@@ -63,16 +65,21 @@ enum lh_accept_flag {
 /* ACCEPT: the answer to OFFER when it is taken; a refusal is ERROR with that transfer's number. */
 struct lh_accept {
     uint64_t epoch;
-    uint16_t flags; /* enum lh_accept_flag */
+    uint16_t flags;  /* enum lh_accept_flag */
     uint64_t window; /* bytes that may be sent and not yet acknowledged */
     uint8_t transfer_id[16];
 };
 
-/* A run of blocks of the frame's file: LEDGER, ACK, AGAIN, RETRACT, RETRACTED carry lists of them. */
+/* A run of blocks of the frame's file: LEDGER, ACK, AGAIN, RETRACT, RETRACTED carry lists of them.
+ */
 struct lh_block_run {
     uint64_t first;
     uint64_t count; /* > 0 */
 };
+
+/* Whether a run is one that may be sent: not empty, its end no overflow. Whether it lies within the
+ * file is for the caller. */
+bool lh_block_run_allowed(uint64_t first, uint64_t count);
 
 /* HASHES_WANTED. */
 struct lh_hashes_wanted {
@@ -95,7 +102,8 @@ struct lh_done {
 size_t lh_offer_encode(const struct lh_offer *m, uint8_t *out);
 
 /* Refuses: an unknown hash, a grid that is no power of two within the limits, an empty or over-long
- * path, a NUL in it, nsec out of range, an unknown kind, n_files of 0. (".." and absolute paths are
+ * path, a NUL in it, nsec out of range, a size over INT64_MAX, an unknown kind, mode bits beyond
+ * 07777, unknown flags, n_files of 0. (".." and absolute paths are
  * a matter of the receiver's root, not of the wire.) */
 int lh_offer_decode(const uint8_t *in, size_t len, struct lh_offer *m, const char **why);
 size_t lh_accept_encode(const struct lh_accept *m, uint8_t *out);

@@ -1,0 +1,89 @@
+/* Hashes and checks by libxxhash.
+ *
+ * Thread: any; a digest belongs to its caller. Happy path: one call a block, one a header.
+ * Failures: none but a digest's allocation.
+ *
+ * On x86-64 the library's run-time dispatch is asked for by name (the header below redirects the
+ * calls): a plain call runs at the speed of the SSE2 that the package was compiled for, several
+ * times slower where the machine has AVX2 or AVX-512. Its table of functions is filled in by
+ * whichever thread comes first; several may do so at once, with the same pointers. */
+#include "proto/hash.h"
+
+#include "util/err.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>
+#endif
+
+_Static_assert(sizeof(XXH128_canonical_t) == LH_HASH_SIZE, "the canonical form is the hash");
+
+static void canonical(XXH128_hash_t hash, struct lh_hash *out)
+{
+    XXH128_canonical_t form;
+
+    XXH128_canonicalFromHash(&form, hash);
+    memcpy(out->bytes, form.digest, LH_HASH_SIZE);
+}
+
+void lh_hash_bytes(const void *data, size_t len, struct lh_hash *out)
+{
+    canonical(XXH3_128bits(data, len), out);
+}
+
+uint64_t lh_check64(const void *data, size_t len, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(data, len, seed);
+}
+
+struct lh_digest {
+    XXH3_state_t *state;
+};
+
+struct lh_digest *lh_digest_new(void)
+{
+    struct lh_digest *d = malloc(sizeof(*d));
+
+    if (d == NULL)
+        return NULL;
+    d->state = XXH3_createState(); /* aligned to its needs */
+    if (d->state == NULL) {
+        free(d);
+        return NULL;
+    }
+    XXH3_128bits_reset(d->state);
+    return d;
+}
+
+void lh_digest_add(struct lh_digest *d, const struct lh_hash *hashes, size_t n)
+{
+    if (n > 0)
+        XXH3_128bits_update(d->state, hashes, n * sizeof(*hashes));
+}
+
+void lh_digest_end(const struct lh_digest *d, struct lh_hash *out)
+{
+    canonical(XXH3_128bits_digest(d->state), out);
+}
+
+void lh_digest_free(struct lh_digest *d)
+{
+    if (d == NULL)
+        return;
+    XXH3_freeState(d->state);
+    free(d);
+}
+
+void lh_digest_text(const struct lh_hash *digest, uint32_t block_bytes,
+                    char out[LH_DIGEST_TEXT_SIZE])
+{
+    int used;
+
+    LH_REQUIRE(block_bytes >= 1024 && (block_bytes & (block_bytes - 1)) == 0);
+    used = snprintf(out, LH_DIGEST_TEXT_SIZE, "xxh3-128/%uk:", (unsigned)(block_bytes / 1024));
+    for (size_t i = 0; i < LH_HASH_SIZE; i++)
+        used += snprintf(out + used, LH_DIGEST_TEXT_SIZE - (size_t)used, "%02x", digest->bytes[i]);
+}

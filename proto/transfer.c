@@ -1,0 +1,345 @@
+/* Payloads of a transfer.
+ *
+ * Thread: any. Happy path: struct to bytes, bytes to struct, field by field as WIRE.md's tables
+ * say. Failures: decoders refuse what is cut short or breaks a limit; what a later version appends
+ * behind the known fields is not looked at. Whether a path is allowed, or a run lies within the
+ * file, is for those who know the root and the file. */
+#include "proto/transfer.h"
+
+#include "proto/cursor.h"
+#include "proto/frame.h"
+#include "util/err.h"
+
+#include <string.h>
+
+#define RUN_SIZE 16
+#define OFFER_FLAGS                                                                                \
+    (LH_OFFER_NO_CLOBBER | LH_OFFER_INLINE | LH_OFFER_RESTART | LH_OFFER_MORE_FILES |              \
+     LH_OFFER_KEEP_OWNER | LH_OFFER_EXTENTS)
+#define ACCEPT_FLAGS (LH_ACCEPT_RESUMED | LH_ACCEPT_COMPARE | LH_ACCEPT_DROPPED | LH_ACCEPT_DONE)
+
+static int refuse(const char **why, const char *sentence)
+{
+    *why = sentence;
+    return -LH_E_PROTOCOL;
+}
+
+/* A path: u16 length, bytes. */
+static void put_path(struct lh_writer *w, const uint8_t *path, size_t len)
+{
+    lh_put_u16(w, (uint16_t)len);
+    lh_put_bytes(w, path, len);
+}
+
+static void get_path(struct lh_reader *r, const uint8_t **path, size_t *len)
+{
+    *len = lh_get_u16(r);
+    *path = lh_get_view(r, *len);
+}
+
+static bool path_allowed(const uint8_t *path, size_t len)
+{
+    return len <= LH_PATH_MAX && memchr(path, 0, len) == NULL;
+}
+
+/* An entry: u16 length of what follows, so that entries in a list can grow too. */
+static void put_entry(struct lh_writer *w, const struct lh_file_entry *e)
+{
+    lh_put_u16(w, (uint16_t)(1 + 3 * 4 + LH_IDENTITY_SIZE + 2 + e->path_len));
+    lh_put_u8(w, e->kind);
+    lh_put_u32(w, e->mode);
+    lh_put_u32(w, e->uid);
+    lh_put_u32(w, e->gid);
+    lh_put_identity(w, &e->identity);
+    put_path(w, e->path, e->path_len);
+}
+
+/* NULL, or what is wrong. */
+static const char *get_entry(struct lh_reader *r, struct lh_file_entry *e)
+{
+    size_t len = lh_get_u16(r);
+    const uint8_t *at = lh_get_view(r, len);
+    struct lh_reader in;
+
+    if (at == NULL)
+        return "a file's entry is cut short";
+    lh_reader_init(&in, at, len);
+    e->kind = lh_get_u8(&in);
+    e->mode = lh_get_u32(&in);
+    e->uid = lh_get_u32(&in);
+    e->gid = lh_get_u32(&in);
+    lh_get_identity(&in, &e->identity);
+    get_path(&in, &e->path, &e->path_len);
+    if (in.failed)
+        return "a file's entry is cut short or has an impossible size or time";
+    if (e->kind < LH_KIND_FILE || e->kind > LH_KIND_SYMLINK)
+        return "a file of unknown kind";
+    if (e->mode > 07777)
+        return "a file's mode has more than permission bits";
+    if (!path_allowed(e->path, e->path_len))
+        return "a file's path is too long or has a NUL in it";
+    return NULL;
+}
+
+size_t lh_offer_encode(const struct lh_offer *m, uint8_t *out)
+{
+    struct lh_writer w;
+
+    LH_REQUIRE(m->path_len <= LH_PATH_MAX && m->file.path_len <= LH_PATH_MAX);
+    lh_writer_init(&w, out, LH_PATH_MAX * 2 + 256);
+    lh_put_bytes(&w, m->holder, sizeof(m->holder));
+    lh_put_u64(&w, m->prev_epoch);
+    lh_put_bytes(&w, m->incarnation, sizeof(m->incarnation));
+    lh_put_u64(&w, m->claim);
+    lh_put_u16(&w, m->hash);
+    lh_put_u32(&w, m->block_bytes);
+    lh_put_u16(&w, m->flags);
+    lh_put_u32(&w, m->n_files);
+    put_path(&w, m->path, m->path_len);
+    put_entry(&w, &m->file);
+    LH_INVARIANT(!w.failed);
+    return (size_t)(w.at - out);
+}
+
+/* NULL, or what is wrong with an offer that could be read. */
+static const char *offer_refusal(const struct lh_offer *m)
+{
+    if (m->hash != LH_HASH_XXH3_128)
+        return "OFFER names an unknown hash";
+    if (!lh_grid_allowed(m->block_bytes))
+        return "OFFER has a block size that is not allowed";
+    if ((m->flags & ~OFFER_FLAGS) != 0)
+        return "OFFER has unknown flags";
+    if (m->n_files == 0)
+        return "OFFER has no files";
+    if (m->path_len == 0 || !path_allowed(m->path, m->path_len))
+        return "OFFER's path is empty, too long or has a NUL in it";
+    return NULL;
+}
+
+int lh_offer_decode(const uint8_t *in, size_t len, struct lh_offer *m, const char **why)
+{
+    struct lh_offer got;
+    struct lh_reader r;
+    const char *bad;
+
+    lh_reader_init(&r, in, len);
+    lh_get_bytes(&r, got.holder, sizeof(got.holder));
+    got.prev_epoch = lh_get_u64(&r);
+    lh_get_bytes(&r, got.incarnation, sizeof(got.incarnation));
+    got.claim = lh_get_u64(&r);
+    got.hash = lh_get_u16(&r);
+    got.block_bytes = lh_get_u32(&r);
+    got.flags = lh_get_u16(&r);
+    got.n_files = lh_get_u32(&r);
+    get_path(&r, &got.path, &got.path_len);
+    if (r.failed)
+        return refuse(why, "OFFER is cut short");
+    bad = offer_refusal(&got);
+    if (bad == NULL)
+        bad = get_entry(&r, &got.file);
+    if (bad != NULL)
+        return refuse(why, bad);
+    *m = got;
+    return 0;
+}
+
+size_t lh_accept_encode(const struct lh_accept *m, uint8_t *out)
+{
+    struct lh_writer w;
+
+    lh_writer_init(&w, out, LH_CONTROL_MAX);
+    lh_put_u64(&w, m->epoch);
+    lh_put_u16(&w, m->flags);
+    lh_put_u64(&w, m->window);
+    lh_put_bytes(&w, m->transfer_id, sizeof(m->transfer_id));
+    LH_INVARIANT(!w.failed);
+    return (size_t)(w.at - out);
+}
+
+int lh_accept_decode(const uint8_t *in, size_t len, struct lh_accept *m, const char **why)
+{
+    struct lh_accept got;
+    struct lh_reader r;
+
+    lh_reader_init(&r, in, len);
+    got.epoch = lh_get_u64(&r);
+    got.flags = lh_get_u16(&r);
+    got.window = lh_get_u64(&r);
+    lh_get_bytes(&r, got.transfer_id, sizeof(got.transfer_id));
+    if (r.failed)
+        return refuse(why, "ACCEPT is cut short");
+    if ((got.flags & ~ACCEPT_FLAGS) != 0)
+        return refuse(why, "ACCEPT has unknown flags");
+    if ((got.flags & LH_ACCEPT_DONE) == 0 && (got.epoch == 0 || got.window == 0))
+        return refuse(why, "ACCEPT has no epoch or no window");
+    *m = got;
+    return 0;
+}
+
+size_t lh_block_runs_encode(const struct lh_block_run *runs, size_t n, uint8_t *out)
+{
+    struct lh_writer w;
+
+    LH_REQUIRE(n <= LH_RUNS_PER_FRAME);
+    lh_writer_init(&w, out, LH_CONTROL_MAX);
+    lh_put_u32(&w, (uint32_t)n);
+    for (size_t i = 0; i < n; i++) {
+        lh_put_u64(&w, runs[i].first);
+        lh_put_u64(&w, runs[i].count);
+    }
+    LH_INVARIANT(!w.failed);
+    return (size_t)(w.at - out);
+}
+
+bool lh_block_run_allowed(uint64_t first, uint64_t count)
+{
+    return count > 0 && first <= UINT64_MAX - count;
+}
+
+int lh_block_runs_count(const uint8_t *in, size_t len, const char **why)
+{
+    struct lh_reader r;
+    uint32_t n;
+
+    lh_reader_init(&r, in, len);
+    n = lh_get_u32(&r);
+    if (r.failed || n > LH_RUNS_PER_FRAME || lh_reader_left(&r) / RUN_SIZE < n)
+        return refuse(why, "a list of block runs is cut short or too long");
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t first = lh_get_u64(&r);
+        uint64_t count = lh_get_u64(&r);
+
+        if (!lh_block_run_allowed(first, count))
+            return refuse(why, "a block run is empty or overflows");
+    }
+    return (int)n;
+}
+
+struct lh_block_run lh_block_runs_get(const uint8_t *in, size_t index)
+{
+    struct lh_block_run run;
+    struct lh_reader r;
+
+    lh_reader_init(&r, in + 4 + index * RUN_SIZE, RUN_SIZE);
+    run.first = lh_get_u64(&r);
+    run.count = lh_get_u64(&r);
+    return run;
+}
+
+size_t lh_hashes_wanted_encode(const struct lh_hashes_wanted *m, uint8_t *out)
+{
+    struct lh_writer w;
+
+    lh_writer_init(&w, out, LH_CONTROL_MAX);
+    lh_put_u64(&w, m->first);
+    lh_put_u32(&w, m->count);
+    LH_INVARIANT(!w.failed);
+    return (size_t)(w.at - out);
+}
+
+int lh_hashes_wanted_decode(const uint8_t *in, size_t len, struct lh_hashes_wanted *m,
+                            const char **why)
+{
+    struct lh_hashes_wanted got;
+    struct lh_reader r;
+
+    lh_reader_init(&r, in, len);
+    got.first = lh_get_u64(&r);
+    got.count = lh_get_u32(&r);
+    if (r.failed)
+        return refuse(why, "HASHES_WANTED is cut short");
+    if (got.count > LH_HASHES_PER_FRAME || !lh_block_run_allowed(got.first, got.count))
+        return refuse(why, "HASHES_WANTED asks for none, for too many, or beyond any file");
+    *m = got;
+    return 0;
+}
+
+size_t lh_hashes_encode(uint64_t first, const struct lh_hash *hashes, uint32_t n, uint8_t *out)
+{
+    struct lh_writer w;
+
+    LH_REQUIRE(n >= 1 && n <= LH_HASHES_PER_FRAME);
+    lh_writer_init(&w, out, LH_CONTROL_MAX);
+    lh_put_u64(&w, first);
+    lh_put_u32(&w, n);
+    lh_put_bytes(&w, hashes, (size_t)n * LH_HASH_SIZE);
+    LH_INVARIANT(!w.failed);
+    return (size_t)(w.at - out);
+}
+
+int lh_hashes_decode(const uint8_t *in, size_t len, uint64_t *first, const uint8_t **hashes,
+                     uint32_t *n, const char **why)
+{
+    struct lh_reader r;
+    uint64_t got_first;
+    uint32_t got_n;
+    const uint8_t *view;
+
+    lh_reader_init(&r, in, len);
+    got_first = lh_get_u64(&r);
+    got_n = lh_get_u32(&r);
+    if (r.failed)
+        return refuse(why, "HASHES is cut short");
+    if (got_n > LH_HASHES_PER_FRAME || !lh_block_run_allowed(got_first, got_n))
+        return refuse(why, "HASHES has none, too many, or lies beyond any file");
+    view = lh_get_view(&r, (size_t)got_n * LH_HASH_SIZE);
+    if (view == NULL)
+        return refuse(why, "HASHES is cut short");
+    *first = got_first;
+    *hashes = view;
+    *n = got_n;
+    return 0;
+}
+
+size_t lh_finish_encode(const struct lh_finish *m, uint8_t *out)
+{
+    struct lh_writer w;
+
+    lh_writer_init(&w, out, LH_CONTROL_MAX);
+    lh_put_identity(&w, &m->identity);
+    lh_put_u32(&w, m->mode);
+    LH_INVARIANT(!w.failed);
+    return (size_t)(w.at - out);
+}
+
+int lh_finish_decode(const uint8_t *in, size_t len, struct lh_finish *m, const char **why)
+{
+    struct lh_finish got;
+    struct lh_reader r;
+
+    lh_reader_init(&r, in, len);
+    lh_get_identity(&r, &got.identity);
+    got.mode = lh_get_u32(&r);
+    if (r.failed)
+        return refuse(why, "FINISH is cut short or has an impossible size or time");
+    if (got.mode > 07777)
+        return refuse(why, "FINISH's mode has more than permission bits");
+    *m = got;
+    return 0;
+}
+
+size_t lh_done_encode(const struct lh_done *m, uint8_t *out)
+{
+    struct lh_writer w;
+
+    lh_writer_init(&w, out, LH_CONTROL_MAX);
+    lh_put_bytes(&w, m->digest.bytes, LH_HASH_SIZE);
+    lh_put_u64(&w, m->bytes);
+    LH_INVARIANT(!w.failed);
+    return (size_t)(w.at - out);
+}
+
+int lh_done_decode(const uint8_t *in, size_t len, struct lh_done *m, const char **why)
+{
+    struct lh_done got;
+    struct lh_reader r;
+
+    lh_reader_init(&r, in, len);
+    lh_get_bytes(&r, got.digest.bytes, LH_HASH_SIZE);
+    got.bytes = lh_get_u64(&r);
+    if (r.failed)
+        return refuse(why, "DONE is cut short");
+    *m = got;
+    return 0;
+}
