@@ -30,11 +30,10 @@ bool lh_identity_same_version(const struct lh_identity *a, const struct lh_ident
  */
 bool lh_identity_same(const struct lh_identity *a, const struct lh_identity *b);
 
+/* The reader fails when nsec > 999999999 or size > INT64_MAX. */
 void lh_put_identity(struct lh_writer *w, const struct lh_identity *id);
-void lh_get_identity(struct lh_reader *r,
-                     struct lh_identity *id); /* fails too when size > INT64_MAX */
+void lh_get_identity(struct lh_reader *r, struct lh_identity *id);
 void lh_put_time(struct lh_writer *w, const struct lh_time *t);
-void lh_get_time(struct lh_reader *r,
-                 struct lh_time *t); /* fails the reader when nsec > 999999999 */
+void lh_get_time(struct lh_reader *r, struct lh_time *t);
 
 #endif

@@ -87,12 +87,13 @@ enum lh_wire_code {
     LH_WIRE_CODE_MAX
 };
 
+/* text: for people; UTF-8, no newline. The encoder cuts it to LH_ERROR_TEXT_MAX; what was decoded
+ * may be any bytes, so escape it before showing it. */
 struct lh_error_frame {
     uint16_t code;      /* enum lh_wire_code */
     uint32_t silent_ms; /* BUSY: how long the holder has been silent */
-    const char *text; /* for people; UTF-8, no newline; cut to LH_ERROR_TEXT_MAX when encoded. What
-                         is decoded may be any bytes: escape it before it is shown */
-    decoded may be any bytes : escape it before it is shown * / size_t text_len;
+    const char *text;
+    size_t text_len;
 };
 
 size_t lh_hello_encode(const struct lh_hello *m, uint8_t *out);
