@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# Everything that is checked here: installs what it needs (as root, on Debian 12), builds, tests.
+#
+#   test/run.sh                 all stages
+#   test/run.sh unit e2e        only those
+#
+# Stages: format unit sim e2e asan tsan fuzz mutants crash. Build trees are build-*/ beside the
+# sources (LH_BUILD_ROOT puts them elsewhere). The last line is "N passed, N failed, N skipped"; the
+# exit code is 0 only when nothing failed and every skip is on test/skips.allowed.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+here=$PWD
+. test/lib/packages.sh
+
+all_stages="format unit sim e2e asan tsan fuzz mutants crash"
+shopt -s extglob
+stages=${*:-$all_stages}
+for stage in $stages; do
+    case " $all_stages " in
+    *" $stage "*) ;;
+    *)
+        echo "test/run.sh: no stage '$stage'; there are: $all_stages" >&2
+        exit 2
+        ;;
+    esac
+done
+
+need_packages test/packages build test || exit 1
+
+build_root=${LH_BUILD_ROOT:-$here}
+jobs=$(nproc)
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/longhaul-test.XXXXXX") || exit 1
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 130' INT TERM
+: >"$tmp/skips"
+n_passed=0 n_failed=0 n_skipped=0
+failures=()
+
+wants() {
+    case " $stages " in *" $1 "*) return 0 ;; esac
+    return 1
+}
+
+title() {
+    printf '\n== %s\n' "$1"
+}
+
+failed() {
+    n_failed=$((n_failed + ${2:-1}))
+    failures+=("$1")
+    echo "FAILED: $1"
+}
+
+# check NAME COMMAND...: one check; its output is shown only when it fails.
+check() {
+    local name=$1 start=$SECONDS
+    shift
+    if "$@" >"$tmp/log" 2>&1; then
+        n_passed=$((n_passed + 1))
+        echo "ok: $name ($((SECONDS - start)) s)"
+    else
+        tail -n 60 "$tmp/log"
+        failed "$name"
+        return 1
+    fi
+}
+
+# tap NAME JOBS TEST...: programs that speak TAP, run by prove; every check in them is counted.
+tap() {
+    local name=$1 n_jobs=$2 passed bad skipped dump=$tmp/tap/$1 rc=0
+    shift 2
+    if [ ! -e "$1" ]; then
+        failed "$name: there are no tests ($1)"
+        return 1
+    fi
+    # The time limit only ends what hangs.
+    PERL_TEST_HARNESS_DUMP_TAP=$dump prove --timer -j "$n_jobs" -e 'timeout -k 10 900' "$@" || rc=1
+    : >"$tmp/skips.now"
+    # shellcheck disable=SC2046
+    read -r passed bad skipped < <(find "$dump" -type f -print0 |
+        xargs -0 awk -v skips="$tmp/skips.now" -f test/lib/tally.awk)
+    sed "s|^|$name/|" "$tmp/skips.now" >>"$tmp/skips"
+    [ $rc -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
+    n_passed=$((n_passed + passed)) n_skipped=$((n_skipped + skipped))
+    [ "$bad" -eq 0 ] || failed "$name" "$bad"
+}
+
+# build PRESET [CMAKE-ARG...]: configure and build one tree.
+build() {
+    local preset=$1
+    shift
+    check "build $preset" build_tree "$preset" "$@"
+}
+
+build_tree() {
+    local preset=$1
+    shift
+    cmake --preset "$preset" -G Ninja -B "$build_root/build-$preset" "$@" &&
+        ninja -j "$jobs" -C "$build_root/build-$preset"
+}
+
+# Unit tests of a tree: all but the simulations.
+unit_tests() {
+    find "$1/test" -name '*.t' -type f ! -name 'sim*.t' | sort
+}
+
+sim_tests() {
+    find "$1/test" -name 'sim*.t' -type f | sort
+}
+
+if wants format; then
+    title format
+    check "clang-format" sh -c "git ls-files -z '*.c' '*.h' | xargs -0 clang-format --dry-run -Werror"
+fi
+
+if wants unit || wants sim || wants e2e || wants crash; then
+    title "release build"
+    build release -DLH_WERROR=ON || stages=" ${stages//@(unit|sim|e2e|crash)/} "
+fi
+tree=$build_root/build-release
+export LONGHAUL=$tree/longhaul
+if wants unit; then
+    title unit
+    mapfile -t tests < <(unit_tests "$tree")
+    tap unit "$jobs" "${tests[@]}"
+fi
+if wants sim; then
+    title sim
+    mapfile -t tests < <(sim_tests "$tree")
+    tap sim "$jobs" "${tests[@]}"
+fi
+if wants e2e; then
+    title e2e
+    tap e2e 3 test/e2e/*.t
+fi
+
+# The sanitizers: every unit test, a part of the simulations and of the end-to-end tests.
+sanitized() {
+    local name=$1 tests
+    title "$name"
+    build "$name" || return
+    tree=$build_root/build-$name
+    mapfile -t tests < <(unit_tests "$tree" && sim_tests "$tree")
+    LH_SHORT=1 tap "$name-unit" "$jobs" "${tests[@]}"
+    LH_SHORT=1 LONGHAUL=$tree/longhaul tap "$name-e2e" 2 test/e2e/{basic,resume,network}.t
+}
+if wants asan; then
+    ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 sanitized asan
+fi
+if wants tsan; then
+    TSAN_OPTIONS="halt_on_error=1 suppressions=$here/test/tsan.supp" sanitized tsan
+fi
+
+if wants fuzz; then
+    title fuzz
+    check "fuzz smoke" env BUILD="$build_root/build-fuzz" test/fuzz/smoke.sh
+fi
+
+if wants mutants; then
+    title mutants
+    build mutants && BUILD=$build_root/build-mutants tap mutants 1 test/mutate.t
+fi
+
+if wants crash; then
+    title crash
+    check "power cuts" test/crash/run
+fi
+
+# A skip that nobody has allowed is a failure.
+title totals
+while IFS=$'\t' read -r test reason; do
+    allowed=
+    while read -r pattern expected; do
+        # shellcheck disable=SC2053
+        [[ -n $pattern && $pattern != \#* && ${test##*/} == $pattern && $reason =~ $expected ]] &&
+            allowed=1
+    done <test/skips.allowed
+    [ -n "$allowed" ] || failed "$test skips and test/skips.allowed does not name it: $reason"
+done <"$tmp/skips"
+for failure in ${failures[@]+"${failures[@]}"}; do
+    echo "FAILED: $failure"
+done
+echo "$n_passed passed, $n_failed failed, $n_skipped skipped"
+[ "$n_failed" -eq 0 ]
