@@ -1,0 +1,26 @@
+/* The commands. Each runs to its end on the main thread and returns the program's exit code. */
+#ifndef LH_CLI_CMD_H
+#define LH_CLI_CMD_H
+
+#include "cli/options.h"
+#include "cli/term.h"
+
+int lh_cmd_send(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_serve(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_digest(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_partials(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_help(const struct lh_args *args, struct lh_term *term);
+
+/* Parse argv and run what it asks for. Expects SIGPIPE to be ignored. Returns the exit code. */
+int lh_cli_run(int argc, char **argv);
+
+/* The engine's log level for -q and -v. */
+enum lh_log_level lh_cmd_log_level(const struct lh_args *args);
+
+/* "error: SENTENCE", and what to do about it where that is known. Returns the exit code. */
+int lh_cmd_fail(struct lh_term *term, int status, const char *sentence);
+
+/* Flush standard output: 0, or the exit code after saying why not. */
+int lh_cmd_flush(struct lh_term *term);
+
+#endif

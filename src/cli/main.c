@@ -1,0 +1,26 @@
+/* longhaul, the program. What belongs to a process rather than to the engine is set up here. */
+#include "cli/cmd.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+/* A file that is opened later must never become standard output or error by taking a free number:
+ * the words meant for people would be written into it. */
+static int fill_standard_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            return -1;
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (fill_standard_streams() != 0)
+        return LH_EXIT_INTERNAL;
+    /* sendfile(2) has no MSG_NOSIGNAL, and a reader of standard output may go away. */
+    signal(SIGPIPE, SIG_IGN);
+    return lh_cli_run(argc, argv);
+}

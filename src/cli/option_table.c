@@ -1,0 +1,172 @@
+/* The table of commands and options: the one place where their words stand.
+ *
+ * Rows are in the order in which --help shows them. A name that two commands keep in different
+ * places has two rows. */
+#include "cli/options.h"
+
+#define KIB UINT64_C(1024)
+#define MIB (KIB * KIB)
+#define GIB (MIB * KIB)
+#define SECOND UINT64_C(1000)
+#define DAY (86400 * SECOND)
+
+#define SEND (1u << LH_CMD_SEND)
+#define SERVE (1u << LH_CMD_SERVE)
+#define DIGEST (1u << LH_CMD_DIGEST)
+#define PARTIALS (1u << LH_CMD_PARTIALS)
+#define HELP (1u << LH_CMD_HELP)
+#define EVERY (SEND | SERVE | DIGEST | PARTIALS | HELP)
+
+/* clang-format off */
+#define AT(member)                                                                                 \
+    .offset = offsetof(struct lh_args, member), .width = sizeof(((struct lh_args *)0)->member)
+
+const struct lh_option lh_options[] = {
+    /* ---- send ---- */
+    {.name = "streams", .commands = SEND, .kind = LH_OPTION_NUMBER, AT(send.streams),
+     .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "8",
+     .help = "TCP connections that carry data. More of them help where packets are lost."},
+    {.name = "loops", .commands = SEND, .kind = LH_OPTION_NUMBER, AT(send.loops),
+     .min = 1, .max = 64, .arg = "N", .def = "one a core, at most 4",
+     .help = "Threads that the streams are spread over."},
+    {.name = "zero-copy", .commands = SEND, .kind = LH_OPTION_CHOICE, AT(send.zero_copy),
+     .arg = "auto|on|off", .def = "auto",
+     .help = "Send with sendfile(2): where the file system can (auto), always or fail (on), or "
+             "never, with read(2) and send(2) instead (off)."},
+    {.name = "zero-copy-min", .commands = SEND, .kind = LH_OPTION_SIZE, AT(send.zero_copy_min),
+     .max = UINT64_MAX - 1, .arg = "SIZE", .def = "the size measured to be worth it",
+     .help = "With --zero-copy auto: files smaller than this go by read(2) and send(2)."},
+    {.name = "block-size", .commands = SEND, .kind = LH_OPTION_POWER, AT(send.block_bytes),
+     .min = 64 * KIB, .max = MIB, .arg = "SIZE", .def = "256K",
+     .help = "Size of the blocks that are hashed and verified one by one. It is part of the "
+             "digest's name, and a transfer resumes only with the block size it began with."},
+    {.name = "no-clobber", .commands = SEND, .kind = LH_OPTION_FLAG, AT(send.no_clobber),
+     .help = "Refuse when the destination exists. Otherwise it is replaced, in one step, when the "
+             "new file is whole."},
+    {.name = "insecure", .commands = SEND, .kind = LH_OPTION_FLAG, AT(send.insecure),
+     .help = "Allow a receiver that is not on this host, with no key and no encryption: whoever "
+             "can reach the network between can read and change the contents. The receiver needs "
+             "--insecure as well."},
+    {.name = "congestion", .commands = SEND, .kind = LH_OPTION_TEXT, AT(send.congestion),
+     .arg = "NAME", .def = "bbr",
+     .help = "TCP congestion control of the streams; the kernel's own default is taken, with a "
+             "warning, where this one is not to be had."},
+    {.name = "sndbuf", .commands = SEND, .kind = LH_OPTION_SIZE, AT(send.sndbuf_bytes),
+     .max = 2 * GIB - 1, .arg = "SIZE", .def = "left to the kernel unless it is too small",
+     .help = "Socket send buffer (SO_SNDBUF) of each stream; 0 is the default. What the kernel "
+             "really gives is shown with --verbose."},
+    {.name = "stagger", .commands = SEND, .kind = LH_OPTION_TIME, AT(send.stagger_ms),
+     .max = 600 * SECOND, .arg = "TIME", .def = "50ms",
+     .help = "Streams start at random moments within this time."},
+    {.name = "give-up-after", .commands = SEND, .kind = LH_OPTION_TIME, AT(send.give_up_ms),
+     .max = 3650 * DAY, .arg = "TIME", .def = "never",
+     .help = "Give up when the receiver has not been heard of for so long. 0 is never: it goes on "
+             "when the network comes back. A receiver that never answered at all is always given "
+             "up at once."},
+    /* ---- serve ---- */
+    {.name = "root", .commands = SERVE, .kind = LH_OPTION_TEXT, AT(serve.root), .arg = "DIR",
+     .help = "Directory below which everything is written; needed. No path leads out of it."},
+    {.name = "listen", .commands = SERVE, .kind = LH_OPTION_TEXT, AT(serve.listen),
+     .arg = "HOST:PORT", .def = "port 7410 of this host alone, IPv4 and IPv6",
+     .help = "Address to listen on: HOST:PORT, [::1]:PORT or :PORT (every address). Port 0 takes "
+             "any free one. An address that other hosts can reach needs --insecure."},
+    {.name = "insecure", .commands = SERVE, .kind = LH_OPTION_FLAG, AT(serve.insecure),
+     .help = "Allow an address that other hosts can reach, with no key and no encryption: whoever "
+             "can reach it can write below the root."},
+    {.name = "loops", .commands = SERVE, .kind = LH_OPTION_NUMBER, AT(serve.loops),
+     .min = 1, .max = 64, .arg = "N", .def = "one a core, at most 4",
+     .help = "Threads that the streams are spread over."},
+    {.name = "commit-interval", .commands = SERVE, .kind = LH_OPTION_TIME, AT(serve.commit_ms),
+     .min = 1, .max = 3600 * SECOND, .arg = "TIME", .def = "1s",
+     .help = "Make what has arrived durable at least so often. A crash loses at most what came in "
+             "since the last two commits, and that is sent again."},
+    {.name = "commit-bytes", .commands = SERVE, .kind = LH_OPTION_SIZE, AT(serve.commit_bytes),
+     .min = MIB, .max = 1024 * GIB, .arg = "SIZE", .def = "256M",
+     .help = "Make what has arrived durable when it is so much, if that comes first."},
+    {.name = "partial-ttl", .commands = SERVE, .kind = LH_OPTION_TIME, AT(serve.partial_ttl_ms),
+     .max = 36500 * DAY, .arg = "TIME", .def = "never",
+     .help = "Remove half-done transfers that nobody has touched for so long; 0 is never. One that "
+             "is being received is left alone."},
+    {.name = "holder-timeout", .commands = SERVE, .kind = LH_OPTION_TIME,
+     AT(serve.holder_timeout_ms), .min = 1 * SECOND, .max = DAY, .arg = "TIME", .def = "15s",
+     .help = "A sender that has been silent for so long loses its transfer to another one that "
+             "asks for it; before that the other one hears \"busy\"."},
+    {.name = "pool", .commands = SERVE, .kind = LH_OPTION_SIZE, AT(serve.pool_bytes),
+     .min = 4 * MIB, .max = 64 * GIB, .arg = "SIZE", .def = "32M",
+     .help = "Receive buffers of all streams together."},
+    /* ---- digest ---- */
+    {.name = "block-size", .commands = DIGEST, .kind = LH_OPTION_POWER, AT(digest_block_bytes),
+     .min = 64 * KIB, .max = MIB, .arg = "SIZE", .def = "256K",
+     .help = "Size of the blocks: the digest compares only with one of the same block size."},
+    /* ---- partials ---- */
+    {.name = "root", .commands = PARTIALS, .kind = LH_OPTION_TEXT, AT(partials_root), .arg = "DIR",
+     .def = ".", .help = "The receiver's root directory."},
+    {.name = "older-than", .commands = PARTIALS, .kind = LH_OPTION_TIME, AT(older_than_ms),
+     .max = 36500 * DAY, .arg = "TIME", .def = "0", .argv_only = true,
+     .help = "Only those that nobody has touched for so long."},
+    {.name = "remove", .commands = PARTIALS, .kind = LH_OPTION_LIST, .arg = "PATH",
+     .argv_only = true,
+     .help = "Remove what is left of the transfer to PATH (relative to the root, byte for byte as "
+             "it was sent). May be given several times."},
+    {.name = "remove-all", .commands = PARTIALS, .kind = LH_OPTION_FLAG, AT(remove_all),
+     .argv_only = true,
+     .help = "Remove every half-done or damaged one. Records of finished transfers stay; they go "
+             "by themselves. What a receiver holds is never removed."},
+    /* ---- shared ---- */
+    {.name = "json", .commands = SEND | PARTIALS, .kind = LH_OPTION_FLAG, AT(json),
+     .help = "One JSON object a line on standard output."},
+    {.name = "quiet", .letter = 'q', .commands = SEND | SERVE, .kind = LH_OPTION_FLAG, AT(quiet),
+     .help = "Say nothing but errors."},
+    {.name = "verbose", .letter = 'v', .commands = SEND | SERVE, .kind = LH_OPTION_TALLY,
+     AT(verbosity), .max = 2,
+     .help = "Say more: what each stream really got from the kernel, who comes and goes. Twice: "
+             "for debugging."},
+    {.name = "man", .commands = HELP, .kind = LH_OPTION_FLAG, AT(man), .argv_only = true,
+     .help = "Print the manual page, in roff."},
+    {.name = "help", .letter = 'h', .commands = EVERY, .kind = LH_OPTION_FLAG, AT(help),
+     .argv_only = true, .help = "Print this help."},
+};
+const size_t lh_n_options = sizeof(lh_options) / sizeof(lh_options[0]);
+
+const struct lh_command_text lh_commands[LH_N_COMMANDS] = {
+    [LH_CMD_SEND] = {
+        .name = "send", .operands = "FILE lh://HOST[:PORT]/PATH", .n_operands = 2,
+        .summary = "Send a file, or go on with what was interrupted.",
+        .details =
+            "Sends FILE to the receiver on HOST (a name, an IPv4 address or an IPv6 address in "
+            "brackets; port 7410 unless told otherwise), as PATH below its root. A PATH that ends "
+            "in / keeps the name of FILE. Missing directories are made. %XX in PATH stands for the "
+            "byte XX; %, ? and # themselves are written %25, %3F and %23.\n\n"
+            "The same command again goes on where the last one stopped, however that ended.",
+        .example = "longhaul send --insecure disk.img lh://backup.example.org/images/"},
+    [LH_CMD_SERVE] = {
+        .name = "serve", .operands = "",
+        .summary = "Receive files below a directory.",
+        .details =
+            "Receives until it is interrupted. A file appears under its name only when it is whole, "
+            "verified and safely on the disk. What is durable survives any kill or power cut, and "
+            "is not sent again.",
+        .example = "longhaul serve --root /srv/incoming"},
+    [LH_CMD_DIGEST] = {
+        .name = "digest", .operands = "FILE", .n_operands = 1,
+        .summary = "Print the digest of a file, as a finished transfer prints it.",
+        .details =
+            "XXH3-128 over the list of the XXH3-128 hashes of the file's blocks, with hash and "
+            "block size in its name. It finds damage; it is no protection against forgery.",
+        .example = "longhaul digest disk.img"},
+    [LH_CMD_PARTIALS] = {
+        .name = "partials", .operands = "",
+        .summary = "List or remove transfers that were left half done.",
+        .details =
+            "Run it on the receiver's host. Without --remove or --remove-all it only lists: state, "
+            "what is durable, the size, how long ago it was touched, and the path. The states are "
+            "partial (it can be resumed), held (it is being received now), done (whole; only "
+            "the record of it is left) and damaged.",
+        .example = "longhaul partials --root /srv/incoming --older-than 7d --remove-all"},
+    [LH_CMD_HELP] = {
+        .name = "help", .operands = "[COMMAND]", .n_operands = 1,
+        .summary = "Explain a command.",
+        .details = "Explains COMMAND, or lists the commands.",
+        .example = "longhaul help send"},
+};
+/* clang-format on */

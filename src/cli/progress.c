@@ -1,0 +1,215 @@
+/* The progress line, the reports and the summary.
+ *
+ * The line has parts, each with its own width. The last of the order below goes first when the
+ * terminal is narrow; the bar takes what is left over and goes when that is too little. */
+#include "cli/progress.h"
+
+#include "util/text.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MIN_BAR 10
+#define MAX_BAR 40
+#define GAP 2
+
+/* In the order in which they stand. */
+enum part { BAR, PERCENT, BYTES, RATE, ETA, STREAMS, RESUMED, N_PARTS };
+
+/* The first to be left out comes first; the percentage always stays. */
+static const enum part least_first[] = {RESUMED, STREAMS, BAR, ETA, BYTES, RATE};
+
+#define N_DROPPABLE (sizeof(least_first) / sizeof(least_first[0]))
+
+uint64_t lh_progress_eta_s(const struct lh_send_stats *stats)
+{
+    double left_bits;
+    double seconds;
+
+    if (stats->bytes_durable >= stats->bytes_total)
+        return 0;
+    if (stats->rate_bps == 0)
+        return UINT64_MAX;
+    left_bits = (double)(stats->bytes_total - stats->bytes_durable) * 8.0;
+    seconds = left_bits / (double)stats->rate_bps;
+    /* Beyond a year a number says no more than "unknown". */
+    return seconds > 366.0 * 86400.0 ? UINT64_MAX : (uint64_t)(seconds + 0.999);
+}
+
+unsigned lh_progress_percent(const struct lh_send_stats *stats)
+{
+    unsigned percent;
+
+    if (stats->bytes_durable >= stats->bytes_total)
+        return 100;
+    percent = (unsigned)((double)stats->bytes_durable * 100.0 / (double)stats->bytes_total);
+    return percent > 99 ? 99 : percent;
+}
+
+char *lh_progress_rate(char *out, size_t size, uint64_t rate_bps)
+{
+    static const char *const units[] = {"bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"};
+    double value = (double)rate_bps;
+    size_t unit = 0;
+
+    while (value >= 999.95 && unit + 1 < sizeof(units) / sizeof(units[0])) {
+        value /= 1000.0;
+        unit++;
+    }
+    snprintf(out, size, "%.*f %s", unit > 0 && value < 99.95 ? 1 : 0, value, units[unit]);
+    return out;
+}
+
+/* "[=====>     ]", `width` columns with the brackets. */
+static void draw_bar(char *out, unsigned width, const struct lh_send_stats *stats)
+{
+    unsigned inner = width - 2;
+    double share =
+        stats->bytes_total == 0 ? 1.0 : (double)stats->bytes_durable / (double)stats->bytes_total;
+    unsigned full = share >= 1.0 ? inner : (unsigned)(share * inner);
+
+    out[0] = '[';
+    memset(out + 1, '=', full);
+    memset(out + 1 + full, ' ', inner - full);
+    if (full < inner)
+        out[1 + full] = '>';
+    out[1 + inner] = ']';
+    out[width] = '\0';
+}
+
+static void fill_parts(char parts[N_PARTS][64], const struct lh_send_stats *stats)
+{
+    char a[24];
+    char b[24];
+
+    snprintf(parts[PERCENT], sizeof(parts[0]), "%3u%%", lh_progress_percent(stats));
+    snprintf(parts[BYTES], sizeof(parts[0]), "%s of %s",
+             lh_text_bytes(a, sizeof(a), stats->bytes_durable),
+             lh_text_bytes(b, sizeof(b), stats->bytes_total));
+    snprintf(parts[RATE], sizeof(parts[0]), "%s/s",
+             lh_text_bytes(a, sizeof(a), stats->rate_bps / 8));
+    snprintf(parts[ETA], sizeof(parts[0]), "ETA %s",
+             lh_text_duration(a, sizeof(a), lh_progress_eta_s(stats)));
+    if (stats->streams == 0 && stats->bytes_durable < stats->bytes_total)
+        snprintf(parts[STREAMS], sizeof(parts[0]), "no connection");
+    else
+        snprintf(parts[STREAMS], sizeof(parts[0]), "%u stream%s", (unsigned)stats->streams,
+                 stats->streams == 1 ? "" : "s");
+    if (stats->bytes_skipped > 0)
+        snprintf(parts[RESUMED], sizeof(parts[0]), "resumed %s",
+                 lh_text_bytes(a, sizeof(a), stats->bytes_skipped));
+    else
+        parts[RESUMED][0] = '\0';
+}
+
+/* Columns of what is shown; an empty part takes none. */
+static unsigned columns(char parts[N_PARTS][64], const bool *shown, unsigned bar)
+{
+    unsigned sum = 0;
+
+    for (int i = 0; i < N_PARTS; i++) {
+        unsigned n = i == BAR ? bar : (unsigned)strlen(parts[i]);
+
+        if (shown[i] && n > 0)
+            sum += n + (sum > 0 ? GAP : 0);
+    }
+    return sum;
+}
+
+char *lh_progress_bar(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats,
+                      unsigned width)
+{
+    char parts[N_PARTS][64];
+    bool shown[N_PARTS];
+    unsigned bar = MIN_BAR;
+    size_t used = 0;
+
+    if (width > LH_PROGRESS_MAX_WIDTH)
+        width = LH_PROGRESS_MAX_WIDTH;
+    fill_parts(parts, stats);
+    for (int i = 0; i < N_PARTS; i++)
+        shown[i] = true;
+    for (size_t i = 0; i < N_DROPPABLE && columns(parts, shown, bar) > width; i++)
+        shown[least_first[i]] = false;
+    if (shown[BAR]) {
+        bar += width - columns(parts, shown, bar);
+        draw_bar(parts[BAR], bar < MAX_BAR ? bar : MAX_BAR, stats);
+    }
+    out[0] = '\0';
+    for (int i = 0; i < N_PARTS; i++) {
+        if (shown[i] && parts[i][0] != '\0')
+            used += (size_t)snprintf(out + used, LH_PROGRESS_TEXT_SIZE - used, "%*s%s",
+                                     used > 0 ? GAP : 0, "", parts[i]);
+    }
+    if (used > width)
+        out[width] = '\0';
+    return out;
+}
+
+char *lh_progress_report(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats)
+{
+    char parts[N_PARTS][64];
+
+    fill_parts(parts, stats);
+    snprintf(out, LH_PROGRESS_TEXT_SIZE, "%u%%, %s, %s, %s, %s%s%s", lh_progress_percent(stats),
+             parts[BYTES], parts[RATE], parts[ETA], parts[STREAMS],
+             parts[RESUMED][0] != '\0' ? ", " : "", parts[RESUMED]);
+    return out;
+}
+
+char *lh_progress_summary(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats)
+{
+    char total[24];
+    char took[24];
+    char bytes[24];
+    char bits[24];
+
+    snprintf(out, LH_PROGRESS_TEXT_SIZE, "%s in %s, %s/s (%s)",
+             lh_text_bytes(total, sizeof(total), stats->bytes_total),
+             lh_text_duration(took, sizeof(took), (uint64_t)(stats->duration_s + 0.5)),
+             lh_text_bytes(bytes, sizeof(bytes), stats->rate_bps / 8),
+             lh_progress_rate(bits, sizeof(bits), stats->rate_bps));
+    return out;
+}
+
+static void add(char out[LH_PROGRESS_TEXT_SIZE], const char *format_end, const char *number)
+{
+    size_t used = strlen(out);
+
+    snprintf(out + used, LH_PROGRESS_TEXT_SIZE - used, "%s%s%s", used > 0 ? ", " : "", number,
+             format_end);
+}
+
+char *lh_progress_remarks(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats)
+{
+    uint64_t needed =
+        stats->bytes_skipped < stats->bytes_total ? stats->bytes_total - stats->bytes_skipped : 0;
+    char number[24];
+
+    out[0] = '\0';
+    if (stats->bytes_skipped > 0)
+        add(out, " were there already",
+            lh_text_bytes(number, sizeof(number), stats->bytes_skipped));
+    if (stats->bytes_sent > needed)
+        add(out, " sent again", lh_text_bytes(number, sizeof(number), stats->bytes_sent - needed));
+    if (stats->retransmits > 0) {
+        snprintf(number, sizeof(number), "%" PRIu64, stats->retransmits);
+        add(out, stats->retransmits == 1 ? " TCP retransmit" : " TCP retransmits", number);
+    }
+    if (stats->reconnects > 0) {
+        snprintf(number, sizeof(number), "%u", (unsigned)stats->reconnects);
+        add(out, stats->reconnects == 1 ? " reconnect" : " reconnects", number);
+    }
+    if (stats->verification_failures > 0) {
+        snprintf(number, sizeof(number), "%" PRIu64, stats->verification_failures);
+        add(out,
+            stats->verification_failures == 1 ? " block arrived damaged and was sent again"
+                                              : " blocks arrived damaged and were sent again",
+            number);
+    }
+    if (stats->restarted)
+        add(out, "the source changed on the way: sent from the beginning, once", "");
+    return out;
+}
