@@ -50,7 +50,7 @@ int lh_cmd_fail(struct lh_term *term, int status, const char *sentence)
     const char *hint = hint_for(status);
 
     lh_term_line(term, "error: %s", sentence[0] != '\0' ? sentence : lh_status_text(status));
-    if (hint != NULL)
+    if (hint != NULL && !term->terse)
         lh_term_line(term, "hint: %s", hint);
     return (int)lh_status_exit(status);
 }
@@ -116,6 +116,7 @@ static int run_command(int argc, char **argv, struct lh_term *term)
             lh_term_line(term, "hint: see `longhaul %s --help`", argv[1]);
         return code;
     }
+    term->terse = args.quiet;
     if (args.help) {
         lh_help_command(stdout, args.command);
         code = lh_cmd_flush(term);

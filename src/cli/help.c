@@ -107,10 +107,9 @@ void lh_help_overview(FILE *out)
     fprintf(out, "longhaul %s: move big files over long, fat, lossy networks\n\nUsage:\n",
             LH_VERSION);
     for (int i = 0; i < LH_N_COMMANDS; i++) {
-        int n = fprintf(out, "  longhaul %s%s%s", lh_commands[i].name,
-                        lh_commands[i].operands[0] != '\0' ? " " : "", lh_commands[i].operands);
-
-        fprintf(out, "%*s%s\n", n < 46 ? 46 - n : 2, "", lh_commands[i].summary);
+        fprintf(out, "  longhaul %s%s%s\n      %s\n", lh_commands[i].name,
+                lh_commands[i].operands[0] != '\0' ? " " : "", lh_commands[i].operands,
+                lh_commands[i].summary);
     }
     fprintf(out, "  longhaul --version\n\n`longhaul help COMMAND` explains a command and its "
                  "options; `man longhaul` has everything.\n");

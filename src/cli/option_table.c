@@ -140,7 +140,7 @@ const struct lh_command_text lh_commands[LH_N_COMMANDS] = {
             "The same command again goes on where the last one stopped, however that ended.",
         .example = "longhaul send --insecure disk.img lh://backup.example.org/images/"},
     [LH_CMD_SERVE] = {
-        .name = "serve", .operands = "",
+        .name = "serve", .operands = "--root DIR",
         .summary = "Receive files below a directory.",
         .details =
             "Receives until it is interrupted. A file appears under its name only when it is whole, "

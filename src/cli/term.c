@@ -16,6 +16,7 @@ void lh_term_init(struct lh_term *term, FILE *out)
     pthread_mutex_init(&term->lock, NULL);
     term->out = out;
     term->bar_shown = false;
+    term->terse = false;
 }
 
 void lh_term_close(struct lh_term *term)

@@ -14,6 +14,7 @@ struct lh_term {
     pthread_mutex_t lock;
     FILE *out;
     bool bar_shown;
+    bool terse; /* --quiet: no hints. Set before other threads run */
 };
 
 void lh_term_init(struct lh_term *term, FILE *out);
