@@ -356,8 +356,10 @@ class Serve(Process):
                 raise Stop("serve")
             self.host, self.port = match.group(1), int(match.group(2))
 
-    def url(self, path, port=None, host="127.0.0.1"):
-        return os.fsencode("lh://%s:%d/" % (host, port or self.port)) + os.fsencode(path)
+    def url(self, path="", port=None, host="127.0.0.1"):
+        """The address of a path, whose bytes are taken as they are."""
+        path = re.sub(rb"[%?#]", lambda m: b"%%%02X" % m.group()[0], os.fsencode(path))
+        return os.fsencode("lh://%s:%d/" % (host, port or self.port)) + path
 
     def stop(self):
         """Ends it as a service manager does; its exit code."""
