@@ -1,0 +1,43 @@
+/* Whole reads, writes and syncs: what the kernel may do in pieces or interrupt.
+ *
+ * Blocking: I/O threads, and pwrite on stream loops. Each returns 0 or an errno, so that the caller
+ * can say what it was doing to which file. */
+#ifndef LH_IO_DISK_H
+#define LH_IO_DISK_H
+
+#include "proto/identity.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct lh_disk_stat {
+    uint64_t dev;
+    uint64_t ino;
+    uint64_t size;
+    uint32_t mode; /* kind and permission bits */
+    struct lh_time mtime;
+    struct lh_time ctime;
+    struct lh_time btime; /* 0 where the file system has none */
+};
+
+/* Write all of it. An error may leave a part written. */
+int lh_disk_write(int fd, const void *data, size_t len, uint64_t offset);
+
+/* Read up to `len` bytes; *n is short only at the end of the file. */
+int lh_disk_read(int fd, void *out, size_t len, uint64_t offset, size_t *n);
+
+/* fdatasync, fsync. An error is final: what was written since the last good sync may be gone, and a
+ * second call would say otherwise. */
+int lh_disk_sync_data(int fd);
+int lh_disk_sync(int fd);
+
+/* Make the entries of a directory durable. */
+int lh_disk_sync_dir(int dirfd);
+
+/* What `name` in a directory is, without following a link; with "" what `dirfd` itself is. */
+int lh_disk_stat(int dirfd, const char *name, struct lh_disk_stat *out);
+
+/* What a path is, links followed. */
+int lh_disk_stat_path(const char *path, struct lh_disk_stat *out);
+
+#endif

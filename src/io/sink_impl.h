@@ -1,0 +1,42 @@
+/* What sink.c and sink_open.c share; nobody else includes this. */
+#ifndef LH_IO_SINK_IMPL_H
+#define LH_IO_SINK_IMPL_H
+
+#include "io/journal.h"
+#include "io/sink.h"
+#include "io/staging.h"
+
+#include <pthread.h>
+
+#define LH_SINK_SHOWN_SIZE 320 /* leaves room for a reason in an error's sentence */
+
+struct lh_sink {
+    pthread_mutex_t lock; /* the ledger and `why`; never held over a system call */
+    pthread_cond_t quiet; /* fenced, and the last write has ended */
+    struct lh_ledger ledger;
+    struct lh_err why; /* status != 0: failed, for this reason */
+
+    /* Set by open, not changed afterwards. */
+    int dirfd; /* the target's directory */
+    int fd;    /* staging file; -1 when it was done before */
+    uint64_t dev;
+    char name[256]; /* of the target in its directory */
+    char shown[LH_SINK_SHOWN_SIZE];
+    struct lh_hidden hidden;
+    struct lh_identity source;
+    uint32_t block_bytes;
+    uint64_t n_blocks;
+    bool no_clobber;
+    bool new_made; /* during open: what lies there is of no use if it fails */
+
+    /* Of the I/O thread that is at it. */
+    struct lh_journal *journal;
+    struct lh_batch batch; /* between the two halves of a commit */
+    bool done;             /* renamed, and the journal says so */
+};
+
+/* Whether the target's name is free for it: 0, -LH_E_DEST_KIND, -LH_E_EXISTS when somebody's file
+ * is there and `no_clobber`, -LH_E_DEST*. */
+int lh_sink_check_target(const struct lh_sink *s, struct lh_err *err);
+
+#endif
