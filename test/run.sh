@@ -65,7 +65,8 @@ check() {
     fi
 }
 
-# tap NAME JOBS TEST...: programs that speak TAP, run by prove; every check in them is counted.
+# tap NAME JOBS TEST... [:: ARG...]: programs that speak TAP, run by prove; every check in them is
+# counted.
 tap() {
     local name=$1 n_jobs=$2 passed bad skipped dump=$tmp/tap/$1 rc=0
     shift 2
@@ -153,7 +154,7 @@ fi
 
 if wants fuzz; then
     title fuzz
-    check "fuzz smoke" env BUILD="$build_root/build-fuzz" test/fuzz/smoke.sh
+    build fuzz && tap fuzz 1 test/fuzz/smoke.sh :: "$build_root/build-fuzz" 20
 fi
 
 if wants mutants; then
@@ -163,7 +164,7 @@ fi
 
 if wants crash; then
     title crash
-    check "power cuts" test/crash/run
+    tap crash 1 test/crash/run :: --build "$build_root/build-release" --rounds "${LH_CRASH_ROUNDS:-5}"
 fi
 
 # A skip that nobody has allowed is a failure.
