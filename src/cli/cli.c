@@ -37,7 +37,7 @@ static const char *hint_for(int status)
     case LH_E_NETWORK:
         return "when the network is back, the same command goes on";
     case LH_E_LISTEN:
-        return "is another receiver running? --listen takes another address or port";
+        return "--listen takes another address or port";
     case LH_E_VERSION:
         return "install the same version on both sides";
     default:

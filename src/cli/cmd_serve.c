@@ -19,14 +19,11 @@ struct receiver {
 static void on_received(void *arg, const char *path, uint64_t bytes, const char *digest)
 {
     struct receiver *r = arg;
-    char shown[1024];
     char size[24];
 
-    if (r->args->quiet)
-        return;
-    lh_term_line(r->term, "received %s, %s, %s",
-                 lh_text_escape(shown, sizeof(shown), path, strlen(path)),
-                 lh_text_bytes(size, sizeof(size), bytes), digest);
+    if (!r->args->quiet)
+        lh_term_line(r->term, "received %s, %s, %s", path, lh_text_bytes(size, sizeof(size), bytes),
+                     digest);
 }
 
 static void on_closed(void *arg)
@@ -48,10 +45,10 @@ static void on_stop(void *arg, int signum)
         lh_serve_close(r->serve);
 }
 
-/* "HOST:PORT" of `listen`, with the port that it really is. */
-static void address_text(char *out, size_t size, const char *listen, uint16_t port)
+/* "HOST:PORT" of where it listens, with the port that it really is. */
+static void address_text(char *out, size_t size, const struct lh_serve_options *opts, uint16_t port)
 {
-    const char *host = listen != NULL ? listen : "localhost";
+    const char *host = opts->listen != NULL ? opts->listen : "";
     const char *colon = strrchr(host, ':');
     const char *bracket = strrchr(host, ']');
     size_t len = strlen(host);
@@ -59,7 +56,8 @@ static void address_text(char *out, size_t size, const char *listen, uint16_t po
     if (colon != NULL && (bracket == NULL || bracket < colon))
         len = (size_t)(colon - host);
     if (len == 0)
-        snprintf(out, size, "*:%u", (unsigned)port);
+        snprintf(out, size, "%s:%u", opts->listen != NULL && opts->insecure ? "*" : "localhost",
+                 (unsigned)port);
     else
         snprintf(out, size, "%.*s:%u", (int)len, host, (unsigned)port);
 }
@@ -83,7 +81,7 @@ static int start(struct receiver *r, uv_loop_t *loop)
         lh_stop_close(&r->stop);
         return lh_cmd_fail(r->term, ret, text);
     }
-    address_text(address, sizeof(address), opts.listen, lh_serve_port(r->serve));
+    address_text(address, sizeof(address), &opts, lh_serve_port(r->serve));
     if (!r->args->quiet)
         lh_term_line(r->term, "receiving into %s on %s",
                      lh_text_escape(root, sizeof(root), opts.root, strlen(opts.root)), address);

@@ -68,8 +68,9 @@ const struct lh_option lh_options[] = {
      .help = "Directory below which everything is written; needed. No path leads out of it."},
     {.name = "listen", .commands = SERVE, .kind = LH_OPTION_TEXT, AT(serve.listen),
      .arg = "HOST:PORT", .def = "port 7410 of this host alone, IPv4 and IPv6",
-     .help = "Address to listen on: HOST:PORT, [::1]:PORT or :PORT (every address). Port 0 takes "
-             "any free one. An address that other hosts can reach needs --insecure."},
+     .help = "Address to listen on: HOST:PORT, [::1]:PORT, or :PORT for every address that is "
+             "allowed. Port 0 takes any free one. Without --insecure only addresses that this host "
+             "alone can reach are."},
     {.name = "insecure", .commands = SERVE, .kind = LH_OPTION_FLAG, AT(serve.insecure),
      .help = "Allow an address that other hosts can reach, with no key and no encryption: whoever "
              "can reach it can write below the root."},

@@ -152,7 +152,7 @@ static void serve_tick(uv_timer_t *timer)
 {
     struct lh_serve *serve = timer->data;
 
-    serve->cbs.received(serve->cbs.arg, "dir/na\nme", 1536, FAKE_DIGEST);
+    serve->cbs.received(serve->cbs.arg, "dir/na\\x0ame", 1536, FAKE_DIGEST);
 }
 
 int lh_serve_start(uv_loop_t *loop, const struct lh_serve_options *opts,

@@ -325,6 +325,10 @@ static void test_serve(void)
     ok(read_until(got.err, "on *:45678\n"), "every address");
     kill(child, SIGINT);
     finish();
+    begin("serve --root / --listen :0");
+    ok(read_until(got.err, "on localhost:45678\n"), "every address that is allowed");
+    kill(child, SIGINT);
+    finish();
     begin("serve --root /");
     ok(read_until(got.err, "on localhost:45678\n"), "by default");
     kill(child, SIGINT);
@@ -338,7 +342,7 @@ static void test_serve(void)
 
     is_i64(run("FAKE_STATUS=LISTEN serve --root /"), 2, "cannot listen");
     says(got.err, "error: the fake engine cannot listen\n", "cannot listen");
-    says(got.err, "hint: is another receiver running?", "cannot listen");
+    says(got.err, "hint: --listen takes another address", "cannot listen");
 }
 
 static void test_digest(void)
