@@ -1,8 +1,9 @@
 /* Where targets live: the root directory, and paths confined beneath it.
  *
  * Everything is relative to the root's descriptor and resolved with openat2(2) RESOLVE_BENEATH |
- * RESOLVE_NO_MAGICLINKS: symbolic links within the root are followed, one that leads out is refused,
- * also while somebody swaps a directory for a link. Blocking: I/O threads (and start-up) only. */
+ * RESOLVE_NO_MAGICLINKS: symbolic links within the root are followed, one that leads out is
+ * refused, also while somebody swaps a directory for a link. Blocking: I/O threads (and start-up)
+ * only. */
 #ifndef LH_IO_PLACE_H
 #define LH_IO_PLACE_H
 

@@ -1,16 +1,18 @@
 /* One target being received: its staging file, its journal, its ledger.
  *
- * Happy path: open (resolve the path beneath the root, lock and recover the journal, make or check the
- * staging file, preallocate, write the epoch, sync) -> write blocks, from any stream loop -> commit,
- * again and again -> finish (digest, mode, times, sync, rename, sync the directory, done record)
+ * Happy path: open (resolve the path beneath the root, lock and recover the journal, make or check
+ * the staging file, preallocate, write the epoch, sync) -> write blocks, from any stream loop ->
+ * commit, again and again -> finish (digest, mode, times, sync, rename, sync the directory, done
+ * record)
  * -> close. After any kill or power cut open() starts from the journal and trusts nothing else.
  *
- * Failure: any failed sync or journal write takes back every block since the last good one and makes
- * the sink `failed`: all later writes, commits and finishes return that error; close and open again.
+ * Failure: any failed sync or journal write takes back every block since the last good one and
+ * makes the sink `failed`: all later writes, commits and finishes return that error; close and open
+ * again.
  *
- * Threads: open, commit, finish, retract, hashes, seal and close block on the disk: I/O threads only,
- * one of them at a time for one sink. write: any stream loop. The sink's lock covers the ledger; it
- * is never held over a system call. */
+ * Threads: open, commit, finish, retract, hashes, seal and close block on the disk: I/O threads
+ * only, one of them at a time for one sink. write: any stream loop. The sink's lock covers the
+ * ledger; it is never held over a system call. */
 #ifndef LH_IO_SINK_H
 #define LH_IO_SINK_H
 
@@ -26,26 +28,26 @@
 struct lh_sink;
 
 struct lh_sink_open {
-    const struct lh_place *root;  /* place.h: the root directory */
-    const uint8_t *path;          /* of the target, relative to the root */
+    const struct lh_place *root; /* place.h: the root directory */
+    const uint8_t *path;         /* of the target, relative to the root */
     size_t path_len;
     bool no_clobber;
-    bool restart;                 /* the source changed: drop what is there */
-    uint16_t hash;                /* enum lh_hash_id */
+    bool restart;  /* the source changed: drop what is there */
+    uint16_t hash; /* enum lh_hash_id */
     uint32_t block_bytes;
     struct lh_identity source;
-    uint32_t mode;                /* permission bits wanted at the end; set-id bits are dropped */
+    uint32_t mode; /* permission bits wanted at the end; set-id bits are dropped */
     struct lh_holder asker;
-    size_t max_pending;           /* blocks, see core/ledger.h */
+    size_t max_pending; /* blocks, see core/ledger.h */
 };
 
 struct lh_sink_opened {
-    uint64_t epoch;          /* of the new holder */
-    bool resumed;            /* the ledger is not empty */
-    bool compare;            /* durable contents must be compared with the hashes first */
-    bool dropped;            /* a partial of another version, or a damaged one, was removed */
-    bool done;               /* nothing to do: digest and bytes are filled in, the sink is in its
-                                done state; only forget and close make sense */
+    uint64_t epoch; /* of the new holder */
+    bool resumed;   /* the ledger is not empty */
+    bool compare;   /* durable contents must be compared with the hashes first */
+    bool dropped;   /* a partial of another version, or a damaged one, was removed */
+    bool done;      /* nothing to do: digest and bytes are filled in, the sink is in its
+                       done state; only forget and close make sense */
     struct lh_hash digest;
     uint8_t transfer_id[16]; /* the same for the same target and version of the source */
     uint64_t dev;            /* of the file system: which committer it belongs to */
@@ -79,7 +81,8 @@ bool lh_sink_complete(struct lh_sink *sink);          /* every block is durable 
 int lh_sink_commit_begin(struct lh_sink *sink, struct lh_err *err);
 int lh_sink_commit_end(struct lh_sink *sink, struct lh_runs *acked, struct lh_err *err);
 
-/* No claim succeeds any more; waits until no write is under way. Then commit once more and close. */
+/* No claim succeeds any more; waits until no write is under way. Then commit once more and close.
+ */
 void lh_sink_fence(struct lh_sink *sink);
 
 /* Whole: digest, mode, times, sync, FINISH record, rename, directory sync, DONE record. Needs every

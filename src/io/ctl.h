@@ -1,0 +1,64 @@
+/* A control connection: frames both ways over one socket, on the main loop.
+ *
+ * Happy path: start on a connected descriptor; every frame that arrives whole and passes both
+ * checks goes to on_frame; send queues; close. Failures (reset, end of stream, broken frame, output
+ * buffer full) end in one on_closed, later, never from inside a call of ours.
+ *
+ * It never reads past the end of the frame at hand, so a connection whose first frame turns out to
+ * be JOIN can be released to a stream loop with nothing lost. */
+#ifndef LH_IO_CTL_H
+#define LH_IO_CTL_H
+
+#include "proto/frame.h"
+#include "util/buf.h"
+#include "util/err.h"
+
+#include <stdbool.h>
+#include <uv.h>
+
+struct lh_ctl {
+    int fd;
+    uv_poll_t poll;
+    int armed; /* events that the poll is started with */
+    bool closing;
+    bool draining;        /* close once the output is out */
+    bool dead;            /* on_closed has been called or is not wanted */
+    uint32_t max_payload; /* LH_HELLO_MAX until the owner raises it */
+    uint64_t heard_ms;    /* when the last whole frame came, lh_now_ms() */
+    uint64_t sent_ms;     /* when the last frame was queued */
+    struct lh_frame frame;
+    bool have_frame;
+    struct lh_buf in;
+    struct lh_buf out;
+    struct lh_err err; /* why it died */
+
+    /* payload: frame->length bytes, dying with the call. It may close the connection. */
+    void (*on_frame)(struct lh_ctl *ctl, const struct lh_frame *frame, const uint8_t *payload);
+    /* err->status LH_E_NETWORK or LH_E_PROTOCOL. Call lh_ctl_close from it, or later. */
+    void (*on_closed)(struct lh_ctl *ctl, const struct lh_err *err);
+    void (*freed)(struct lh_ctl *ctl); /* after lh_ctl_close: memory may go */
+};
+
+/* Takes fd over on success. The on_* are set by the caller before. Returns 0 or -LH_E_NOMEM. */
+int lh_ctl_start(struct lh_ctl *ctl, uv_loop_t *loop, int fd);
+
+/* Queue a frame; type, flags, transfer, file, offset, epoch are taken from `head`. A connection
+ * that is dead already swallows it: its end is on the way. */
+void lh_ctl_send(struct lh_ctl *ctl, const struct lh_frame *head, const void *payload,
+                 uint32_t length);
+
+/* The same, with the payload's hash known (BLOCK). */
+void lh_ctl_send_hashed(struct lh_ctl *ctl, const struct lh_frame *head, const void *payload,
+                        uint32_t length, const struct lh_hash *hash);
+
+/* Send what is queued, for at most as long as the owner likes, then on_closed fires with status 0.
+ */
+void lh_ctl_drain(struct lh_ctl *ctl);
+
+/* No more callbacks but `freed`. */
+void lh_ctl_close(struct lh_ctl *ctl);
+
+/* Like close, but the descriptor stays open and is the caller's now. */
+int lh_ctl_release(struct lh_ctl *ctl);
+
+#endif

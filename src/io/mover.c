@@ -1,0 +1,287 @@
+/* Moving the blocks: grants to streams that ask, acknowledgements in, until all is durable.
+ *
+ * Thread: main loop.
+ *
+ * Happy path: start (the ledger is known) -> streams, staggered -> each asks, is granted a range,
+ * asks again before it runs dry -> ACK by ACK everything becomes durable -> lh_session_finish.
+ * Failures: a stream that goes down gives its blocks back at once, is dialled again with jittered
+ * backoff; AGAIN puts a block back; a source that changed begins again (send.c). */
+#include "core/pace.h"
+#include "io/sender.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SAME_BLOCK_MAX 8 /* failures of one block before verification is given up */
+
+static void out_of_memory(struct lh_send *s)
+{
+    lh_send_end(s, LH_E_NOMEM, "out of memory");
+}
+
+static void start_stream(struct lh_send *s, unsigned number, uint64_t delay_ms)
+{
+    struct lh_stream_slot *slot = &s->streams[number];
+    uint64_t wmem_max, tcp_wmem_max;
+    struct lh_sstream_start how = {
+        .send = s,
+        .loop = &s->loops.v[number % s->loops.n],
+        .number = number,
+        .generation = slot->generation++,
+        .delay_ms = delay_ms,
+        .addr = s->peer,
+        .transfer = s->transfer,
+        .epoch = s->epoch,
+        .size = s->source.identity.size,
+        .block_bytes = s->opts.block_bytes,
+        .zero_copy = s->opts.zero_copy == LH_ZERO_COPY_ON ||
+                     (s->opts.zero_copy == LH_ZERO_COPY_AUTO &&
+                      s->source.identity.size >= s->opts.zero_copy_min),
+        .zero_copy_must = s->opts.zero_copy == LH_ZERO_COPY_ON,
+        .counters = &slot->counters,
+    };
+
+    lh_sock_limits(&wmem_max, &tcp_wmem_max);
+    how.sndbuf_bytes = lh_pace_sndbuf(s->opts.sndbuf_bytes, 0, s->n_streams, wmem_max, tcp_wmem_max,
+                                      lh_random32());
+    memcpy(how.token, s->token, sizeof(how.token));
+    slot->up = slot->wants = false;
+    slot->st = lh_sstream_start(&how);
+    if (slot->st == NULL)
+        out_of_memory(s);
+    else
+        s->n_alive++;
+}
+
+/* No more streams than there are ranges to keep them busy. */
+static unsigned streams_needed(const struct lh_send *s)
+{
+    bool all = s->accept_flags & LH_ACCEPT_COMPARE; /* durable blocks may turn out to differ */
+    uint64_t blocks = s->sched.n_blocks - (all ? 0 : s->sched.durable.blocks);
+    unsigned n = s->opts.streams < s->max_streams ? s->opts.streams : s->max_streams;
+
+    return blocks < n ? (unsigned)blocks : n;
+}
+
+void lh_mover_start(struct lh_send *s)
+{
+    s->phase = LH_PHASE_MOVING;
+    s->n_streams = streams_needed(s);
+    for (unsigned i = 0; i < s->n_streams && s->phase == LH_PHASE_MOVING; i++) {
+        s->streams[i].attempt = 0;
+        start_stream(s, i, lh_pace_stagger(s->opts.stagger_ms, lh_random32()));
+    }
+    lh_compare_start(s);
+    lh_mover_feed(s);
+}
+
+static void feed(struct lh_send *s, unsigned number)
+{
+    struct lh_stream_slot *slot = &s->streams[number];
+    uint64_t first, end;
+
+    lh_sched_stream_rate(&s->sched, number,
+                         atomic_load_explicit(&slot->counters.rate_Bps, memory_order_relaxed));
+    if (lh_sched_grant(&s->sched, number, &first, &end)) {
+        slot->wants = false;
+        lh_sstream_range(slot->st, first, end);
+    }
+}
+
+void lh_mover_feed(struct lh_send *s)
+{
+    if (s->phase != LH_PHASE_MOVING)
+        return;
+    for (unsigned i = 0; i < s->n_streams; i++)
+        if (s->streams[i].up && s->streams[i].wants)
+            feed(s, i);
+    if (lh_sched_complete(&s->sched) && !s->compare.wanted)
+        lh_session_finish(s);
+}
+
+void lh_mover_stop_streams(struct lh_send *s)
+{
+    for (unsigned i = 0; i < LH_MAX_STREAMS; i++) {
+        s->streams[i].up = s->streams[i].wants = false;
+        if (s->streams[i].st != NULL)
+            lh_sstream_stop(s->streams[i].st);
+    }
+}
+
+void lh_mover_reset(struct lh_send *s)
+{
+    if (s->sched_ready)
+        lh_sched_free(&s->sched);
+    s->sched_ready = false;
+    lh_compare_reset(s);
+}
+
+/* ---- notes from streams ---- */
+
+static void tell_congestion(struct lh_send *s, const struct lh_stream_given *given)
+{
+    if (s->told_congestion || given->congestion_errno == 0)
+        return;
+    s->told_congestion = true;
+    lh_log(&s->log, LH_LOG_WARN,
+           "this host does not let us use %s (%s), so %s it is: slower where packets are lost. "
+           "Permit it: modprobe tcp_bbr; sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno "
+           "cubic bbr\"",
+           s->congestion, strerror(given->congestion_errno), given->congestion);
+}
+
+void lh_mover_up(struct lh_send *s, unsigned number, const struct lh_stream_given *given)
+{
+    lh_log(&s->log, LH_LOG_INFO, "stream number=%u congestion=%s sndbuf=%d notsent_lowat=%d",
+           number, given->congestion, given->sndbuf_bytes, given->lowat_bytes);
+    tell_congestion(s, given);
+    if (s->phase == LH_PHASE_MOVING) {
+        s->streams[number].up = true;
+        lh_sched_stream_up(&s->sched, number);
+    }
+}
+
+void lh_mover_wants(struct lh_send *s, unsigned number)
+{
+    if (!s->streams[number].up)
+        return;
+    s->streams[number].wants = true;
+    lh_mover_feed(s);
+}
+
+static void source_failed(struct lh_send *s, const struct lh_err *err)
+{
+    if (err->status == LH_E_SOURCE_CHANGED)
+        lh_send_restart(s, err->text);
+    else
+        lh_send_end(s, err->status, "%s", err->text);
+}
+
+void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
+{
+    struct lh_stream_slot *slot = &s->streams[number];
+    int r;
+
+    slot->st = NULL;
+    slot->up = slot->wants = false;
+    s->n_alive--;
+    if (s->phase == LH_PHASE_LOST || s->phase == LH_PHASE_ENDING) {
+        lh_session_maybe_quiet(s);
+        lh_send_maybe_end(s);
+        return;
+    }
+    if (s->phase != LH_PHASE_MOVING)
+        return;
+    lh_log(&s->log, LH_LOG_INFO, "stream number=%u down=\"%s\"", number, err->text);
+    r = lh_sched_stream_down(&s->sched, number);
+    if (r != 0) {
+        out_of_memory(s);
+        return;
+    }
+    if (err->status != LH_E_NETWORK) {
+        source_failed(s, err);
+        return;
+    }
+    if (!lh_sched_complete(&s->sched) || s->compare.wanted)
+        start_stream(s, number, lh_pace_backoff(slot->attempt++, lh_random32()));
+    lh_mover_feed(s);
+}
+
+/* ---- frames ---- */
+
+static void note_progress(struct lh_send *s)
+{
+    for (unsigned i = 0; i < s->n_streams; i++)
+        if (s->streams[i].up)
+            s->streams[i].attempt = 0;
+    s->attempt = 0;
+    s->n_protocol_errors = 0;
+}
+
+/* A damaged block: is it the wire, or did the source change under us? */
+static void on_check_after_damage(struct lh_job *job)
+{
+    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
+
+    s->source_busy = false;
+    if (s->phase == LH_PHASE_MOVING && s->source_err.status != 0)
+        source_failed(s, &s->source_err);
+    lh_session_maybe_quiet(s);
+    lh_send_maybe_end(s);
+}
+
+static void check_run(struct lh_job *job)
+{
+    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
+
+    memset(&s->source_err, 0, sizeof(s->source_err));
+    lh_source_check(&s->source, &s->source_err);
+}
+
+static void on_damaged(struct lh_send *s, const struct lh_run *run)
+{
+    s->stats.verification_failures += run->end - run->first;
+    lh_log(&s->log, LH_LOG_WARN, "block number=%llu arrived damaged: it is sent again",
+           (unsigned long long)run->first);
+    s->bad_block_times = run->first == s->bad_block ? s->bad_block_times + 1 : 1;
+    s->bad_block = run->first;
+    if (s->bad_block_times >= SAME_BLOCK_MAX) {
+        lh_send_end(s, LH_E_VERIFY,
+                    "block %llu arrived damaged %u times: memory, a disk or the network is broken",
+                    (unsigned long long)run->first, s->bad_block_times);
+        return;
+    }
+    if (!s->source_busy) {
+        s->source_busy = true;
+        lh_worker_submit(&s->prep, &s->source_job, check_run, on_check_after_damage, &s->mbox);
+    }
+}
+
+static int apply_run(struct lh_send *s, uint16_t type, const struct lh_run *run)
+{
+    int r;
+
+    switch (type) {
+    case LH_FRAME_LEDGER:
+        return lh_sched_restore(&s->sched, run->first, run->end);
+    case LH_FRAME_ACK:
+        lh_log(&s->log, LH_LOG_DEBUG, "acked first=%llu count=%llu", (unsigned long long)run->first,
+               (unsigned long long)(run->end - run->first));
+        return lh_sched_ack(&s->sched, run->first, run->end);
+    case LH_FRAME_RETRACTED:
+        return lh_sched_retracted(&s->sched, run->first, run->end);
+    default: /* AGAIN */
+        r = lh_sched_again(&s->sched, run->first, run->end);
+        if (r == 0)
+            on_damaged(s, run);
+        return r;
+    }
+}
+
+void lh_mover_frame(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
+{
+    struct lh_err err = {0};
+    const char *why = NULL;
+    int n = lh_block_runs_count(payload, frame->length, &why);
+    int r = n < 0 ? n : 0;
+
+    for (int i = 0; i < n && r == 0; i++) {
+        struct lh_block_run b = lh_block_runs_get(payload, (size_t)i);
+        struct lh_run run = {b.first, b.first + b.count};
+
+        r = apply_run(s, frame->type, &run);
+        if (s->phase == LH_PHASE_ENDING || s->phase == LH_PHASE_LOST)
+            return;
+    }
+    if (r != 0) {
+        lh_err_set(&err, -r, "%s: %s", lh_frame_name(frame->type),
+                   why != NULL ? why : lh_status_text(r));
+        lh_session_lost(s, &err);
+        return;
+    }
+    if (frame->type == LH_FRAME_ACK)
+        note_progress(s);
+    if (frame->type == LH_FRAME_RETRACTED)
+        lh_compare_retracted(s, frame->flags & LH_FRAME_LAST);
+    lh_mover_feed(s);
+}

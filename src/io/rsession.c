@@ -1,0 +1,389 @@
+/* A sender's control connection at the receiver.
+ *
+ * Thread: main loop.
+ *
+ * Happy path: accept -> HELLO -> WELCOME with a token -> OFFER … (target.c) -> CONFIRM -> BYE. A
+ * first frame that is JOIN instead makes the connection a stream of the session whose token it
+ * carries. Failures: garbage, a wrong version, silence end the connection with an ERROR where the
+ * peer can read one; a session's end lets its targets go and ends its streams. */
+#include "io/recv.h"
+#include "util/text.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GOODBYE_MS 2000 /* for the last words to get out */
+
+/* ---- sending ---- */
+
+void lh_rsession_send(struct lh_rsession *session, uint16_t type, uint16_t flags,
+                      const struct lh_target *t, const void *payload, size_t length)
+{
+    struct lh_frame head = {.type = type,
+                            .flags = flags,
+                            .transfer = t != NULL ? t->transfer : LH_NO_TRANSFER,
+                            .epoch = t != NULL ? t->opened.epoch : 0};
+
+    lh_ctl_send(&session->ctl, &head, payload, (uint32_t)length);
+}
+
+void lh_rsession_send_runs(struct lh_rsession *session, uint16_t type, uint16_t last_flags,
+                           const struct lh_target *t, const struct lh_runs *runs)
+{
+    struct lh_block_run list[LH_RUNS_PER_FRAME / 16];
+    uint8_t payload[LH_CONTROL_MAX / 8];
+    size_t at = 0;
+
+    do {
+        size_t n = 0;
+
+        for (; n < sizeof(list) / sizeof(list[0]) && at < runs->n; n++, at++) {
+            list[n].first = runs->v[at].first;
+            list[n].count = runs->v[at].end - runs->v[at].first;
+        }
+        lh_rsession_send(session, type, at == runs->n ? last_flags : 0, t, payload,
+                         lh_block_runs_encode(list, n, payload));
+    } while (at < runs->n);
+}
+
+void lh_rsession_error(struct lh_rsession *session, uint32_t transfer, uint16_t code,
+                       uint32_t silent_ms, const char *text)
+{
+    struct lh_error_frame error = {
+        .code = code, .silent_ms = silent_ms, .text = text, .text_len = strlen(text)};
+    struct lh_frame head = {.type = LH_FRAME_ERROR, .transfer = transfer};
+    uint8_t payload[LH_ERROR_TEXT_MAX + 64];
+
+    if (error.text_len > LH_ERROR_TEXT_MAX)
+        error.text_len = LH_ERROR_TEXT_MAX;
+    lh_ctl_send(&session->ctl, &head, payload, (uint32_t)lh_error_encode(&error, payload));
+}
+
+/* ---- the end ---- */
+
+void lh_rshared_unref(struct lh_rshared *shared)
+{
+    if (atomic_fetch_sub(&shared->refs, 1) == 1) {
+        pthread_mutex_destroy(&shared->lock);
+        free(shared);
+    }
+}
+
+static void on_freed(struct lh_ctl *ctl)
+{
+    struct lh_rsession *session = LH_CONTAINER_OF(ctl, struct lh_rsession, ctl);
+    struct lh_serve *serve = session->serve;
+    struct lh_rsession **at = &serve->sessions;
+
+    while (*at != session)
+        at = &(*at)->next;
+    *at = session->next;
+    serve->n_sessions--;
+    free(session);
+    lh_serve_maybe_stop(serve);
+}
+
+/* Targets first, then streams: a block that is under way holds its target until its stream ends. */
+static void let_everything_go(struct lh_rsession *session)
+{
+    struct lh_rshared *shared = session->shared;
+
+    for (struct lh_target *t = session->serve->targets; t != NULL; t = t->next)
+        if (t->session == session)
+            lh_target_let_go(t);
+    if (shared == NULL)
+        return;
+    pthread_mutex_lock(&shared->lock);
+    shared->closed = true;
+    pthread_mutex_unlock(&shared->lock);
+    shared->session = NULL;
+    lh_rstream_end_all(session->serve, shared);
+    session->shared = NULL;
+    lh_rshared_unref(shared);
+}
+
+void lh_rsession_end(struct lh_rsession *session, uint16_t code, const char *text)
+{
+    if (session->ended_ms != 0)
+        return;
+    session->ended_ms = lh_now_ms();
+    lh_log(&session->serve->log, code == LH_WIRE_OK ? LH_LOG_DEBUG : LH_LOG_INFO,
+           "session peer=%s end=\"%s\"", session->peer, text);
+    let_everything_go(session);
+    if (code == LH_WIRE_OK) {
+        lh_ctl_close(&session->ctl);
+    } else {
+        lh_rsession_error(session, LH_NO_TRANSFER, code, 0, text);
+        lh_ctl_drain(&session->ctl);
+    }
+}
+
+static void on_closed(struct lh_ctl *ctl, const struct lh_err *err)
+{
+    struct lh_rsession *session = LH_CONTAINER_OF(ctl, struct lh_rsession, ctl);
+
+    lh_rsession_end(session, LH_WIRE_OK, err->text);
+    lh_ctl_close(ctl);
+}
+
+/* ---- the first frame ---- */
+
+static struct lh_rsession *find_token(struct lh_serve *serve, const uint8_t *token)
+{
+    struct lh_rsession *s = serve->sessions;
+
+    while (s != NULL &&
+           (s->shared == NULL || s->ended_ms != 0 || memcmp(s->token, token, LH_TOKEN_SIZE) != 0))
+        s = s->next;
+    return s;
+}
+
+static void on_join(struct lh_rsession *conn, const struct lh_frame *frame, const uint8_t *payload)
+{
+    struct lh_rsession *session;
+    struct lh_join join;
+    const char *why = NULL;
+
+    if (lh_join_decode(payload, frame->length, &join, &why) != 0) {
+        lh_rsession_end(conn, LH_WIRE_PROTOCOL, why);
+        return;
+    }
+    session = find_token(conn->serve, join.token);
+    if (session == NULL || session->n_streams >= LH_MAX_STREAMS) {
+        lh_rsession_end(conn, LH_WIRE_REFUSED,
+                        session == NULL ? "no session has this token" : "too many streams");
+        return;
+    }
+    conn->ended_ms = lh_now_ms();
+    lh_rstream_adopt(conn->serve, session, lh_ctl_release(&conn->ctl), join.stream);
+}
+
+static void on_hello(struct lh_rsession *session, const struct lh_frame *frame,
+                     const uint8_t *payload)
+{
+    struct lh_welcome welcome = {.version = LH_WIRE_VERSION,
+                                 .features = LH_FEATURE_INSECURE,
+                                 .heartbeat_ms = LH_HEARTBEAT_MS,
+                                 .max_streams = LH_MAX_STREAMS,
+                                 .max_block = LH_BLOCK_MAX,
+                                 .window = LH_WINDOW_BYTES,
+                                 .agent = "longhaul " LH_VERSION,
+                                 .agent_len = sizeof("longhaul " LH_VERSION) - 1};
+    struct lh_hello hello;
+    const char *why = NULL;
+    uint8_t out[LH_HELLO_MAX];
+
+    if (lh_hello_decode(payload, frame->length, &hello, &why) != 0) {
+        lh_rsession_end(session, LH_WIRE_PROTOCOL, why);
+        return;
+    }
+    if (hello.version_min > LH_WIRE_VERSION || hello.version_max < LH_WIRE_VERSION) {
+        lh_rsession_end(session, LH_WIRE_VERSION, "this receiver speaks protocol version 1 only");
+        return;
+    }
+    if (hello.role != LH_ROLE_SEND || (hello.required & ~welcome.features) != 0) {
+        lh_rsession_end(session, LH_WIRE_REFUSED,
+                        "this receiver cannot do what the sender requires: is it of an older "
+                        "version?");
+        return;
+    }
+    session->shared = calloc(1, sizeof(*session->shared));
+    if (session->shared == NULL) {
+        lh_rsession_end(session, LH_WIRE_INTERNAL, "the receiver is out of memory");
+        return;
+    }
+    atomic_store(&session->shared->refs, 1);
+    pthread_mutex_init(&session->shared->lock, NULL);
+    session->shared->session = session;
+    welcome.features &= hello.features;
+    lh_random_bytes(session->token, sizeof(session->token));
+    memcpy(welcome.token, session->token, sizeof(welcome.token));
+    memcpy(welcome.receiver, session->serve->id, sizeof(welcome.receiver));
+    session->ctl.max_payload = LH_BLOCK_MAX;
+    lh_log(&session->serve->log, LH_LOG_INFO, "session peer=%s agent=\"%.*s\"", session->peer,
+           (int)hello.agent_len, hello.agent);
+    lh_rsession_send(session, LH_FRAME_WELCOME, 0, NULL, out, lh_welcome_encode(&welcome, out));
+}
+
+/* ---- frames of transfers ---- */
+
+static void on_offer(struct lh_rsession *session, const struct lh_frame *frame,
+                     const uint8_t *payload)
+{
+    struct lh_offer offer;
+    const char *why = NULL;
+    char path[512];
+
+    if (frame->transfer == LH_NO_TRANSFER || frame->transfer < session->shared->offered) {
+        lh_rsession_end(session, LH_WIRE_PROTOCOL, "a transfer number was used twice");
+        return;
+    }
+    if (lh_offer_decode(payload, frame->length, &offer, &why) != 0) {
+        lh_rsession_end(session, LH_WIRE_PROTOCOL, why);
+        return;
+    }
+    pthread_mutex_lock(&session->shared->lock);
+    session->shared->offered = frame->transfer + 1;
+    pthread_mutex_unlock(&session->shared->lock);
+    lh_log(&session->serve->log, LH_LOG_INFO, "offer peer=%s path=\"%s\" bytes=%llu", session->peer,
+           lh_text_escape(path, sizeof(path), offer.path, offer.path_len),
+           (unsigned long long)offer.file.identity.size);
+    if (session->serve->closing)
+        lh_rsession_error(session, frame->transfer, LH_WIRE_STOPPING, 0,
+                          "the receiver is shutting down");
+    else if (offer.n_files != 1 || offer.file.kind != LH_KIND_FILE || offer.file.path_len != 0 ||
+             (offer.flags & (LH_OFFER_MORE_FILES | LH_OFFER_KEEP_OWNER | LH_OFFER_EXTENTS)) != 0)
+        lh_rsession_error(session, frame->transfer, LH_WIRE_REFUSED, 0,
+                          "this receiver takes one plain file a transfer");
+    else
+        lh_target_offer(session, frame->transfer, &offer);
+}
+
+static void on_retract(struct lh_target *t, const struct lh_frame *frame, const uint8_t *payload)
+{
+    struct lh_block_run runs[LH_RUNS_PER_FRAME / 16];
+    const char *why = NULL;
+    int n = lh_block_runs_count(payload, frame->length, &why);
+
+    if (n < 0 || (size_t)n > sizeof(runs) / sizeof(runs[0])) {
+        lh_rsession_end(t->session, LH_WIRE_PROTOCOL, why != NULL ? why : "too many runs");
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        runs[i] = lh_block_runs_get(payload, (size_t)i);
+    lh_target_retract(t, runs, (size_t)n, frame->flags & LH_FRAME_LAST);
+}
+
+static void on_transfer_frame(struct lh_rsession *session, struct lh_target *t,
+                              const struct lh_frame *frame, const uint8_t *payload)
+{
+    struct lh_hashes_wanted wanted;
+    struct lh_finish finish;
+    const char *why = NULL;
+
+    switch (frame->type) {
+    case LH_FRAME_BLOCK:
+        lh_target_inline(t, frame, payload);
+        break;
+    case LH_FRAME_HASHES_WANTED:
+        if (lh_hashes_wanted_decode(payload, frame->length, &wanted, &why) != 0)
+            lh_rsession_end(session, LH_WIRE_PROTOCOL, why);
+        else
+            lh_target_hashes(t, &wanted);
+        break;
+    case LH_FRAME_RETRACT:
+        on_retract(t, frame, payload);
+        break;
+    case LH_FRAME_FINISH:
+        if (lh_finish_decode(payload, frame->length, &finish, &why) != 0)
+            lh_rsession_end(session, LH_WIRE_PROTOCOL, why);
+        else
+            lh_target_finish(t, &finish);
+        break;
+    case LH_FRAME_CONFIRM:
+        lh_target_confirm(t);
+        break;
+    default:
+        lh_rsession_end(session, LH_WIRE_PROTOCOL, "a frame that a sender does not send");
+    }
+}
+
+static void on_frame(struct lh_ctl *ctl, const struct lh_frame *frame, const uint8_t *payload)
+{
+    struct lh_rsession *session = LH_CONTAINER_OF(ctl, struct lh_rsession, ctl);
+    struct lh_target *t;
+
+    if (session->ended_ms != 0)
+        return;
+    if (session->shared == NULL) {
+        if (frame->type == LH_FRAME_HELLO)
+            on_hello(session, frame, payload);
+        else if (frame->type == LH_FRAME_JOIN)
+            on_join(session, frame, payload);
+        else
+            lh_rsession_end(session, LH_WIRE_PROTOCOL, "the first frame must be HELLO or JOIN");
+        return;
+    }
+    switch (frame->type) {
+    case LH_FRAME_HEARTBEAT:
+        return;
+    case LH_FRAME_BYE:
+        lh_rsession_end(session, LH_WIRE_OK, "the sender said goodbye");
+        return;
+    case LH_FRAME_OFFER:
+        on_offer(session, frame, payload);
+        return;
+    default:
+        break;
+    }
+    t = lh_target_find(session, frame->transfer);
+    if (t != NULL)
+        on_transfer_frame(session, t, frame, payload);
+    else if (frame->transfer >= session->shared->offered)
+        lh_rsession_end(session, LH_WIRE_PROTOCOL, "a frame of a transfer that was never offered");
+}
+
+/* ---- accept and tick ---- */
+
+void lh_rsession_accept(struct lh_serve *serve, int fd, const struct lh_addr *peer)
+{
+    struct lh_rsession *session = calloc(1, sizeof(*session));
+
+    if (session == NULL) {
+        close(fd);
+        return;
+    }
+    session->serve = serve;
+    session->started_ms = lh_now_ms();
+    session->ctl.on_frame = on_frame;
+    session->ctl.on_closed = on_closed;
+    session->ctl.freed = on_freed;
+    lh_addr_text(peer, session->peer);
+    if (lh_ctl_start(&session->ctl, serve->loop, fd) != 0) {
+        close(fd);
+        free(session);
+        return;
+    }
+    session->next = serve->sessions;
+    serve->sessions = session;
+    serve->n_sessions++;
+}
+
+static void send_heartbeat(struct lh_rsession *session, uint64_t now_ms)
+{
+    struct lh_heartbeat beat = {.count = ++session->heartbeats};
+    uint8_t payload[64];
+
+    for (struct lh_committer *c = session->serve->committers; c != NULL; c = c->next) {
+        uint64_t since = atomic_load(&c->stats.busy_since_ms);
+        uint32_t last = (uint32_t)atomic_load(&c->stats.last_ms);
+
+        if (since != 0 && now_ms > since && now_ms - since > beat.disk_wait_ms)
+            beat.disk_wait_ms = (uint32_t)(now_ms - since);
+        if (last > beat.commit_ms)
+            beat.commit_ms = last;
+    }
+    for (struct lh_target *t = session->serve->targets; t != NULL; t = t->next)
+        if (t->session == session && t->state == LH_TARGET_OPEN)
+            beat.undurable += lh_sink_pending_bytes(t->sink);
+    lh_rsession_send(session, LH_FRAME_HEARTBEAT, 0, NULL, payload,
+                     lh_heartbeat_encode(&beat, payload));
+}
+
+void lh_rsession_tick(struct lh_rsession *session, uint64_t now_ms)
+{
+    if (session->ended_ms != 0) {
+        if (now_ms - session->ended_ms > GOODBYE_MS)
+            lh_ctl_close(&session->ctl);
+    } else if (session->shared == NULL) {
+        if (now_ms - session->started_ms > LH_HANDSHAKE_MS)
+            lh_rsession_end(session, LH_WIRE_OK, "no HELLO in time");
+    } else if (now_ms - session->ctl.heard_ms > session->serve->opts.holder_timeout_ms) {
+        lh_rsession_end(session, LH_WIRE_OK, "the sender has been silent for too long");
+    } else if (now_ms - session->ctl.sent_ms >= LH_HEARTBEAT_MS / 2) {
+        send_heartbeat(session, now_ms);
+    }
+}

@@ -1,0 +1,415 @@
+/* Sending a file: start, cancel, numbers, the end.
+ *
+ * Thread: main loop (the caller's).
+ *
+ * Happy path: start -> open the source (a prep thread) -> the session does the rest (session.c) ->
+ * end
+ * -> every part is closed, threads are joined -> `done` fires, memory goes.
+ * Failures: a source that cannot be opened ends it; one that changes is opened anew and sent from
+ * the beginning, once; cancel ends it with what is durable kept at the receiver. */
+#include "io/sender.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TICK_MS 250
+#define PROGRESS_MS 500
+#define STAGGER_MS 50
+#define ZERO_COPY_MIN (256ull * 1024)
+#define PREP_THREADS 2
+#define RESTARTS_MAX 1
+
+void lh_send_options_init(struct lh_send_options *opts)
+{
+    memset(opts, 0, sizeof(*opts));
+    opts->port = LH_DEFAULT_PORT;
+    opts->streams = LH_DEFAULT_STREAMS;
+    opts->block_bytes = LH_BLOCK_DEFAULT;
+    opts->zero_copy_min = ZERO_COPY_MIN;
+    opts->congestion = "bbr";
+    opts->stagger_ms = STAGGER_MS;
+    opts->progress_ms = PROGRESS_MS;
+    opts->log_level = LH_LOG_WARN;
+}
+
+/* ---- numbers ---- */
+
+static uint64_t durable_now(const struct lh_send *s)
+{
+    if (s->phase == LH_PHASE_LEAVING || s->stats.digest[0] != '\0')
+        return s->stats.bytes_total;
+    if (s->sched_ready)
+        return lh_sched_bytes(&s->sched, &s->sched.durable);
+    return s->stats.bytes_durable; /* between sessions: what was known last */
+}
+
+/* Bits per second made durable over the last few seconds. */
+static uint64_t recent_rate(struct lh_send *s, uint64_t now_ms)
+{
+    unsigned last = s->n_samples < LH_RATE_SAMPLES ? s->n_samples : LH_RATE_SAMPLES - 1;
+    uint64_t span_ms, bytes;
+
+    memmove(&s->samples[1], &s->samples[0], last * sizeof(s->samples[0]));
+    s->samples[0].ms = now_ms;
+    s->samples[0].bytes = s->stats.bytes_durable;
+    s->n_samples = last + 1;
+    span_ms = now_ms - s->samples[last].ms;
+    bytes = s->samples[0].bytes - s->samples[last].bytes;
+    if (span_ms == 0 || s->samples[0].bytes < s->samples[last].bytes)
+        return 0;
+    return bytes * 8 * 1000 / span_ms;
+}
+
+static void refresh(struct lh_send *s)
+{
+    struct lh_send_stats *st = &s->stats;
+    uint64_t small = s->small != NULL ? st->fallback_bytes : 0;
+
+    st->bytes_durable = durable_now(s);
+    st->duration_s = (double)(lh_now_ms() - s->started_ms) / 1000;
+    st->streams = 0;
+    if (s->small != NULL) {
+        st->bytes_sent = small;
+        return;
+    }
+    st->bytes_sent = st->zero_copy_bytes = st->fallback_bytes = 0;
+    st->zero_copy_count = st->fallback_count = st->retransmits = 0;
+    for (unsigned i = 0; i < LH_MAX_STREAMS; i++) {
+        const struct lh_sstream_counters *c = &s->streams[i].counters;
+
+        st->streams += s->streams[i].up;
+        st->bytes_sent += atomic_load_explicit(&c->bytes_sent, memory_order_relaxed);
+        st->zero_copy_bytes += atomic_load_explicit(&c->zero_copy_bytes, memory_order_relaxed);
+        st->fallback_bytes += atomic_load_explicit(&c->fallback_bytes, memory_order_relaxed);
+        st->zero_copy_count += atomic_load_explicit(&c->zero_copy_count, memory_order_relaxed);
+        st->fallback_count += atomic_load_explicit(&c->fallback_count, memory_order_relaxed);
+        st->retransmits += atomic_load_explicit(&c->retransmits, memory_order_relaxed);
+    }
+}
+
+void lh_send_report_start(struct lh_send *s)
+{
+    s->stats.bytes_total = s->source.identity.size;
+    refresh(s);
+    if (!s->started)
+        s->durable_before = s->stats.bytes_durable;
+    s->started = true;
+    if (s->cbs.start != NULL)
+        s->cbs.start(s->cbs.arg, &s->stats);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct lh_send *s = timer->data;
+    uint64_t now_ms = lh_now_ms();
+
+    if (s->phase == LH_PHASE_ENDING)
+        return;
+    lh_session_tick(s, now_ms);
+    if (s->phase == LH_PHASE_ENDING || now_ms < s->progress_due_ms)
+        return;
+    s->progress_due_ms = now_ms + s->opts.progress_ms;
+    if (!s->started)
+        return;
+    refresh(s);
+    s->stats.rate_bps = recent_rate(s, now_ms);
+    if (s->cbs.progress != NULL)
+        s->cbs.progress(s->cbs.arg, &s->stats);
+}
+
+/* ---- the end ---- */
+
+static void free_send(struct lh_send *s)
+{
+    free(s->source_path);
+    free(s->dest);
+    free(s->congestion);
+    free((char *)s->opts.host);
+    free(s->small);
+    free(s);
+}
+
+static void on_mbox_closed(struct lh_mbox *mbox)
+{
+    struct lh_send *s = LH_CONTAINER_OF(mbox, struct lh_send, mbox);
+    uint64_t gained = s->stats.bytes_durable - s->durable_before;
+
+    if (s->stats.bytes_durable < s->durable_before)
+        gained = s->stats.bytes_durable;
+    s->stats.rate_bps =
+        s->stats.duration_s > 0 ? (uint64_t)((double)gained * 8 / s->stats.duration_s) : 0;
+    s->cbs.done(s->cbs.arg, -s->status, s->text, &s->stats);
+    free_send(s);
+}
+
+static void on_loops_stopped(struct lh_loops *set)
+{
+    struct lh_send *s = LH_CONTAINER_OF(set, struct lh_send, loops);
+
+    lh_worker_stop(&s->prep);
+    lh_pool_free(&s->pool);
+    if (s->source_open)
+        lh_source_close(&s->source);
+    lh_mbox_close(&s->mbox, on_mbox_closed);
+}
+
+void lh_send_maybe_end(struct lh_send *s)
+{
+    if (s->phase != LH_PHASE_ENDING || s->n_alive > 0 || s->ctl_open || s->dialing ||
+        s->source_busy || s->compare.hashing || s->n_timers > 0 || !s->threads)
+        return;
+    s->threads = false;
+    lh_mover_reset(s);
+    lh_loops_stop(&s->loops, on_loops_stopped);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct lh_send *s = handle->data;
+
+    s->n_timers--;
+    lh_send_maybe_end(s);
+}
+
+void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (s->phase == LH_PHASE_ENDING)
+        return;
+    refresh(s);
+    s->status = status;
+    va_start(ap, fmt);
+    vsnprintf(s->text, sizeof(s->text), fmt, ap);
+    va_end(ap);
+    s->phase = LH_PHASE_ENDING;
+    if (s->dialing)
+        lh_dial_cancel(&s->dial);
+    if (s->ctl_open) {
+        struct lh_frame bye = {.type = LH_FRAME_BYE, .transfer = LH_NO_TRANSFER};
+
+        lh_ctl_send(&s->ctl, &bye, NULL, 0);
+        lh_ctl_close(&s->ctl);
+    }
+    lh_mover_stop_streams(s);
+    uv_close((uv_handle_t *)&s->tick, on_timer_closed);
+    uv_close((uv_handle_t *)&s->retry, on_timer_closed);
+}
+
+void lh_send_cancel(struct lh_send *s)
+{
+    s->cancelled = true;
+    lh_send_end(s, LH_E_CANCELLED, "interrupted; the same command resumes");
+}
+
+/* ---- the source ---- */
+
+static void open_run(struct lh_job *job)
+{
+    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
+    uint64_t size;
+
+    memset(&s->source_err, 0, sizeof(s->source_err));
+    if (s->source_open)
+        lh_source_close(&s->source);
+    s->source_open = false;
+    free(s->small);
+    s->small = NULL;
+    if (lh_source_open(s->source_path, &s->source, &s->source_err) != 0)
+        return;
+    s->source_open = true;
+    size = s->source.identity.size;
+    if (size > s->opts.block_bytes)
+        return;
+    s->small = malloc(s->opts.block_bytes);
+    if (s->small == NULL) {
+        lh_err_set(&s->source_err, LH_E_NOMEM, "out of memory");
+        return;
+    }
+    if (size == 0 || lh_source_hash_blocks(&s->source, s->small, s->opts.block_bytes, 0, 1,
+                                           &s->small_hash, &s->source_err) == 0)
+        lh_source_check(&s->source, &s->source_err);
+}
+
+static void on_opened(struct lh_job *job)
+{
+    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
+
+    s->source_busy = false;
+    if (s->phase != LH_PHASE_OPENING) {
+        lh_send_maybe_end(s);
+        return;
+    }
+    if (s->source_err.status == LH_E_SOURCE_CHANGED)
+        lh_send_restart(s, s->source_err.text);
+    else if (s->source_err.status != 0)
+        lh_send_end(s, s->source_err.status, "%s", s->source_err.text);
+    else {
+        s->stats.bytes_total = s->source.identity.size;
+        lh_session_dial(s);
+    }
+}
+
+/* Nothing may be reading the source. */
+void lh_send_reopen(struct lh_send *s)
+{
+    s->reopen = false;
+    s->phase = LH_PHASE_OPENING;
+    s->source_busy = true;
+    lh_worker_submit(&s->prep, &s->source_job, open_run, on_opened, &s->mbox);
+}
+
+void lh_send_restart(struct lh_send *s, const char *what)
+{
+    struct lh_err err;
+
+    if (s->phase == LH_PHASE_ENDING)
+        return;
+    if (s->n_restarts >= RESTARTS_MAX) {
+        lh_send_end(s, LH_E_SOURCE_CHANGED,
+                    "%s; it has changed twice now: send it when it is at rest", what);
+        return;
+    }
+    s->n_restarts++;
+    s->stats.restarted = true;
+    s->reopen = true;
+    s->started = false;
+    s->stats.bytes_skipped = 0;
+    s->stats.bytes_durable = 0;
+    lh_log(&s->log, LH_LOG_WARN, "%s: sending it from the beginning, once", what);
+    if (s->phase == LH_PHASE_OPENING) {
+        lh_send_reopen(s);
+        return;
+    }
+    lh_err_set(&err, LH_E_NETWORK, "the session is closed to begin again");
+    lh_session_lost(s, &err);
+}
+
+/* ---- start ---- */
+
+/* A path that ends in '/' keeps the source's name. */
+static int copy_dest(struct lh_send *s, const struct lh_send_options *opts)
+{
+    const char *slash = strrchr(opts->source, '/');
+    const char *name = slash != NULL ? slash + 1 : opts->source;
+    const uint8_t *path = opts->path;
+    bool keep = opts->path_len == 0 || path[opts->path_len - 1] == '/';
+    size_t extra = keep ? strlen(name) : 0;
+
+    s->dest_len = opts->path_len + extra;
+    s->dest = malloc(s->dest_len + 1);
+    if (s->dest == NULL)
+        return -LH_E_NOMEM;
+    if (opts->path_len > 0)
+        memcpy(s->dest, path, opts->path_len);
+    memcpy(s->dest + opts->path_len, name, extra);
+    return s->dest_len == 0 || s->dest_len > LH_PATH_MAX ? -LH_E_INVAL : 0;
+}
+
+static void fill_defaults(struct lh_send_options *o)
+{
+    struct lh_send_options d;
+
+    lh_send_options_init(&d);
+    if (o->port == 0)
+        o->port = d.port;
+    if (o->streams == 0)
+        o->streams = d.streams;
+    if (o->streams > LH_MAX_STREAMS)
+        o->streams = LH_MAX_STREAMS;
+    if (o->block_bytes == 0)
+        o->block_bytes = d.block_bytes;
+    if (o->zero_copy_min == UINT64_MAX)
+        o->zero_copy_min = d.zero_copy_min;
+    if (o->stagger_ms == UINT64_MAX)
+        o->stagger_ms = d.stagger_ms;
+    if (o->progress_ms == 0)
+        o->progress_ms = d.progress_ms;
+}
+
+static int copy_options(struct lh_send *s, const struct lh_send_options *opts)
+{
+    s->opts = *opts;
+    fill_defaults(&s->opts);
+    s->opts.source = NULL;
+    s->opts.path = NULL;
+    s->opts.host = strdup(opts->host);
+    s->source_path = strdup(opts->source);
+    s->congestion = strdup(opts->congestion != NULL ? opts->congestion : "bbr");
+    s->opts.congestion = s->congestion;
+    if (s->opts.host == NULL || s->source_path == NULL || s->congestion == NULL)
+        return -LH_E_NOMEM;
+    if (s->opts.block_bytes < LH_BLOCK_MIN || s->opts.block_bytes > LH_BLOCK_MAX ||
+        (s->opts.block_bytes & (s->opts.block_bytes - 1)) != 0)
+        return -LH_E_INVAL;
+    return copy_dest(s, opts);
+}
+
+static void free_quietly(struct lh_mbox *mbox)
+{
+    free_send(LH_CONTAINER_OF(mbox, struct lh_send, mbox));
+}
+
+static int start_threads(struct lh_send *s)
+{
+    int r = lh_worker_start(&s->prep, PREP_THREADS, "lh-prep");
+
+    if (r != 0)
+        return r;
+    r = lh_loops_start(&s->loops, s->opts.loops, &s->mbox);
+    if (r != 0)
+        lh_worker_stop(&s->prep);
+    return r;
+}
+
+int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
+                  const struct lh_send_callbacks *cbs, struct lh_send **out)
+{
+    struct lh_send *s;
+    int r;
+
+    if (opts->source == NULL || opts->host == NULL || cbs->done == NULL)
+        return -LH_E_INVAL;
+    s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return -LH_E_NOMEM;
+    s->loop = loop;
+    s->cbs = *cbs;
+    s->log = (struct lh_log){opts->log, opts->log_arg, opts->log_level};
+    r = copy_options(s, opts);
+    if (r == 0)
+        r = lh_mbox_init(&s->mbox, loop);
+    if (r != 0) {
+        free_send(s);
+        return r;
+    }
+    r = start_threads(s);
+    if (r != 0) {
+        lh_mbox_close(&s->mbox, free_quietly);
+        return r;
+    }
+    s->threads = true;
+    /* One buffer for each thread that hashes. */
+    lh_pool_init(&s->pool, PREP_THREADS * (size_t)LH_BLOCK_MAX);
+    lh_random_bytes(s->holder, sizeof(s->holder));
+    lh_compare_reset(s);
+    s->started_ms = s->contact_ms = lh_now_ms();
+    s->progress_due_ms = s->started_ms + s->opts.progress_ms;
+    uv_timer_init(loop, &s->tick);
+    uv_timer_init(loop, &s->retry);
+    s->tick.data = s->retry.data = s;
+    s->n_timers = 2;
+    uv_timer_start(&s->tick, on_tick, TICK_MS, TICK_MS);
+    lh_send_reopen(s);
+    *out = s;
+    return 0;
+}
+
+const char *lh_version(void)
+{
+    return LH_VERSION;
+}

@@ -1,0 +1,226 @@
+/* The sender's insides: what send, its session, its mover and its streams share.
+ *
+ *     send ── opens the source ──▶ session ── dials, offers ──▶ mover ── grants ranges ──▶ streams
+ *                                     ▲                           │ all durable              │
+ *                                     └── lost: dial again        └──▶ check, FINISH, done ◀─┘ ACKs
+ *
+ * Threads: send, session and mover belong to the main loop; a stream to its stream loop; hashing to
+ * the prep threads. What crosses: messages, the source's descriptor, and a stream's counters. */
+#ifndef LH_IO_SENDER_H
+#define LH_IO_SENDER_H
+
+#include "core/sched.h"
+#include "io/ctl.h"
+#include "io/dial.h"
+#include "io/loops.h"
+#include "io/pool.h"
+#include "io/sock.h"
+#include "io/source.h"
+#include "io/worker.h"
+#include "proto/session.h"
+#include "proto/transfer.h"
+#include "util/log.h"
+
+#include <longhaul/longhaul.h>
+#include <stdatomic.h>
+
+#define LH_CONNECT_MS 10000 /* for each address */
+#define LH_SILENCE_MS 15000 /* without a frame: the session is dead */
+#define LH_RATE_SAMPLES 16
+
+/* ---- stream ---- */
+
+struct lh_send;
+
+/* Counters of a stream, written by its loop, read by the main loop. */
+struct lh_sstream_counters {
+    atomic_uint_fast64_t bytes_sent;
+    atomic_uint_fast64_t zero_copy_bytes;
+    atomic_uint_fast64_t fallback_bytes;
+    atomic_uint_fast64_t zero_copy_count;
+    atomic_uint_fast64_t fallback_count;
+    atomic_uint_fast64_t retransmits;
+    atomic_uint_fast64_t rate_Bps;
+};
+
+struct lh_sstream;
+
+struct lh_sstream_start {
+    struct lh_send *send;
+    struct lh_loop *loop;
+    unsigned number;
+    uint32_t generation;
+    uint64_t delay_ms; /* stagger, or backoff */
+    struct lh_addr addr;
+    uint8_t token[LH_TOKEN_SIZE];
+    uint32_t transfer;
+    uint64_t epoch;
+    uint64_t size;
+    uint32_t block_bytes;
+    bool zero_copy;
+    bool zero_copy_must;
+    uint64_t sndbuf_bytes;
+    struct lh_sstream_counters *counters;
+};
+
+/* Main loop. NULL: out of memory. Notes come to lh_mover_*, the last of them is down. */
+struct lh_sstream *lh_sstream_start(const struct lh_sstream_start *how);
+void lh_sstream_range(struct lh_sstream *st, uint64_t first, uint64_t end);
+void lh_sstream_stop(struct lh_sstream *st);
+
+/* ---- send ---- */
+
+enum lh_phase {
+    LH_PHASE_OPENING, /* the source */
+    LH_PHASE_DIALING,
+    LH_PHASE_HELLO,   /* said, WELCOME is awaited */
+    LH_PHASE_OFFERED, /* ACCEPT and LEDGER are awaited */
+    LH_PHASE_MOVING,
+    LH_PHASE_CHECKING,  /* all durable; the source once more */
+    LH_PHASE_FINISHING, /* DONE is awaited */
+    LH_PHASE_LEAVING,   /* CONFIRM and BYE are on their way out */
+    LH_PHASE_LOST,      /* the session's parts are being closed; then the retry timer */
+    LH_PHASE_ENDING
+};
+
+struct lh_stream_slot {
+    struct lh_sstream *st; /* NULL: none */
+    bool up;
+    bool wants;       /* asked for a range and got none yet */
+    unsigned attempt; /* redials in a row without anything acknowledged */
+    uint32_t generation;
+    struct lh_sstream_counters counters; /* over all generations */
+};
+
+/* Comparing what an earlier run, or another host, sent with the file at hand. */
+struct lh_compare {
+    bool wanted;  /* before FINISH */
+    bool waiting; /* for HASHES, RETRACTED or a job */
+    bool hashing; /* a job is under way */
+    struct lh_runs todo;
+    struct lh_job job;
+    struct lh_err err;
+    uint64_t first;
+    uint32_t n;
+    uint32_t at;
+    struct lh_hash *theirs;
+    struct lh_hash ours[64];
+    struct lh_runs differ;
+    uint64_t n_differ; /* blocks, in all */
+};
+
+struct lh_send {
+    uv_loop_t *loop;
+    struct lh_mbox mbox;
+    struct lh_log log;
+    struct lh_send_callbacks cbs;
+    struct lh_send_options opts;
+    char *source_path;
+    uint8_t *dest;
+    size_t dest_len;
+    char *congestion;
+
+    struct lh_loops loops;
+    struct lh_worker prep;
+    struct lh_pool pool;
+    bool threads;
+    uv_timer_t tick;
+    uv_timer_t retry;
+    unsigned n_timers;
+
+    enum lh_phase phase;
+    int status; /* LH_E_* that it ends with */
+    char text[600];
+    bool cancelled;
+
+    struct lh_source source;
+    bool source_open;
+    struct lh_job source_job; /* open, read, check: one after the other */
+    bool source_busy;
+    struct lh_err source_err;
+    uint8_t *small; /* contents of a small file */
+    struct lh_hash small_hash;
+    unsigned n_restarts;
+    bool reopen; /* the source changed: open it anew before dialling */
+
+    struct lh_dial dial;
+    bool dialing;
+    struct lh_addr peer;
+    struct lh_ctl ctl;
+    bool ctl_open;
+    bool said_hello; /* a receiver has answered once */
+    unsigned attempt;
+    unsigned n_protocol_errors; /* in a row */
+    uint64_t contact_ms;
+    uint64_t heartbeats;
+    uint8_t holder[LH_HOLDER_SIZE];
+    uint8_t token[LH_TOKEN_SIZE];
+    uint16_t max_streams;
+    uint32_t transfer;
+    uint64_t epoch;
+    uint64_t prev_epoch;
+    uint16_t accept_flags;
+    bool told_busy;
+    bool told_congestion;
+
+    struct lh_sched sched;
+    bool sched_ready;
+    struct lh_stream_slot streams[LH_MAX_STREAMS];
+    unsigned n_streams; /* slots in use */
+    unsigned n_alive;   /* slots with a stream, up or not */
+    struct lh_compare compare;
+    uint64_t bad_block;
+    unsigned bad_block_times;
+
+    struct lh_send_stats stats;
+    uint64_t started_ms;
+    uint64_t progress_due_ms;
+    uint64_t durable_before; /* bytes durable when this run began */
+    bool started;            /* durable_before and bytes_skipped are known */
+    struct {
+        uint64_t ms;
+        uint64_t bytes;
+    } samples[LH_RATE_SAMPLES];
+    unsigned n_samples;
+};
+
+/* send.c: the end, and the numbers. status: LH_E_*, 0 for success. */
+void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void lh_send_maybe_end(struct lh_send *s);
+void lh_send_report_start(struct lh_send *s);
+/* The source changed: begin again, once. */
+void lh_send_restart(struct lh_send *s, const char *what);
+
+/* Open the source (again), then dial. Nothing may be reading it. */
+void lh_send_reopen(struct lh_send *s);
+
+/* session.c */
+void lh_session_dial(struct lh_send *s);
+void lh_session_lost(struct lh_send *s, const struct lh_err *err);
+/* Everything of a lost session is closed: wait, then dial again. */
+void lh_session_maybe_quiet(struct lh_send *s);
+void lh_session_tick(struct lh_send *s, uint64_t now_ms);
+void lh_session_send(struct lh_send *s, uint16_t type, uint16_t flags, const void *payload,
+                     size_t length);
+void lh_session_finish(struct lh_send *s);
+
+/* mover.c */
+void lh_mover_start(struct lh_send *s); /* ACCEPT and the ledger are there */
+void lh_mover_frame(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload);
+void lh_mover_feed(struct lh_send *s);
+void lh_mover_stop_streams(struct lh_send *s);
+void lh_mover_reset(struct lh_send *s);
+/* Notes from streams, on the main loop. */
+void lh_mover_up(struct lh_send *s, unsigned number, const struct lh_stream_given *given);
+void lh_mover_wants(struct lh_send *s, unsigned number);
+void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err);
+
+/* compare.c */
+void lh_compare_start(struct lh_send *s);
+void lh_compare_step(struct lh_send *s);
+void lh_compare_hashes(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload);
+void lh_compare_retracted(struct lh_send *s, bool last);
+void lh_compare_reset(struct lh_send *s);
+
+#endif

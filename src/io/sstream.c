@@ -1,0 +1,640 @@
+/* A data connection at the sender: connect, JOIN, then block after block.
+ *
+ * Thread: its stream loop, but for start, range, stop and the notes' ends (main loop).
+ *
+ * Happy path: delay -> connect -> JOIN -> ask for a range -> the range's blocks are hashed on a
+ * prep thread, a few ahead of the socket, which warms the page cache too -> writable: header with
+ * MSG_MORE, then sendfile(2), at most a quantum a turn -> ask for the next range before the queue
+ * runs dry. Failures: refused, reset, silent, closed by the receiver: one `down` note, the last;
+ * the mover gives the stream's blocks to others. A source that cannot be read or got shorter is
+ * told as such.
+ *
+ * Level-triggered: WRITABLE is armed exactly while something is ready to go. */
+#include "core/pace.h"
+#include "io/sender.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
+
+#define TURN_BYTES (1024u * 1024) /* handed to one socket before the others of the loop */
+#define CHUNK_BLOCKS 8u           /* hashed in one job */
+#define READY_MAX 64u             /* blocks hashed and not yet sent */
+#define JOBS 2u                   /* hashing jobs under way for one stream */
+#define RANGES_MAX 8u             /* granted and not yet begun */
+#define SAMPLE_MS 250
+#define LOW_MS 100 /* ask for more when less than so much of the rate is left */
+#define LOW_MIN_BYTES (2u * 1024 * 1024)
+#define SCRATCH_BYTES (64u * 1024) /* for read and send */
+
+struct ready {
+    uint64_t block;
+    struct lh_hash hash;
+};
+
+struct prep {
+    struct lh_job job;
+    struct lh_sstream *st;
+    bool busy;
+    uint64_t first;
+    unsigned n;
+    struct lh_hash hashes[CHUNK_BLOCKS];
+    struct lh_err err;
+    unsigned seq; /* jobs end in any order; blocks go out in theirs */
+    bool ended;
+};
+
+struct lh_sstream {
+    struct lh_sstream_start how;
+    struct lh_msg start_msg;
+    struct lh_msg stop_msg;
+    struct lh_msg free_msg;
+    uv_timer_t timer;
+    uv_poll_t poll;
+    int fd;
+    int armed;
+    bool connected;
+    bool polling;
+    bool closing;
+    bool down_sent;
+    unsigned n_handles;
+    uint64_t connect_due_ms;
+    struct lh_stream_given given;
+    struct lh_err err;
+    bool asked;
+    struct lh_run ranges[RANGES_MAX];
+    unsigned n_ranges;
+    uint64_t unprepared; /* blocks of the ranges above */
+    struct prep preps[JOBS];
+    unsigned n_preps;
+    unsigned next_seq;
+    unsigned take_seq;
+    struct ready ready[READY_MAX];
+    unsigned ready_at;
+    unsigned n_ready;
+    uint8_t header[LH_FRAME_HEADER_SIZE + 64]; /* JOIN's payload too */
+    size_t header_len;
+    size_t header_sent;
+    bool in_block;
+    uint64_t offset; /* of what is left of the block at hand */
+    uint32_t left;
+    bool by_copy;
+    uint64_t acked_before;
+    uint64_t sampled_ms;
+    uint64_t retransmits_before;
+    uint64_t rate_Bps;
+    uint32_t lowat_bytes;
+};
+
+/* ---- notes to the main loop ---- */
+
+enum note_kind { NOTE_UP, NOTE_WANTS, NOTE_DOWN };
+
+struct note {
+    struct lh_msg msg;
+    enum note_kind kind;
+    struct lh_sstream *st;
+};
+
+static void on_free(struct lh_msg *msg)
+{
+    free(LH_CONTAINER_OF(msg, struct lh_sstream, free_msg));
+}
+
+/* Ranges and a stop may still be on their way to the loop: the memory goes behind them, there. */
+static void on_down(struct lh_sstream *st)
+{
+    struct lh_send *s = st->how.send;
+    unsigned number = st->how.number;
+    struct lh_err err = st->err;
+
+    lh_mbox_post(&st->how.loop->mbox, &st->free_msg, on_free);
+    lh_mover_down(s, number, &err);
+}
+
+static void on_note(struct lh_msg *msg)
+{
+    struct note *note = LH_CONTAINER_OF(msg, struct note, msg);
+    struct lh_sstream *st = note->st;
+    struct lh_send *s = st->how.send;
+
+    switch (note->kind) {
+    case NOTE_UP:
+        lh_mover_up(s, st->how.number, &st->given);
+        break;
+    case NOTE_WANTS:
+        lh_mover_wants(s, st->how.number);
+        break;
+    case NOTE_DOWN:
+        on_down(st);
+        break;
+    }
+    free(note);
+}
+
+static void tell(struct lh_sstream *st, enum note_kind kind)
+{
+    struct note *note = calloc(1, sizeof(*note));
+
+    LH_INVARIANT(note != NULL);
+    note->kind = kind;
+    note->st = st;
+    lh_mbox_post(&st->how.send->mbox, &note->msg, on_note);
+}
+
+/* ---- the end ---- */
+
+static void maybe_down(struct lh_sstream *st)
+{
+    if (!st->closing || st->n_handles > 0 || st->n_preps > 0 || st->down_sent)
+        return;
+    st->down_sent = true;
+    tell(st, NOTE_DOWN);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct lh_sstream *st = handle->data;
+
+    st->n_handles--;
+    maybe_down(st);
+}
+
+static void end_stream(struct lh_sstream *st)
+{
+    if (st->closing)
+        return;
+    st->closing = true;
+    if (st->polling) {
+        uv_poll_stop(&st->poll);
+        uv_close((uv_handle_t *)&st->poll, on_handle_closed);
+    }
+    if (st->fd >= 0)
+        close(st->fd);
+    st->fd = -1;
+    uv_close((uv_handle_t *)&st->timer, on_handle_closed);
+}
+
+static void end_errno(struct lh_sstream *st, int sys_errno)
+{
+    lh_err_sys(&st->err, LH_E_NETWORK, sys_errno, "stream %u", st->how.number);
+    end_stream(st);
+}
+
+/* ---- ranges and hashing ---- */
+
+static void pump(struct lh_sstream *st);
+
+/* On a prep thread. */
+static void prep_run(struct lh_job *job)
+{
+    struct prep *p = LH_CONTAINER_OF(job, struct prep, job);
+    struct lh_sstream_start *how = &p->st->how;
+    struct lh_pool_buf *buf = lh_pool_get(&how->send->pool, how->block_bytes);
+
+    if (buf == NULL) {
+        lh_err_set(&p->err, LH_E_NOMEM, "out of memory");
+        return;
+    }
+    if (lh_source_hash_blocks(&how->send->source, buf->base, how->block_bytes, p->first, p->n,
+                              p->hashes, &p->err) == 0)
+        lh_source_check(&how->send->source, &p->err);
+    lh_pool_put(&how->send->pool, buf);
+}
+
+static void on_prep(struct lh_job *job)
+{
+    struct prep *p = LH_CONTAINER_OF(job, struct prep, job);
+    struct lh_sstream *st = p->st;
+
+    p->ended = true;
+    if (p->err.status != 0 && !st->closing) {
+        st->err = p->err;
+        end_stream(st);
+    }
+    if (st->closing) {
+        p->busy = false;
+        st->n_preps--;
+        maybe_down(st);
+        return;
+    }
+    pump(st);
+}
+
+/* Hashed chunks, in the order they were asked for, become ready. */
+static void take_chunks(struct lh_sstream *st)
+{
+    for (unsigned i = 0; i < JOBS; i++) {
+        struct prep *p = &st->preps[i];
+
+        if (!p->busy || !p->ended || p->seq != st->take_seq)
+            continue;
+        for (unsigned k = 0; k < p->n; k++) {
+            struct ready *r = &st->ready[(st->ready_at + st->n_ready++) % READY_MAX];
+
+            r->block = p->first + k;
+            r->hash = p->hashes[k];
+        }
+        p->busy = false;
+        st->n_preps--;
+        st->take_seq++;
+        i = (unsigned)-1; /* the other one may be next in order */
+    }
+}
+
+static struct prep *idle_prep(struct lh_sstream *st)
+{
+    for (unsigned i = 0; i < JOBS; i++)
+        if (!st->preps[i].busy)
+            return &st->preps[i];
+    return NULL;
+}
+
+static void prepare_more(struct lh_sstream *st)
+{
+    struct prep *p;
+
+    while (st->n_ranges > 0 && (p = idle_prep(st)) != NULL &&
+           st->n_ready + (st->n_preps + 1) * CHUNK_BLOCKS <= READY_MAX) {
+        struct lh_run *range = &st->ranges[0];
+        uint64_t n = range->end - range->first;
+
+        memset(&p->err, 0, sizeof(p->err));
+        p->st = st;
+        p->busy = true;
+        p->ended = false;
+        p->first = range->first;
+        p->n = n < CHUNK_BLOCKS ? (unsigned)n : CHUNK_BLOCKS;
+        p->seq = st->next_seq++;
+        range->first += p->n;
+        st->unprepared -= p->n;
+        if (range->first == range->end)
+            memmove(range, range + 1, --st->n_ranges * sizeof(*range));
+        st->n_preps++;
+        lh_worker_submit(&st->how.send->prep, &p->job, prep_run, on_prep, &st->how.loop->mbox);
+    }
+}
+
+static void ask_for_more(struct lh_sstream *st)
+{
+    uint64_t low = st->rate_Bps * LOW_MS / 1000;
+    uint64_t have =
+        (st->unprepared + st->n_ready + (uint64_t)st->n_preps * CHUNK_BLOCKS) * st->how.block_bytes;
+
+    if (low < LOW_MIN_BYTES)
+        low = LOW_MIN_BYTES;
+    if (st->asked || have >= low || st->n_ranges == RANGES_MAX)
+        return;
+    st->asked = true;
+    tell(st, NOTE_WANTS);
+}
+
+/* ---- the socket ---- */
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void arm(struct lh_sstream *st)
+{
+    bool more = st->header_sent < st->header_len || st->in_block || st->n_ready > 0;
+    int want = UV_READABLE | (more || !st->connected ? UV_WRITABLE : 0);
+
+    if (st->closing || !st->polling || want == st->armed)
+        return;
+    st->armed = want;
+    uv_poll_start(&st->poll, want, on_poll);
+}
+
+static void next_block(struct lh_sstream *st)
+{
+    struct ready *r = &st->ready[st->ready_at];
+    uint32_t length = lh_block_length(st->how.size, st->how.block_bytes, r->block);
+    struct lh_frame frame = {.type = LH_FRAME_BLOCK,
+                             .length = length,
+                             .transfer = st->how.transfer,
+                             .raw_length = length,
+                             .offset = r->block * st->how.block_bytes,
+                             .epoch = st->how.epoch,
+                             .hash = r->hash};
+
+    lh_frame_encode(&frame, st->header);
+    st->header_len = LH_FRAME_HEADER_SIZE;
+    st->header_sent = 0;
+    st->offset = frame.offset;
+    st->left = length;
+    st->in_block = true;
+    st->ready_at = (st->ready_at + 1) % READY_MAX;
+    st->n_ready--;
+}
+
+/* Contents by read(2) and send(2): where sendfile cannot, or is not wanted. */
+static ssize_t send_by_copy(struct lh_sstream *st)
+{
+    uint8_t scratch[SCRATCH_BYTES];
+    size_t want = st->left < sizeof(scratch) ? st->left : sizeof(scratch);
+    ssize_t n = pread(st->how.send->source.fd, scratch, want, (off_t)st->offset);
+
+    if (n <= 0)
+        return n;
+    return send(st->fd, scratch, (size_t)n, MSG_NOSIGNAL);
+}
+
+static void count_sent(struct lh_sstream *st, size_t n, bool by_copy)
+{
+    struct lh_sstream_counters *c = st->how.counters;
+
+    atomic_fetch_add_explicit(&c->bytes_sent, n, memory_order_relaxed);
+    atomic_fetch_add_explicit(by_copy ? &c->fallback_bytes : &c->zero_copy_bytes, n,
+                              memory_order_relaxed);
+    if (st->left == 0)
+        atomic_fetch_add_explicit(by_copy ? &c->fallback_count : &c->zero_copy_count, 1,
+                                  memory_order_relaxed);
+}
+
+/* Some contents of the block at hand. Bytes, 0: the socket is full, -1: the stream ended. */
+static ssize_t send_contents(struct lh_sstream *st)
+{
+    bool by_copy = st->by_copy || !st->how.zero_copy;
+    off_t offset = (off_t)st->offset;
+    ssize_t n =
+        by_copy ? send_by_copy(st) : sendfile(st->fd, st->how.send->source.fd, &offset, st->left);
+
+    if (n > 0) {
+        st->offset += (uint64_t)n;
+        st->left -= (uint32_t)n;
+        count_sent(st, (size_t)n, by_copy);
+        st->in_block = st->left > 0;
+        return n;
+    }
+    if (n == 0) { /* the end of the file where there was none */
+        lh_err_set(&st->err, LH_E_SOURCE_CHANGED, "%s got shorter at byte %llu",
+                   st->how.send->source_path, (unsigned long long)st->offset);
+        end_stream(st);
+        return -1;
+    }
+    if (errno == EAGAIN || errno == EINTR)
+        return 0;
+    if (!by_copy && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
+        if (!st->how.zero_copy_must) {
+            st->by_copy = true;
+            return send_contents(st);
+        }
+        lh_err_sys(&st->err, LH_E_SOURCE, errno,
+                   "%s: sendfile cannot read this file system (use --zero-copy auto)",
+                   st->how.send->source_path);
+        end_stream(st);
+    } else if (errno == EIO) {
+        lh_err_sys(&st->err, LH_E_SOURCE, errno, "cannot read %s at byte %llu",
+                   st->how.send->source_path, (unsigned long long)st->offset);
+        end_stream(st);
+    } else {
+        end_errno(st, errno);
+    }
+    return -1;
+}
+
+static void write_turn(struct lh_sstream *st)
+{
+    size_t turn = 0;
+
+    while (turn < TURN_BYTES) {
+        ssize_t n;
+
+        if (st->header_sent == st->header_len && !st->in_block) {
+            if (st->n_ready == 0)
+                return;
+            next_block(st);
+        }
+        if (st->header_sent < st->header_len) {
+            n = send(st->fd, st->header + st->header_sent, st->header_len - st->header_sent,
+                     MSG_NOSIGNAL | (st->in_block ? MSG_MORE : 0));
+            if (n < 0) {
+                if (errno != EAGAIN && errno != EINTR)
+                    end_errno(st, errno);
+                return;
+            }
+            st->header_sent += (size_t)n;
+            continue;
+        }
+        n = send_contents(st);
+        if (n <= 0)
+            return;
+        turn += (size_t)n;
+    }
+}
+
+/* Move everything one step on: hashed chunks in, new chunks out, sockets armed, more asked for. */
+static void pump(struct lh_sstream *st)
+{
+    take_chunks(st);
+    prepare_more(st);
+    if (st->connected)
+        ask_for_more(st);
+    arm(st);
+}
+
+/* Nothing is due from the receiver but an ERROR before it closes, which only a log wants to know.
+ */
+static void read_turn(struct lh_sstream *st)
+{
+    uint8_t in[LH_FRAME_HEADER_SIZE + 512];
+    struct lh_error_frame error;
+    struct lh_frame frame;
+    const char *why;
+    ssize_t n = recv(st->fd, in, sizeof(in), 0);
+
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            end_errno(st, errno);
+        return;
+    }
+    if (n >= LH_FRAME_HEADER_SIZE && lh_frame_decode(in, &frame, &why) == 0 &&
+        frame.type == LH_FRAME_ERROR && (size_t)n >= LH_FRAME_HEADER_SIZE + frame.length &&
+        lh_error_decode(in + LH_FRAME_HEADER_SIZE, frame.length, &error, &why) == 0)
+        lh_err_set(&st->err, LH_E_NETWORK, "stream %u: %.*s", st->how.number, (int)error.text_len,
+                   error.text);
+    else
+        lh_err_set(&st->err, LH_E_NETWORK, "stream %u: closed by the receiver", st->how.number);
+    end_stream(st);
+}
+
+static void on_connected(struct lh_sstream *st)
+{
+    struct lh_join join = {.stream = (uint16_t)st->how.number, .generation = st->how.generation};
+    struct lh_frame frame = {.type = LH_FRAME_JOIN, .transfer = LH_NO_TRANSFER};
+
+    memcpy(join.token, st->how.token, sizeof(join.token));
+    frame.length = (uint32_t)lh_join_encode(&join, st->header + LH_FRAME_HEADER_SIZE);
+    lh_hash_bytes(st->header + LH_FRAME_HEADER_SIZE, frame.length, &frame.hash);
+    lh_frame_encode(&frame, st->header);
+    st->header_len = LH_FRAME_HEADER_SIZE + frame.length;
+    st->header_sent = 0;
+    st->connected = true;
+    st->sampled_ms = lh_now_ms();
+    tell(st, NOTE_UP);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct lh_sstream *st = poll->data;
+
+    if (status < 0 || !st->connected) {
+        int sys_errno = 0;
+        socklen_t len = sizeof(sys_errno);
+
+        getsockopt(st->fd, SOL_SOCKET, SO_ERROR, &sys_errno, &len);
+        if (status < 0 && sys_errno == 0)
+            sys_errno = ECONNRESET;
+        if (sys_errno != 0) {
+            end_errno(st, sys_errno);
+            return;
+        }
+        on_connected(st);
+    }
+    if (events & UV_WRITABLE)
+        write_turn(st);
+    if ((events & UV_READABLE) && !st->closing)
+        read_turn(st);
+    if (!st->closing)
+        pump(st);
+}
+
+/* ---- time ---- */
+
+static void sample(struct lh_sstream *st)
+{
+    uint64_t now_ms = lh_now_ms();
+    uint64_t span_ms = now_ms - st->sampled_ms;
+    struct lh_tcp_state tcp;
+    uint32_t lowat;
+
+    if (span_ms == 0 || !lh_sock_state(st->fd, &tcp))
+        return;
+    if (tcp.unacked > 0 && tcp.last_ack_ms > LH_SILENCE_MS) {
+        lh_err_set(&st->err, LH_E_NETWORK, "stream %u: nothing acknowledged for %u s",
+                   st->how.number, LH_SILENCE_MS / 1000);
+        end_stream(st);
+        return;
+    }
+    if (tcp.bytes_acked > st->acked_before) {
+        uint64_t now_Bps = (tcp.bytes_acked - st->acked_before) * 1000 / span_ms;
+
+        st->rate_Bps = st->rate_Bps == 0 ? now_Bps : (3 * st->rate_Bps + now_Bps) / 4;
+        atomic_store_explicit(&st->how.counters->rate_Bps, st->rate_Bps, memory_order_relaxed);
+    }
+    atomic_fetch_add_explicit(&st->how.counters->retransmits,
+                              tcp.retransmits - st->retransmits_before, memory_order_relaxed);
+    st->retransmits_before = tcp.retransmits;
+    st->acked_before = tcp.bytes_acked;
+    st->sampled_ms = now_ms;
+    lowat = lh_pace_lowat(st->rate_Bps, lh_random32());
+    if (lowat > st->lowat_bytes + st->lowat_bytes / 4 || lowat < st->lowat_bytes / 2) {
+        st->lowat_bytes = lowat;
+        lh_sock_lowat(st->fd, lowat);
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct lh_sstream *st = timer->data;
+    struct lh_stream_options opts = {.congestion = st->how.send->congestion,
+                                     .sndbuf_bytes = st->how.sndbuf_bytes,
+                                     .lowat_bytes = lh_pace_lowat(0, lh_random32())};
+
+    if (st->connected) {
+        sample(st);
+        if (!st->closing)
+            pump(st);
+        return;
+    }
+    if (st->fd >= 0) {
+        if (lh_now_ms() >= st->connect_due_ms)
+            end_errno(st, ETIMEDOUT);
+        return;
+    }
+    st->lowat_bytes = opts.lowat_bytes;
+    st->fd = lh_dial_socket(&st->how.addr, &opts, &st->given);
+    if (st->fd < 0) {
+        end_errno(st, errno);
+        return;
+    }
+    if (uv_poll_init(&st->how.loop->uv, &st->poll, st->fd) != 0) {
+        end_errno(st, ENOMEM);
+        return;
+    }
+    st->poll.data = st;
+    st->polling = true;
+    st->n_handles++;
+    st->connect_due_ms = lh_now_ms() + LH_CONNECT_MS;
+    uv_timer_start(&st->timer, on_timer, SAMPLE_MS, SAMPLE_MS);
+    arm(st);
+}
+
+/* ---- from the main loop ---- */
+
+static void on_start(struct lh_msg *msg)
+{
+    struct lh_sstream *st = LH_CONTAINER_OF(msg, struct lh_sstream, start_msg);
+
+    uv_update_time(&st->how.loop->uv);
+    uv_timer_init(&st->how.loop->uv, &st->timer);
+    st->timer.data = st;
+    st->n_handles = 1;
+    uv_timer_start(&st->timer, on_timer, st->how.delay_ms, 0);
+}
+
+struct lh_sstream *lh_sstream_start(const struct lh_sstream_start *how)
+{
+    struct lh_sstream *st = calloc(1, sizeof(*st));
+
+    if (st == NULL)
+        return NULL;
+    st->how = *how;
+    st->fd = -1;
+    lh_mbox_post(&how->loop->mbox, &st->start_msg, on_start);
+    return st;
+}
+
+struct range_msg {
+    struct lh_msg msg;
+    struct lh_sstream *st;
+    struct lh_run range;
+};
+
+static void on_range(struct lh_msg *msg)
+{
+    struct range_msg *r = LH_CONTAINER_OF(msg, struct range_msg, msg);
+    struct lh_sstream *st = r->st;
+
+    st->asked = false;
+    if (!st->closing) {
+        LH_INVARIANT(st->n_ranges < RANGES_MAX);
+        st->ranges[st->n_ranges++] = r->range;
+        st->unprepared += r->range.end - r->range.first;
+        pump(st);
+    }
+    free(r);
+}
+
+void lh_sstream_range(struct lh_sstream *st, uint64_t first, uint64_t end)
+{
+    struct range_msg *r = calloc(1, sizeof(*r));
+
+    LH_INVARIANT(r != NULL);
+    r->st = st;
+    r->range.first = first;
+    r->range.end = end;
+    lh_mbox_post(&st->how.loop->mbox, &r->msg, on_range);
+}
+
+static void on_stop(struct lh_msg *msg)
+{
+    end_stream(LH_CONTAINER_OF(msg, struct lh_sstream, stop_msg));
+}
+
+void lh_sstream_stop(struct lh_sstream *st)
+{
+    lh_mbox_post(&st->how.loop->mbox, &st->stop_msg, on_stop);
+}

@@ -1,0 +1,614 @@
+/* One transfer's file at the receiver, from OFFER to close.
+ *
+ * Thread: main loop; its jobs run on the opener and on the committer of its file system.
+ *
+ * Happy path: offer -> (opener) resolve the path -> nobody else has that file -> (opener) open,
+ * recover, preallocate -> (committer) attach -> ACCEPT and LEDGER -> blocks come in on streams,
+ * ACKs go out as commits make them durable -> FINISH -> (committer) commit, finish -> DONE ->
+ * CONFIRM -> close. A small file's contents and FINISH come right behind its OFFER and wait here
+ * until it is open; then finish writes them first.
+ *
+ * Letting go is one way for all: off the session's table, so that no new block finds it; wait until
+ * no block and no job holds a reference; then (committer) fence, commit, close. A takeover is that,
+ * and an open after it: the new holder starts from the journal like after a crash. */
+#include "io/recv.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void start(struct lh_target *t);
+
+/* ---- references and the session's table ---- */
+
+enum lh_lookup lh_rshared_lookup(struct lh_rshared *shared, uint32_t transfer,
+                                 struct lh_target **target)
+{
+    enum lh_lookup found = LH_LOOKUP_UNKNOWN;
+
+    *target = NULL;
+    pthread_mutex_lock(&shared->lock);
+    if (shared->closed)
+        found = LH_LOOKUP_CLOSED;
+    else if (transfer < shared->offered)
+        found = LH_LOOKUP_ENDED;
+    for (unsigned i = 0; i < shared->n && found == LH_LOOKUP_ENDED; i++)
+        if (shared->entries[i].transfer == transfer) {
+            *target = shared->entries[i].target;
+            atomic_fetch_add(&(*target)->refs, 1);
+            found = LH_LOOKUP_FOUND;
+        }
+    pthread_mutex_unlock(&shared->lock);
+    return found;
+}
+
+static bool table_add(struct lh_rshared *shared, struct lh_target *t)
+{
+    bool added = false;
+
+    pthread_mutex_lock(&shared->lock);
+    if (shared->n < LH_SESSION_TRANSFERS) {
+        shared->entries[shared->n].transfer = t->transfer;
+        shared->entries[shared->n++].target = t;
+        atomic_fetch_add(&t->refs, 1);
+        added = true;
+    }
+    pthread_mutex_unlock(&shared->lock);
+    return added;
+}
+
+static void table_remove(struct lh_rshared *shared, struct lh_target *t)
+{
+    bool removed = false;
+
+    pthread_mutex_lock(&shared->lock);
+    for (unsigned i = 0; i < shared->n; i++)
+        if (shared->entries[i].target == t) {
+            shared->entries[i] = shared->entries[--shared->n];
+            removed = true;
+            break;
+        }
+    pthread_mutex_unlock(&shared->lock);
+    if (removed)
+        lh_target_unref(t);
+}
+
+static struct lh_target **link_to(struct lh_target *t)
+{
+    struct lh_target **at = &t->serve->targets;
+
+    while (*at != t)
+        at = &(*at)->next;
+    return at;
+}
+
+/* Nobody refers to it any more: forget it, and let those go on who waited for its file. */
+static void destroy(struct lh_target *t)
+{
+    struct lh_serve *serve = t->serve;
+
+    *link_to(t) = t->next;
+    lh_runs_free(&t->durable);
+    free(t->inline_data);
+    free(t->path);
+    free(t);
+    for (t = serve->targets; t != NULL; t = t->next)
+        if (t->state == LH_TARGET_WAITING)
+            start(t);
+    lh_serve_maybe_stop(serve);
+}
+
+static void on_close_done(struct lh_job *job)
+{
+    destroy(LH_CONTAINER_OF(job, struct lh_target, job));
+}
+
+static void close_run(struct lh_job *job)
+{
+    struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
+    struct lh_err err;
+
+    lh_sink_fence(t->sink);
+    if (t->entry.committer != NULL) {
+        if (!t->done && !t->entry.failed)
+            lh_committer_commit_now(&t->entry, &err);
+        lh_committer_detach(t->committer, &t->entry);
+    }
+    if (t->confirmed)
+        lh_sink_forget(t->sink);
+    lh_sink_close(t->sink);
+}
+
+static void on_idle(struct lh_msg *msg)
+{
+    struct lh_target *t = LH_CONTAINER_OF(msg, struct lh_target, idle_msg);
+
+    LH_INVARIANT(t->state == LH_TARGET_CLOSING);
+    if (t->sink == NULL)
+        destroy(t);
+    else if (t->committer != NULL)
+        lh_committer_submit(t->committer, &t->job, close_run, on_close_done, &t->serve->mbox);
+    else
+        lh_worker_submit(&t->serve->opener, &t->job, close_run, on_close_done, &t->serve->mbox);
+}
+
+void lh_target_unref(struct lh_target *t)
+{
+    if (atomic_fetch_sub(&t->refs, 1) == 1)
+        lh_mbox_post(&t->serve->mbox, &t->idle_msg, on_idle);
+}
+
+void lh_target_let_go(struct lh_target *t)
+{
+    struct lh_rsession *session = t->session;
+
+    if (t->state == LH_TARGET_CLOSING)
+        return;
+    t->state = LH_TARGET_CLOSING;
+    t->session = NULL;
+    if (session != NULL)
+        table_remove(session->shared, t);
+    lh_target_unref(t); /* the one that the target has of itself until here */
+}
+
+static void refuse(struct lh_target *t, uint16_t code, uint32_t silent_ms, const char *text)
+{
+    if (t->session != NULL) {
+        lh_log(&t->serve->log, LH_LOG_WARN, "transfer peer=%s error=\"%s\"", t->session->peer,
+               text);
+        lh_rsession_error(t->session, t->transfer, code, silent_ms, text);
+    }
+    lh_target_let_go(t);
+}
+
+void lh_target_fail(struct lh_target *t, const struct lh_err *err)
+{
+    if (t->state != LH_TARGET_CLOSING)
+        refuse(t, lh_wire_of_status(err->status), 0, err->text);
+}
+
+struct lh_target *lh_target_find(struct lh_rsession *session, uint32_t transfer)
+{
+    struct lh_target *t = session->serve->targets;
+
+    while (t != NULL && (t->session != session || t->transfer != transfer))
+        t = t->next;
+    return t;
+}
+
+/* ---- commits ---- */
+
+static void on_committed(struct lh_commit_entry *entry, const struct lh_runs *acked,
+                         const struct lh_err *err)
+{
+    struct lh_target *t = LH_CONTAINER_OF(entry, struct lh_target, entry);
+
+    if (acked->n > 0 && t->session != NULL)
+        lh_rsession_send_runs(t->session, LH_FRAME_ACK, 0, t, acked);
+    if (err->status != 0)
+        lh_target_fail(t, err);
+}
+
+/* ---- finish ---- */
+
+static void send_done(struct lh_target *t)
+{
+    struct lh_done done = {.digest = t->digest, .bytes = t->offer.file.identity.size};
+    uint8_t payload[64];
+    char text[LH_DIGEST_TEXT_SIZE];
+
+    t->done = true;
+    lh_digest_text(&t->digest, t->offer.block_bytes, text);
+    lh_log(&t->serve->log, LH_LOG_INFO, "done target=%s bytes=%llu digest=%s",
+           lh_sink_name(t->sink), (unsigned long long)done.bytes, text);
+    if (t->session != NULL)
+        lh_rsession_send(t->session, LH_FRAME_DONE, 0, t, payload, lh_done_encode(&done, payload));
+    if (t->serve->cbs.received != NULL && !t->opened.done)
+        t->serve->cbs.received(t->serve->cbs.arg, lh_sink_name(t->sink), done.bytes, text);
+}
+
+/* Contents that came behind the offer. What an earlier run left of them may be of other contents.
+ */
+static int write_inline(struct lh_target *t)
+{
+    struct lh_hash there;
+    bool soon;
+    int r;
+
+    if (lh_sink_complete(t->sink)) {
+        if (lh_sink_hashes(t->sink, 0, 1, &there, &t->err) != 0)
+            return -t->err.status;
+        if (memcmp(&there, &t->inline_hash, sizeof(there)) == 0)
+            return 0;
+        if (lh_sink_retract(t->sink, 0, 1, &t->err) != 0)
+            return -t->err.status;
+    }
+    r = lh_sink_write(t->sink, t->opened.epoch, 0, t->inline_data, t->inline_len, &t->inline_hash,
+                      &soon, &t->err);
+    if (r > LH_CLAIM_OK)
+        return lh_err_set(&t->err, LH_E_PROTOCOL, "contents do not fit the offer");
+    return r;
+}
+
+static void finish_run(struct lh_job *job)
+{
+    struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
+
+    if (t->inline_data != NULL && write_inline(t) < 0)
+        return;
+    if (lh_committer_commit_now(&t->entry, &t->err) >= 0)
+        lh_sink_finish(t->sink, &t->finish, &t->digest, &t->err);
+}
+
+static void on_finish_done(struct lh_job *job)
+{
+    struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
+
+    if (t->err.status != 0)
+        lh_target_fail(t, &t->err);
+    else
+        send_done(t);
+    lh_target_unref(t);
+}
+
+static void start_finish(struct lh_target *t)
+{
+    atomic_fetch_add(&t->refs, 1);
+    memset(&t->err, 0, sizeof(t->err));
+    lh_committer_submit(t->committer, &t->job, finish_run, on_finish_done, &t->serve->mbox);
+}
+
+void lh_target_finish(struct lh_target *t, const struct lh_finish *finish)
+{
+    if (t->have_finish || t->done || t->state == LH_TARGET_CLOSING)
+        return;
+    if (!lh_identity_same_version(&finish->identity, &t->offer.file.identity)) {
+        refuse(t, LH_WIRE_SOURCE_CHANGED, 0, "FINISH names another version than the offer");
+        return;
+    }
+    t->have_finish = true;
+    t->finish = *finish;
+    if (t->state == LH_TARGET_OPEN)
+        start_finish(t);
+}
+
+void lh_target_confirm(struct lh_target *t)
+{
+    if (!t->done)
+        return;
+    t->confirmed = true;
+    lh_target_let_go(t);
+}
+
+/* ---- open ---- */
+
+static void on_attached(struct lh_job *job)
+{
+    struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
+    struct lh_accept accept = {.epoch = t->opened.epoch,
+                               .flags = (uint16_t)((t->opened.resumed ? LH_ACCEPT_RESUMED : 0) |
+                                                   (t->opened.compare ? LH_ACCEPT_COMPARE : 0) |
+                                                   (t->opened.dropped ? LH_ACCEPT_DROPPED : 0) |
+                                                   (t->opened.done ? LH_ACCEPT_DONE : 0)),
+                               .window = LH_WINDOW_BYTES};
+    uint8_t payload[128];
+
+    if (t->session == NULL || t->state == LH_TARGET_CLOSING) {
+        lh_target_unref(t);
+        return;
+    }
+    t->state = LH_TARGET_OPEN;
+    t->holder.epoch = t->opened.epoch;
+    memcpy(accept.transfer_id, t->opened.transfer_id, sizeof(accept.transfer_id));
+    if (!table_add(t->session->shared, t)) {
+        refuse(t, LH_WIRE_REFUSED, 0, "too many transfers in one session");
+        lh_target_unref(t);
+        return;
+    }
+    lh_rsession_send(t->session, LH_FRAME_ACCEPT, 0, t, payload,
+                     lh_accept_encode(&accept, payload));
+    if (t->opened.done) {
+        t->digest = t->opened.digest;
+        send_done(t);
+    } else if (t->have_finish) {
+        start_finish(t);
+    } else if (!(t->offer.flags & LH_OFFER_INLINE)) {
+        lh_rsession_send_runs(t->session, LH_FRAME_LEDGER, LH_FRAME_LAST, t, &t->durable);
+    }
+    lh_target_unref(t);
+}
+
+/* On the committer, which the sink belongs to from here on. */
+static void attach_run(struct lh_job *job)
+{
+    struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
+
+    t->entry.sink = t->sink;
+    t->entry.reply = &t->serve->mbox;
+    t->entry.committed = on_committed;
+    lh_committer_attach(t->committer, &t->entry);
+}
+
+static struct lh_committer *committer_for(struct lh_serve *serve, uint64_t dev)
+{
+    struct lh_committer *c = serve->committers;
+
+    while (c != NULL && c->dev != dev)
+        c = c->next;
+    if (c == NULL) {
+        c = lh_committer_start(dev, serve->opts.commit_ms, serve->opts.commit_bytes);
+        if (c != NULL) {
+            c->next = serve->committers;
+            serve->committers = c;
+        }
+    }
+    return c;
+}
+
+static void open_run(struct lh_job *job)
+{
+    struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
+    struct lh_sink_open how = {
+        .root = t->serve->root,
+        .path = t->path,
+        .path_len = t->offer.path_len,
+        .no_clobber = t->offer.flags & LH_OFFER_NO_CLOBBER,
+        .restart = t->offer.flags & LH_OFFER_RESTART,
+        .hash = t->offer.hash,
+        .block_bytes = t->offer.block_bytes,
+        .source = t->offer.file.identity,
+        .mode = t->offer.file.mode,
+        .asker = t->holder,
+        .max_pending = (size_t)(2 * LH_WINDOW_BYTES / t->offer.block_bytes),
+    };
+
+    if (lh_sink_open(&how, &t->sink, &t->opened, &t->err) == 0 && !t->opened.done &&
+        lh_sink_durable(t->sink, &t->durable) != 0)
+        lh_err_set(&t->err, LH_E_NOMEM, "out of memory");
+}
+
+static void on_opened(struct lh_job *job)
+{
+    struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
+
+    if (t->sink != NULL)
+        t->committer = committer_for(t->serve, t->opened.dev);
+    if (t->err.status == 0 && t->committer == NULL)
+        lh_err_set(&t->err, LH_E_NOMEM, "out of memory or threads");
+    if (t->err.status != 0 || t->session == NULL) {
+        lh_target_fail(t, &t->err);
+        lh_target_unref(t);
+        return;
+    }
+    lh_committer_submit(t->committer, &t->job, attach_run, on_attached, &t->serve->mbox);
+}
+
+/* ---- who holds it ---- */
+
+/* Another target of the same file that was there first. */
+static struct lh_target *rival_of(struct lh_target *t)
+{
+    struct lh_target *rival = NULL;
+
+    /* The list grows at its head: the last match is the oldest. Those behind t are older. */
+    for (struct lh_target *o = t->next; o != NULL; o = o->next)
+        if (o->state != LH_TARGET_KEY && memcmp(&o->key, &t->key, sizeof(o->key)) == 0)
+            rival = o;
+    return rival;
+}
+
+/* The path is known. Open it, or wait for, overtake or bow to whoever has it. */
+static void start(struct lh_target *t)
+{
+    struct lh_target *rival = rival_of(t);
+    uint64_t silent_ms = UINT64_MAX;
+    enum lh_hold_answer answer;
+
+    t->state = LH_TARGET_WAITING;
+    if (rival == NULL) {
+        t->state = LH_TARGET_OPENING;
+        atomic_fetch_add(&t->refs, 1);
+        lh_worker_submit(&t->serve->opener, &t->job, open_run, on_opened, &t->serve->mbox);
+        return;
+    }
+    if (rival->state == LH_TARGET_CLOSING)
+        return; /* its end calls start again */
+    if (rival->session != NULL)
+        silent_ms = lh_now_ms() - rival->session->ctl.heard_ms;
+    answer = lh_hold_offer(&rival->holder, &t->holder, silent_ms, t->serve->opts.holder_timeout_ms);
+    if (answer == LH_HOLD_TAKE_OVER || answer == LH_HOLD_GRANT) {
+        lh_log(&t->serve->log, LH_LOG_INFO, "takeover peer=%s from=%s", t->session->peer,
+               rival->session->peer);
+        lh_rsession_end(rival->session, LH_WIRE_FENCED,
+                        "another sender has taken this transfer over");
+    } else if (answer == LH_HOLD_FENCED) {
+        refuse(t, LH_WIRE_FENCED, 0, "another sender has taken this transfer over");
+    } else if (!rival->done) {
+        refuse(t, LH_WIRE_BUSY, silent_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)silent_ms,
+               "another sender is sending to this destination now");
+    }
+}
+
+static void key_run(struct lh_job *job)
+{
+    struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
+
+    lh_sink_key_of(t->serve->root, t->path, t->offer.path_len, &t->key, &t->err);
+}
+
+static void on_key(struct lh_job *job)
+{
+    struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
+
+    if (t->state == LH_TARGET_KEY) {
+        if (t->err.status != 0)
+            lh_target_fail(t, &t->err);
+        else
+            start(t);
+    }
+    lh_target_unref(t);
+}
+
+void lh_target_offer(struct lh_rsession *session, uint32_t transfer, const struct lh_offer *offer)
+{
+    struct lh_target *t = calloc(1, sizeof(*t));
+    uint8_t *path = malloc(offer->path_len);
+
+    if (t == NULL || path == NULL) {
+        free(t);
+        free(path);
+        lh_rsession_error(session, transfer, LH_WIRE_INTERNAL, 0, "the receiver is out of memory");
+        return;
+    }
+    memcpy(path, offer->path, offer->path_len);
+    t->serve = session->serve;
+    t->session = session;
+    t->transfer = transfer;
+    t->offer = *offer;
+    t->path = path;
+    t->offer.path = path;
+    memcpy(t->holder.id, offer->holder, sizeof(t->holder.id));
+    memcpy(t->holder.incarnation, offer->incarnation, sizeof(t->holder.incarnation));
+    t->holder.claim = offer->claim;
+    t->holder.epoch = offer->prev_epoch;
+    lh_runs_init(&t->durable, LH_RUNS_MAX);
+    t->next = t->serve->targets;
+    t->serve->targets = t;
+    atomic_store(&t->refs, 2); /* its own, and the job's */
+    lh_worker_submit(&t->serve->opener, &t->job, key_run, on_key, &t->serve->mbox);
+}
+
+void lh_target_inline(struct lh_target *t, const struct lh_frame *frame, const uint8_t *payload)
+{
+    if (t->state == LH_TARGET_CLOSING || t->opened.done)
+        return;
+    if (t->have_finish || t->inline_data != NULL || frame->offset != 0 ||
+        !(t->offer.flags & LH_OFFER_INLINE) || frame->length > t->offer.block_bytes) {
+        lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "BLOCK where none is due");
+        return;
+    }
+    t->inline_data = malloc(frame->length);
+    if (t->inline_data == NULL) {
+        refuse(t, LH_WIRE_INTERNAL, 0, "the receiver is out of memory");
+        return;
+    }
+    memcpy(t->inline_data, payload, frame->length);
+    t->inline_len = frame->length;
+    t->inline_hash = frame->hash;
+}
+
+/* ---- hashes and retracts: jobs of their own, several may wait ---- */
+
+struct side_job {
+    struct lh_job job;
+    struct lh_target *target; /* with a reference */
+    struct lh_err err;
+    uint64_t first;
+    uint32_t n;
+    struct lh_hash *hashes;
+    uint8_t *payload; /* LH_CONTROL_MAX bytes */
+    struct lh_runs runs;
+    bool last;
+};
+
+static struct side_job *side_job_new(struct lh_target *t)
+{
+    struct side_job *s;
+
+    if (t->state != LH_TARGET_OPEN || t->done)
+        return NULL;
+    s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return NULL;
+    s->target = t;
+    lh_runs_init(&s->runs, LH_RUNS_MAX);
+    atomic_fetch_add(&t->refs, 1);
+    return s;
+}
+
+static void side_job_free(struct side_job *s)
+{
+    lh_target_unref(s->target);
+    lh_runs_free(&s->runs);
+    free(s->hashes);
+    free(s->payload);
+    free(s);
+}
+
+static void hashes_run(struct lh_job *job)
+{
+    struct side_job *s = LH_CONTAINER_OF(job, struct side_job, job);
+
+    lh_sink_hashes(s->target->sink, s->first, s->n, s->hashes, &s->err);
+}
+
+static void on_hashes(struct lh_job *job)
+{
+    struct side_job *s = LH_CONTAINER_OF(job, struct side_job, job);
+    struct lh_target *t = s->target;
+
+    if (s->err.status != 0) {
+        lh_target_fail(t, &s->err);
+    } else if (t->session != NULL) {
+        lh_rsession_send(t->session, LH_FRAME_HASHES, 0, t, s->payload,
+                         lh_hashes_encode(s->first, s->hashes, s->n, s->payload));
+    }
+    side_job_free(s);
+}
+
+void lh_target_hashes(struct lh_target *t, const struct lh_hashes_wanted *wanted)
+{
+    struct side_job *s = side_job_new(t);
+
+    if (s == NULL)
+        return;
+    s->first = wanted->first;
+    s->n = wanted->count;
+    s->hashes = calloc(wanted->count, sizeof(*s->hashes));
+    s->payload = malloc(LH_CONTROL_MAX);
+    if (s->hashes == NULL || s->payload == NULL) {
+        side_job_free(s);
+        return;
+    }
+    lh_committer_submit(t->committer, &s->job, hashes_run, on_hashes, &t->serve->mbox);
+}
+
+static void retract_run(struct lh_job *job)
+{
+    struct side_job *s = LH_CONTAINER_OF(job, struct side_job, job);
+
+    for (size_t i = 0; i < s->runs.n; i++)
+        if (lh_sink_retract(s->target->sink, s->runs.v[i].first, s->runs.v[i].end, &s->err) != 0)
+            return;
+    if (s->last)
+        lh_sink_compared(s->target->sink, &s->err);
+}
+
+static void on_retracted(struct lh_job *job)
+{
+    struct side_job *s = LH_CONTAINER_OF(job, struct side_job, job);
+    struct lh_target *t = s->target;
+
+    if (s->err.status != 0)
+        lh_target_fail(t, &s->err);
+    else if (t->session != NULL)
+        lh_rsession_send_runs(t->session, LH_FRAME_RETRACTED, s->last ? LH_FRAME_LAST : 0, t,
+                              &s->runs);
+    side_job_free(s);
+}
+
+void lh_target_retract(struct lh_target *t, const struct lh_block_run *runs, size_t n, bool last)
+{
+    struct side_job *s = side_job_new(t);
+
+    if (s == NULL)
+        return;
+    s->last = last;
+    for (size_t i = 0; i < n; i++)
+        if (lh_runs_add(&s->runs, runs[i].first, runs[i].first + runs[i].count) != 0) {
+            side_job_free(s);
+            lh_rsession_end(t->session, LH_WIRE_INTERNAL, "the receiver is out of memory");
+            return;
+        }
+    lh_committer_submit(t->committer, &s->job, retract_run, on_retracted, &t->serve->mbox);
+}
