@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LH_PROTOCOL_VERSION 1
+#define LH_PROTOCOL_VERSION 1 /* the code that refuses another is LH_WIRE_BAD_VERSION */
 #define LH_TOKEN_SIZE 16
 #define LH_AGENT_MAX 64
 #define LH_ERROR_TEXT_MAX 480
@@ -70,7 +70,7 @@ struct lh_heartbeat {
 enum lh_wire_code {
     LH_WIRE_OK = 0,
     LH_WIRE_PROTOCOL = 1,
-    LH_WIRE_VERSION = 2,
+    LH_WIRE_BAD_VERSION = 2,
     LH_WIRE_REFUSED = 3,
     LH_WIRE_PATH = 4,
     LH_WIRE_EXISTS = 5,
