@@ -34,7 +34,7 @@ const struct lh_option lh_options[] = {
      .help = "Send with sendfile(2): where the file system can (auto), always or fail (on), or "
              "never, with read(2) and send(2) instead (off)."},
     {.name = "zero-copy-min", .commands = SEND, .kind = LH_OPTION_SIZE, AT(send.zero_copy_min),
-     .max = UINT64_MAX - 1, .arg = "SIZE", .def = "the size measured to be worth it",
+     .max = UINT64_MAX - 1, .arg = "SIZE", .def = "256K",
      .help = "With --zero-copy auto: files smaller than this go by read(2) and send(2)."},
     {.name = "block-size", .commands = SEND, .kind = LH_OPTION_POWER, AT(send.block_bytes),
      .min = 64 * KIB, .max = MIB, .arg = "SIZE", .def = "256K",

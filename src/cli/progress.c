@@ -159,6 +159,15 @@ char *lh_progress_report(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_s
     return out;
 }
 
+/* Below a minute with a fraction: small files take no time to speak of. */
+static char *took_text(char *out, size_t size, double seconds)
+{
+    if (seconds >= 59.95)
+        return lh_text_duration(out, size, (uint64_t)(seconds + 0.5));
+    snprintf(out, size, "%.*f s", seconds < 0.9995 ? 3 : 1, seconds);
+    return out;
+}
+
 char *lh_progress_summary(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats)
 {
     char total[24];
@@ -168,7 +177,7 @@ char *lh_progress_summary(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_
 
     snprintf(out, LH_PROGRESS_TEXT_SIZE, "%s in %s, %s/s (%s)",
              lh_text_bytes(total, sizeof(total), stats->bytes_total),
-             lh_text_duration(took, sizeof(took), (uint64_t)(stats->duration_s + 0.5)),
+             took_text(took, sizeof(took), stats->duration_s),
              lh_text_bytes(bytes, sizeof(bytes), stats->rate_bps / 8),
              lh_progress_rate(bits, sizeof(bits), stats->rate_bps));
     return out;

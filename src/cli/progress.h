@@ -23,7 +23,7 @@ char *lh_progress_bar(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stat
 /* Where it stands, as one full sentence, for a log. Returns out. */
 char *lh_progress_report(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats);
 
-/* "4.0 GiB in 0:38, 107.7 MiB/s (903 Mbit/s)", when it is done. Returns out. */
+/* "4.0 GiB in 38.4 s, 107.7 MiB/s (903 Mbit/s)", when it is done. Returns out. */
 char *lh_progress_summary(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats);
 
 /* What else is worth knowing at the end: skipped, sent again, retransmits, damage; "" when there is

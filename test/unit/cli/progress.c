@@ -101,8 +101,14 @@ static void test_words(void)
            "a report");
     s.bytes_durable = s.bytes_total;
     s.duration_s = 38.4;
-    is_str(lh_progress_summary(line, &s), "4.0 GiB in 0:38, 107.6 MiB/s (903 Mbit/s)",
+    is_str(lh_progress_summary(line, &s), "4.0 GiB in 38.4 s, 107.6 MiB/s (903 Mbit/s)",
            "the summary");
+    s.duration_s = 3723;
+    is_str(lh_progress_summary(line, &s), "4.0 GiB in 1:02:03, 107.6 MiB/s (903 Mbit/s)",
+           "the summary of a long one");
+    s.duration_s = 0.0362;
+    is_str(lh_progress_summary(line, &s), "4.0 GiB in 0.036 s, 107.6 MiB/s (903 Mbit/s)",
+           "the summary of a short one");
     s.bytes_sent = 3 * GIB;
     is_str(lh_progress_remarks(line, &s), "1.0 GiB were there already", "remarks: resumed");
     s.bytes_sent += 1024;
