@@ -23,8 +23,8 @@ enum lh_role { LH_ROLE_SEND = 1, LH_ROLE_RECEIVE = 2 }; /* what the dialler want
 #define LH_FEATURE_TREES (1ull << 1)       /* many files a transfer: FILES */
 #define LH_FEATURE_EXTENTS (1ull << 2)     /* holes are not sent: EXTENTS */
 #define LH_FEATURE_COMPRESSION (1ull << 3) /* BLOCK payloads may be compressed */
-#define LH_FEATURE_AUTH (1ull << 4)        /* frames of authentication follow HELLO */
-#define LH_FEATURE_TLS (1ull << 5)         /* TLS follows HELLO */
+#define LH_FEATURE_AUTH (1ull << 4)        /* the dialler has proved who it is (by TLS) */
+#define LH_FEATURE_TLS (1ull << 5)         /* the session is inside TLS, from its first byte */
 #define LH_FEATURE_MULTI (1ull << 6)       /* several senders in one transfer */
 
 struct lh_hello {
