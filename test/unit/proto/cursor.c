@@ -48,6 +48,8 @@ static void overrun_while_writing(void)
     is_u64(out[4], 0xee, "and is not written in part");
     lh_put_u8(&w, 3);
     ok(w.failed && out[4] == 0xee, "and it stays failed");
+    lh_put_bytes(&w, "abc", 3);
+    ok(w.failed && out[4] == 0xee, "for bytes too");
     lh_put_bytes(&w, NULL, 0);
     ok(w.failed, "also for nothing");
     lh_writer_init(&w, out, 0);

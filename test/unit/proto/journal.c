@@ -185,8 +185,12 @@ static int forge(size_t at, uint32_t v, size_t size, uint64_t seq, size_t whole)
 static void forged(void)
 {
     struct lh_block_run run = {1, 2};
+    struct lh_record rec;
+    const uint8_t *payload;
     size_t n;
 
+    n = lh_record_seal(out, LH_RECORD_BLOCKS, 0, 1, LH_RECORD_MAX - LH_RECORD_HEADER_SIZE, 0);
+    is_i64(lh_record_open(out, n, 1, 0, &rec, &payload), LH_RECORD_MAX, "the longest record");
     n = lh_journal_drop_encode(&run, out + LH_RECORD_HEADER_SIZE);
     lh_record_seal(out, LH_RECORD_DROP, 0, 1, (uint32_t)n, 0);
     is_i64(forge(12, LH_RECORD_DROP, 2, 1, 48), 48, "a forger can make a good record");
@@ -232,6 +236,8 @@ static void heads(void)
     out[107] = 0;
     is_i64(lh_journal_head_decode(out, sizeof(out), &m), -LH_E_CORRUPT, "nor with none");
     m = good_head();
+    m.name_len = 1;
+    is_i64(head_pass(&m), 0, "the shortest name");
     m.name = (const uint8_t *)"a/b";
     m.name_len = 3;
     is_i64(head_pass(&m), -LH_E_CORRUPT, "nor with a path");
@@ -256,7 +262,7 @@ static void others(void)
     static struct lh_hash hashes[LH_RECORD_HASHES_MAX];
     struct lh_journal_epoch epoch = {.epoch = 0};
     struct lh_journal_epoch got_epoch;
-    struct lh_journal_finish finish = {.mode = 010000};
+    struct lh_journal_finish finish = {.mode = 07777};
     struct lh_journal_finish got_finish;
     struct lh_block_run run = {3, 0};
     const uint8_t *view = NULL;
@@ -270,6 +276,9 @@ static void others(void)
     epoch.compared = 2;
     is_i64(lh_journal_epoch_decode(out, lh_journal_epoch_encode(&epoch, out), &got_epoch),
            -LH_E_CORRUPT, "neither compared nor not");
+    is_i64(lh_journal_finish_decode(out, lh_journal_finish_encode(&finish, out), &got_finish), 0,
+           "all permission bits");
+    finish.mode = 010000;
     is_i64(lh_journal_finish_decode(out, lh_journal_finish_encode(&finish, out), &got_finish),
            -LH_E_CORRUPT, "more than permission bits");
     is_i64(lh_journal_drop_decode(out, lh_journal_drop_encode(&run, out), &run), -LH_E_CORRUPT,

@@ -171,10 +171,16 @@ static void errors(void)
     ok(lh_error_decode(out, lh_error_encode(&m, out), &got, &why) == 0 &&
            got.text_len == LH_ERROR_TEXT_MAX,
        "a long text is cut");
+    memcpy(text + LH_ERROR_TEXT_MAX - 2, "\xc3\xa4\x80", 3);
+    m.text_len = LH_ERROR_TEXT_MAX;
+    ok(lh_error_decode(out, lh_error_encode(&m, out), &got, &why) == 0 &&
+           got.text_len == LH_ERROR_TEXT_MAX,
+       "one that just fits is not");
+    m.text_len = sizeof(text);
     memcpy(text + LH_ERROR_TEXT_MAX - 2, "\xe2\x80\x93", 3);
     ok(lh_error_decode(out, lh_error_encode(&m, out), &got, &why) == 0 &&
            got.text_len == LH_ERROR_TEXT_MAX - 2,
-       "but not within a character");
+       "and no cut is within a character");
     memset(text, 0x80, sizeof(text));
     ok(lh_error_decode(out, lh_error_encode(&m, out), &got, &why) == 0 && got.text_len == 0,
        "nothing is left of what is no text");

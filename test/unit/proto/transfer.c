@@ -115,6 +115,8 @@ static void offer_entry(void)
 
     m.file.kind = 0;
     is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: no kind");
+    m.file.kind = LH_KIND_SYMLINK;
+    is_i64(offer_pass(&m), 0, "OFFER: the last kind");
     m.file.kind = LH_KIND_SYMLINK + 1;
     is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: unknown kind");
     m = good_offer();
@@ -282,6 +284,9 @@ static void ends(void)
     ok(lh_finish_decode(out, lh_finish_encode(&finish, out), &got_finish, &why) == 0 &&
            got_finish.mode == 0600 && lh_identity_same(&got_finish.identity, &finish.identity),
        "FINISH is read back");
+    finish.mode = 07777;
+    is_i64(lh_finish_decode(out, lh_finish_encode(&finish, out), &got_finish, &why), 0,
+           "FINISH: all permission bits");
     finish.mode = 010000;
     is_i64(lh_finish_decode(out, lh_finish_encode(&finish, out), &got_finish, &why), -LH_E_PROTOCOL,
            "FINISH: more than permission bits");
