@@ -221,36 +221,63 @@ bool lh_journal_held(int fd)
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+/* Returns a descriptor or -errno; *made: the file is new. */
+static int open_or_make(int dirfd, const char *name, bool create, bool *made)
+{
+    int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    int fd = openat(dirfd, name, flags);
+
+    *made = false;
+    if (fd >= 0 || errno != ENOENT || !create)
+        return fd >= 0 ? fd : -errno;
+    fd = openat(dirfd, name, flags | O_CREAT | O_EXCL, 0600);
+    *made = fd >= 0;
+    return fd >= 0 ? fd : -errno;
+}
+
+/* Lock it and see that it still is what its name leads to. Returns 0, -ESTALE when it is not
+ * (whoever had it before may have unlinked it between our open and our lock), or another -errno. */
+static int lock_it(int dirfd, const char *name, int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct lh_disk_stat have;
+    struct lh_disk_stat named;
+    int e;
+
+    if (fcntl(fd, F_OFD_SETLK, &lock) != 0)
+        return errno == EACCES ? -EAGAIN : -errno;
+    e = lh_disk_stat(fd, "", &have);
+    if (e != 0)
+        return -e;
+    if (!S_ISREG(have.mode))
+        return -ENOTSUP;
+    e = lh_disk_stat(dirfd, name, &named);
+    if (e == ENOENT || (e == 0 && (named.ino != have.ino || named.dev != have.dev)))
+        return -ESTALE;
+    return -e;
+}
+
 /* Returns a locked descriptor, -ENOENT, -EAGAIN when somebody else has it, or another -errno. */
 static int open_locked(int dirfd, const char *name, bool create)
 {
-    int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (create ? O_CREAT : 0);
-
     for (int races = 0; races < RACES_MAX; races++) {
-        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-        struct lh_disk_stat have;
-        struct lh_disk_stat named;
-        int fd = openat(dirfd, name, flags, 0600);
-        int e;
+        bool made;
+        int fd = open_or_make(dirfd, name, create, &made);
+        int r;
 
+        if (fd == -EEXIST || fd == -EINTR)
+            continue;
         if (fd < 0)
-            return -errno;
-        e = lh_disk_stat(fd, "", &have);
-        if (e == 0 && !S_ISREG(have.mode))
-            e = ENOTSUP;
-        if (e == 0 && fcntl(fd, F_OFD_SETLK, &lock) != 0)
-            e = errno == EACCES ? EAGAIN : errno;
-        if (e != 0) {
-            close(fd);
-            return -e;
-        }
-        /* Whoever had it before may have unlinked it between our open and our lock. */
-        e = lh_disk_stat(dirfd, name, &named);
-        if (e == 0 && named.ino == have.ino && named.dev == have.dev)
             return fd;
+        r = lock_it(dirfd, name, fd);
+        if (r == 0)
+            return fd;
+        /* A new one that cannot be used is not left behind; one that another has locked is his. */
+        if (made && r != -EAGAIN && r != -ESTALE)
+            unlinkat(dirfd, name, 0);
         close(fd);
-        if (e != 0 && e != ENOENT)
-            return -e;
+        if (r != -ESTALE && r != -EINTR)
+            return r;
     }
     return -EAGAIN;
 }

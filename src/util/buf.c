@@ -32,6 +32,8 @@ static int make_room(struct lh_buf *b, size_t len)
     }
     while (cap < used + len)
         cap *= 2;
+    if (cap > b->max)
+        cap = b->max;
     if (cap == b->cap)
         return 0;
     base = realloc(b->base, cap);
