@@ -12,8 +12,8 @@ import time
 import e2e
 from e2e import BLOCK, GIB, MIB, Net, Proxy, Send, Serve, done, is_copy, make, need, ok, same, send
 
-CALL = re.compile(rb"^\d+ +(?:\d+\.\d+ )?(\w+)\((\d+)<([^>]*)>.*\) = (-?\d+)")
-RESUMED = re.compile(rb"^\d+ +(?:\d+\.\d+ )?<\.\.\. (\w+) resumed>.*\) = (-?\d+)")
+CALL = re.compile(rb"^\d+ +(?:\d+\.\d+ )?(\w+)\((\d+)<([^>]*)>.*\) += (-?\d+)")
+RESUMED = re.compile(rb"^\d+ +(?:\d+\.\d+ )?<\.\.\. (\w+) resumed>.*\) += (-?\d+)")
 BEGUN = re.compile(rb"^(\d+) +(?:\d+\.\d+ )?(\w+)\((\d+)<(.*?)>.*<unfinished \.\.\.>")
 
 

@@ -295,6 +295,7 @@ class Process:
             self.popen.send_signal(signal.SIGCONT)
             self.popen.send_signal(sig)
             self.popen.wait()
+            Proxy.settle()
 
     def signal(self, sig):
         self.popen.send_signal(sig)
@@ -311,6 +312,7 @@ class Process:
                 ok(False, "ends within %d s" % limit)
                 raise Stop("hung")
             time.sleep(0.01)
+        Proxy.settle()
         return self.popen.returncode
 
     def sample(self):
@@ -439,6 +441,16 @@ class Link:
         self.kind = None  # "control" or "stream", by its first frame
         self.up_bytes = self.down_bytes = 0
         self.dead = False
+        self.up_ended = False  # what the sender closed has been closed towards the receiver
+
+    def lags(self):
+        """The sender has closed it, and the receiver does not know yet."""
+        if self.dead or self.up_ended:
+            return False
+        with contextlib.suppress(OSError):
+            state = self.near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+            return state in (7, 8)  # CLOSE, CLOSE_WAIT
+        return False
 
     def reset(self):
         """Both sides get a reset."""
@@ -463,7 +475,7 @@ class Link:
 class Proxy:
     """A TCP relay: slow, cut, reset, black-holed, or damaging what passes.
 
-    rate: bytes a second, all connections together, towards the receiver; None: no limit.
+    rate: bytes a second, all streams together, towards the receiver; None: no limit.
     mangle(link, upward, data): may change the bytearray `data`, whole frames' worth of stream not
     guaranteed; see Frames for damage at a place in a frame."""
 
@@ -476,6 +488,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._budget_at = time.monotonic()
         self._listen()
+        Proxy.all.append(self)
         cleanup(self.close)
 
     def _listen(self, port=0):
@@ -522,7 +535,7 @@ class Proxy:
                     return
                 if upward and link.kind is None:
                     link.kind = Frames.kind(data)
-                if upward and self.rate:
+                if upward and self.rate and link.kind == "stream":
                     self._pay(len(data))
                 if self.mangle:
                     data = bytearray(data)
@@ -535,6 +548,18 @@ class Proxy:
         except OSError:
             if not link.dead:
                 link.close()
+        finally:
+            link.up_ended |= upward
+
+    all = []
+
+    @classmethod
+    def settle(cls):
+        """On one wire the end of a connection comes before the start of the next; here it may be
+        delayed on its way. Wait until every end has got through."""
+        for proxy in cls.all:
+            while proxy.open and not proxy.holding.is_set() and any(l.lags() for l in proxy.links):
+                time.sleep(0.002)
 
     def _pay(self, n):
         with self._lock:
@@ -569,7 +594,10 @@ class Proxy:
         self._listen(self.port)
 
     def close(self):
+        if not self.open:
+            return
         self.open = False
+        Proxy.all.remove(self)
         self._stop_listening()
         for link in self.links:
             link.close()
