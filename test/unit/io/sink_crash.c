@@ -115,12 +115,13 @@ static int commit(struct lh_sink *sink, struct lh_err *err)
 static struct lh_sink *late_sink;
 static uint64_t late_epoch;
 
-/* A block that comes in while the first sync is under way. */
-static void come_late(enum lh_sys call, int fd)
+/* A block comes in when the first sync of data has all but ended: too late for it. */
+static void after_call(enum lh_sys call, int fd)
 {
     struct lh_err err;
     struct lh_sink *sink = late_sink;
 
+    set_aside(call, fd);
     if (call != LH_SYS_SYNC_DATA || sink == NULL)
         return;
     late_sink = NULL;
@@ -156,6 +157,7 @@ static int transfer(struct lh_err *err)
         shared->finished = true;
     lh_sink_forget(sink);
     lh_sink_close(sink);
+    late_sink = NULL;
     return r;
 }
 
@@ -210,7 +212,7 @@ static bool die_at(unsigned n)
     if (child == 0) {
         struct lh_err err = {0};
 
-        lh_sysfault_watch_with(come_late, set_aside);
+        lh_sysfault_watch_with(NULL, after_call);
         lh_sysfault_kill_at(LH_SYS_ALL, n);
         _exit(transfer(&err) == 0 ? 0 : 1);
     }
