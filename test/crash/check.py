@@ -91,6 +91,10 @@ def hidden_files(directory, target_name):
     return found, inodes
 
 
+def digest_of(source):
+    return xxhash.xxh3_128_digest(bytes.fromhex(source["hashes"]))
+
+
 def check_journal(journal, staging, source):
     """Each recorded block is in the staging file, and is the source's."""
     if journal.size != source["size"] or journal.block_bytes != source["block_bytes"]:
@@ -117,13 +121,13 @@ def check_journal(journal, staging, source):
 
 def check(args):
     source = load(args.scratch, "hashes")
-    acked = load(args.scratch, "acks")
+    acked = {b for first, n in load(args.scratch, "acks") for b in range(first, first + n)}
     seen = load(args.scratch, "seen")
     path = os.path.join(args.root, args.target)
     directory, name = os.path.split(path)
     state = target_state(path, source, source.get("old"))
     journal, inodes = hidden_files(directory, name)
-    facts = {"state": state, "journal": bool(journal), "acked": sum(n for _, n in acked)}
+    facts = {"state": state, "journal": bool(journal), "acked": len(acked)}
 
     if (seen["done"] or args.final) and state != "whole":
         raise Broken("the sender saw \"done\", and the target is %s" % state)
@@ -132,16 +136,18 @@ def check(args):
     if journal:
         facts["durable"] = len(journal.blocks)
         facts["cut_record"] = journal.rest
+        if journal.finish and journal.finish != digest_of(source):
+            raise Broken("the journal's digest is not the source's")
         if state != "whole":
             check_journal(journal, inodes.get(journal.staging_ino), source)
             if journal.done:
                 raise Broken("the journal says \"done\", and the target is %s" % state)
     if state != "whole":
         have = journal.blocks if journal else {}
-        lost = [b for first, n in acked for b in range(first, first + n) if b not in have]
+        lost = sorted(acked - set(have))
         if lost:
             raise Broken("acknowledged and lost: %d of %d blocks, the first is %d; the journal %s" %
-                         (len(lost), facts["acked"], lost[0],
+                         (len(lost), len(acked), lost[0],
                           "records %d" % len(have) if journal else "is not there"))
     if args.final and inodes and not (journal and journal.done and len(inodes) == 1):
         raise Broken("left behind: %r" % sorted(inodes.values()))

@@ -23,7 +23,7 @@ class Journal:
         self.staging_ino = 0
         self.epochs = []
         self.blocks = {}  # number: hash
-        self.finish = None  # digest
+        self.finish = None  # digest; a BLOCKS or DROP behind it makes it void
         self.done = False
         self.n_records = 0
         self.rest = 0  # bytes behind the last good record
@@ -54,9 +54,11 @@ def read(data):
                 where = 12 + i * HASH_SIZE
                 journal.blocks[first + i] = payload[where:where + HASH_SIZE]
         elif kind == DROP:
-            first, n = struct.unpack("<QQ", payload)
+            first, n = struct.unpack_from("<QQ", payload)
             for block in range(first, first + n):
                 journal.blocks.pop(block, None)
+        if kind in (BLOCKS, DROP):
+            journal.finish = None
         elif kind == FINISH:
             journal.finish = payload[:HASH_SIZE]
         elif kind == DONE:
