@@ -34,10 +34,8 @@ enum lh_hold_answer lh_hold_reopen(const struct lh_holder *last, const struct lh
 {
     if (last == NULL || same_id(last, asker))
         return LH_HOLD_GRANT;
+    if (same_queue(last, asker) && asker->claim != last->claim)
+        return asker->claim > last->claim ? LH_HOLD_GRANT : LH_HOLD_FENCED;
     /* Its epoch was synced before it heard of it, so another id in the journal came later. */
-    if (asker->epoch != 0)
-        return LH_HOLD_FENCED;
-    if (same_queue(last, asker) && asker->claim < last->claim)
-        return LH_HOLD_FENCED;
-    return LH_HOLD_GRANT;
+    return asker->epoch != 0 ? LH_HOLD_FENCED : LH_HOLD_GRANT;
 }

@@ -21,8 +21,9 @@
 #define LH_RANGE_MAX_BYTES (64ull * 1024 * 1024)
 #define LH_RANGE_FIRST_BYTES (4ull * 1024 * 1024) /* while a stream's rate is not known */
 #define LH_RANGE_MAX_MS 2000
-#define LH_RANGE_FLOOR_BYTES (1024ull * 1024) /* no smaller by shrinking while each can have one   \
-                                               */
+#define LH_RANGE_FLOOR_BYTES                                                                       \
+    (1024ull * 1024) /* no smaller by shrinking while each can have one                            \
+                      */
 
 struct lh_sched_stream {
     bool live;

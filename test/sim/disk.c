@@ -197,10 +197,8 @@ int sim_sync_end(struct sim_disk *d, struct sim_file *f)
         if (!(f->flags[c] & SIM_SYNCING))
             continue;
         f->flags[c] &= (uint8_t)~SIM_SYNCING;
-        /* What was written again meanwhile may or may not have gone along. */
-        if ((fails || f->flags[c] & SIM_DIRTY) && lh_rng_one_in(d->rng, 2))
-            continue;
-        chunk_to_platter(f, c);
+        if (!fails || lh_rng_one_in(d->rng, 2))
+            chunk_to_platter(f, c);
     }
     /* Pages are forgotten by a failed sync, inodes are not. */
     if (f->meta_syncing && fails && lh_rng_one_in(d->rng, 2))

@@ -205,6 +205,8 @@ static void offer(struct sim_world *w, const struct sim_msg *msg)
         return;
     }
     w->stats->n_takeovers++;
+    if (!k->closing && !k->done)
+        sim_refuse(w, k->session, LH_E_FENCED);
     k->next = *msg;
     sim_sink_release(w);
 }

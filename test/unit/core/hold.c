@@ -69,6 +69,8 @@ static void test_reopen(void)
     reopen(who(1, 9, 5, 3), who(2, 9, 4, 0), LH_HOLD_FENCED, "an older claim is fenced");
     reopen(who(1, 9, 5, 3), who(2, 9, 5, 0), LH_HOLD_GRANT, "the same claim may go on");
     reopen(who(1, 9, 5, 3), who(2, 9, 6, 0), LH_HOLD_GRANT, "so may a newer one");
+    reopen(who(1, 9, 5, 3), who(2, 9, 6, 2), LH_HOLD_GRANT, "even if it was overtaken before");
+    reopen(who(1, 9, 5, 3), who(2, 9, 5, 2), LH_HOLD_FENCED, "not so the same claim");
     reopen(who(1, 9, 5, 3), who(2, 8, 4, 0), LH_HOLD_GRANT, "another queue's claim does not count");
     reopen(who(1, 0, 5, 3), who(2, 0, 4, 0), LH_HOLD_GRANT, "claims without a queue mean nothing");
 }
