@@ -53,15 +53,31 @@ static void flush(struct lh_ctl *ctl)
         if (n < 0) {
             if (errno == EINTR)
                 continue;
-            if (errno != EAGAIN)
+            if (errno != EAGAIN && !ctl->draining) /* then the end of reading tells */
                 die_errno(ctl, errno);
             return;
         }
         lh_buf_consume(&ctl->out, (size_t)n);
     }
-    if (ctl->draining) {
-        memset(&ctl->err, 0, sizeof(ctl->err));
-        die(ctl);
+    if (ctl->draining)
+        shutdown(ctl->fd, SHUT_WR);
+}
+
+/* Our last words are out: wait for the peer's end, so that a reset does not overtake them. */
+static void discard(struct lh_ctl *ctl)
+{
+    uint8_t scratch[4096];
+
+    for (int i = 0; i < FRAMES_PER_TURN; i++) {
+        ssize_t n = recv(ctl->fd, scratch, sizeof(scratch), 0);
+
+        if (n > 0 || (n < 0 && errno == EINTR))
+            continue;
+        if (n == 0 || errno != EAGAIN) {
+            memset(&ctl->err, 0, sizeof(ctl->err));
+            die(ctl);
+        }
+        return;
     }
 }
 
@@ -159,8 +175,12 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     }
     if (events & UV_WRITABLE)
         flush(ctl);
-    if ((events & UV_READABLE) && !ctl->closing && !ctl->dead)
-        on_readable(ctl);
+    if ((events & UV_READABLE) && !ctl->closing && !ctl->dead) {
+        if (ctl->draining)
+            discard(ctl);
+        else
+            on_readable(ctl);
+    }
     arm(ctl);
 }
 
@@ -218,9 +238,8 @@ void lh_ctl_drain(struct lh_ctl *ctl)
     if (ctl->closing || ctl->dead)
         return;
     ctl->draining = true;
-    /* An empty output is noticed by the next writable turn. */
-    ctl->armed = UV_READABLE | UV_WRITABLE;
-    uv_poll_start(&ctl->poll, ctl->armed, on_poll);
+    flush(ctl);
+    arm(ctl);
 }
 
 static void on_poll_closed(uv_handle_t *handle)

@@ -51,8 +51,8 @@ void lh_ctl_send(struct lh_ctl *ctl, const struct lh_frame *head, const void *pa
 void lh_ctl_send_hashed(struct lh_ctl *ctl, const struct lh_frame *head, const void *payload,
                         uint32_t length, const struct lh_hash *hash);
 
-/* Send what is queued, for at most as long as the owner likes, then on_closed fires with status 0.
- */
+/* Say goodbye: send what is queued, shut our side, read and drop until the peer shuts its own; then
+ * on_closed fires with status 0. The owner bounds how long, and closes. */
 void lh_ctl_drain(struct lh_ctl *ctl);
 
 /* No more callbacks but `freed`. */

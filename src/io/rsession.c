@@ -164,7 +164,7 @@ static void on_join(struct lh_rsession *conn, const struct lh_frame *frame, cons
 static void on_hello(struct lh_rsession *session, const struct lh_frame *frame,
                      const uint8_t *payload)
 {
-    struct lh_welcome welcome = {.version = LH_WIRE_VERSION,
+    struct lh_welcome welcome = {.version = LH_PROTOCOL_VERSION,
                                  .features = LH_FEATURE_INSECURE,
                                  .heartbeat_ms = LH_HEARTBEAT_MS,
                                  .max_streams = LH_MAX_STREAMS,
@@ -180,8 +180,9 @@ static void on_hello(struct lh_rsession *session, const struct lh_frame *frame,
         lh_rsession_end(session, LH_WIRE_PROTOCOL, why);
         return;
     }
-    if (hello.version_min > LH_WIRE_VERSION || hello.version_max < LH_WIRE_VERSION) {
-        lh_rsession_end(session, LH_WIRE_VERSION, "this receiver speaks protocol version 1 only");
+    if (hello.version_min > LH_PROTOCOL_VERSION || hello.version_max < LH_PROTOCOL_VERSION) {
+        lh_rsession_end(session, LH_WIRE_BAD_VERSION,
+                        "this receiver speaks protocol version 1 only");
         return;
     }
     if (hello.role != LH_ROLE_SEND || (hello.required & ~welcome.features) != 0) {

@@ -22,6 +22,7 @@
 #define ZERO_COPY_MIN (256ull * 1024)
 #define PREP_THREADS 2
 #define RESTARTS_MAX 1
+#define GOODBYE_MS 2000 /* for the receiver to see that we leave */
 
 void lh_send_options_init(struct lh_send_options *opts)
 {
@@ -40,7 +41,7 @@ void lh_send_options_init(struct lh_send_options *opts)
 
 static uint64_t durable_now(const struct lh_send *s)
 {
-    if (s->phase == LH_PHASE_LEAVING || s->stats.digest[0] != '\0')
+    if (s->stats.digest[0] != '\0')
         return s->stats.bytes_total;
     if (s->sched_ready)
         return lh_sched_bytes(&s->sched, &s->sched.durable);
@@ -157,21 +158,36 @@ static void on_loops_stopped(struct lh_loops *set)
     lh_mbox_close(&s->mbox, on_mbox_closed);
 }
 
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct lh_send *s = handle->data;
+
+    s->n_timers--;
+    lh_send_maybe_end(s);
+}
+
 void lh_send_maybe_end(struct lh_send *s)
 {
     if (s->phase != LH_PHASE_ENDING || s->n_alive > 0 || s->ctl_open || s->dialing ||
-        s->source_busy || s->compare.hashing || s->n_timers > 0 || !s->threads)
+        s->source_busy || s->compare.hashing || !s->threads)
+        return;
+    if (!uv_is_closing((uv_handle_t *)&s->tick)) {
+        uv_close((uv_handle_t *)&s->tick, on_timer_closed);
+        uv_close((uv_handle_t *)&s->retry, on_timer_closed);
+    }
+    if (s->n_timers > 0)
         return;
     s->threads = false;
     lh_mover_reset(s);
     lh_loops_stop(&s->loops, on_loops_stopped);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_end_timer(uv_timer_t *timer)
 {
-    struct lh_send *s = handle->data;
+    struct lh_send *s = timer->data;
 
-    s->n_timers--;
+    if (s->ctl_open)
+        lh_ctl_close(&s->ctl);
     lh_send_maybe_end(s);
 }
 
@@ -189,15 +205,10 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
     s->phase = LH_PHASE_ENDING;
     if (s->dialing)
         lh_dial_cancel(&s->dial);
-    if (s->ctl_open) {
-        struct lh_frame bye = {.type = LH_FRAME_BYE, .transfer = LH_NO_TRANSFER};
-
-        lh_ctl_send(&s->ctl, &bye, NULL, 0);
-        lh_ctl_close(&s->ctl);
-    }
+    lh_session_leave(s);
     lh_mover_stop_streams(s);
-    uv_close((uv_handle_t *)&s->tick, on_timer_closed);
-    uv_close((uv_handle_t *)&s->retry, on_timer_closed);
+    /* A caller may still be on its way out of a callback of ours: the rest is for later turns. */
+    uv_timer_start(&s->retry, on_end_timer, s->ctl_open ? GOODBYE_MS : 0, 0);
 }
 
 void lh_send_cancel(struct lh_send *s)

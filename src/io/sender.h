@@ -78,7 +78,6 @@ enum lh_phase {
     LH_PHASE_MOVING,
     LH_PHASE_CHECKING,  /* all durable; the source once more */
     LH_PHASE_FINISHING, /* DONE is awaited */
-    LH_PHASE_LEAVING,   /* CONFIRM and BYE are on their way out */
     LH_PHASE_LOST,      /* the session's parts are being closed; then the retry timer */
     LH_PHASE_ENDING
 };
@@ -204,6 +203,8 @@ void lh_session_tick(struct lh_send *s, uint64_t now_ms);
 void lh_session_send(struct lh_send *s, uint16_t type, uint16_t flags, const void *payload,
                      size_t length);
 void lh_session_finish(struct lh_send *s);
+/* Say BYE; the connection ends soon, or when the owner closes it. */
+void lh_session_leave(struct lh_send *s);
 
 /* mover.c */
 void lh_mover_start(struct lh_send *s); /* ACCEPT and the ledger are there */

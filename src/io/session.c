@@ -63,10 +63,6 @@ void lh_session_lost(struct lh_send *s, const struct lh_err *err)
         lh_send_end(s, err->status, "%s: %s", s->opts.host, err->text);
         return;
     }
-    if (s->phase == LH_PHASE_LEAVING) { /* it is done; only the goodbye was cut short */
-        lh_send_end(s, 0, "%s", "");
-        return;
-    }
     lh_log(&s->log, LH_LOG_WARN, "%s: %s; dialling again, what is durable is kept", s->opts.host,
            err->text);
     s->stats.reconnects++;
@@ -88,12 +84,25 @@ static void lost_for(struct lh_send *s, int status, const char *why)
     lh_session_lost(s, &err);
 }
 
+void lh_session_leave(struct lh_send *s)
+{
+    struct lh_frame bye = {.type = LH_FRAME_BYE, .transfer = LH_NO_TRANSFER};
+
+    if (!s->ctl_open)
+        return;
+    lh_ctl_send(&s->ctl, &bye, NULL, 0);
+    if (s->ctl.dead)
+        lh_ctl_close(&s->ctl);
+    else
+        lh_ctl_drain(&s->ctl);
+}
+
 /* ---- hello and offer ---- */
 
 static void say_hello(struct lh_send *s)
 {
-    struct lh_hello hello = {.version_min = LH_WIRE_VERSION,
-                             .version_max = LH_WIRE_VERSION,
+    struct lh_hello hello = {.version_min = LH_PROTOCOL_VERSION,
+                             .version_max = LH_PROTOCOL_VERSION,
                              .role = LH_ROLE_SEND,
                              .features = LH_FEATURE_INSECURE,
                              .required = LH_FEATURE_INSECURE,
@@ -162,6 +171,11 @@ static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const ui
 
     if (lh_welcome_decode(payload, frame->length, &welcome, &why) != 0) {
         lost_for(s, LH_E_PROTOCOL, why);
+        return;
+    }
+    if (welcome.version != LH_PROTOCOL_VERSION) {
+        lh_send_end(s, LH_E_VERSION, "%s speaks protocol version %u, this program version %u",
+                    s->opts.host, welcome.version, LH_PROTOCOL_VERSION);
         return;
     }
     s->said_hello = true;
@@ -278,10 +292,8 @@ static void on_done(struct lh_send *s, const struct lh_frame *frame, const uint8
         return;
     }
     lh_digest_text(&done.digest, s->opts.block_bytes, s->stats.digest);
-    s->phase = LH_PHASE_LEAVING;
     lh_session_send(s, LH_FRAME_CONFIRM, 0, NULL, 0);
-    lh_session_send(s, LH_FRAME_BYE, 0, NULL, 0);
-    lh_ctl_drain(&s->ctl);
+    lh_send_end(s, 0, "%s", "");
 }
 
 static void on_error(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
@@ -326,7 +338,7 @@ static void on_frame(struct lh_ctl *ctl, const struct lh_frame *frame, const uin
     bool ours = frame->transfer == s->transfer;
 
     s->contact_ms = lh_now_ms();
-    if (s->phase == LH_PHASE_ENDING || s->phase == LH_PHASE_LEAVING)
+    if (s->phase == LH_PHASE_ENDING)
         return;
     if (frame->type == LH_FRAME_ERROR)
         on_error(s, frame, payload);
@@ -356,8 +368,8 @@ static void on_closed(struct lh_ctl *ctl, const struct lh_err *err)
 {
     struct lh_send *s = LH_CONTAINER_OF(ctl, struct lh_send, ctl);
 
-    if (err->status == 0 && s->phase == LH_PHASE_LEAVING)
-        lh_send_end(s, 0, "%s", "");
+    if (s->phase == LH_PHASE_ENDING)
+        lh_ctl_close(ctl);
     else
         lh_session_lost(s, err);
 }
@@ -438,7 +450,7 @@ void lh_session_tick(struct lh_send *s, uint64_t now_ms)
                     s->opts.host, (unsigned long long)(s->opts.give_up_ms / 1000));
         return;
     }
-    if (!s->ctl_open || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_LEAVING)
+    if (!s->ctl_open || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_FINISHING)
         return;
     if (now_ms - s->ctl.heard_ms > LH_SILENCE_MS)
         lost_for(s, s->phase == LH_PHASE_HELLO ? LH_E_TIMEOUT : LH_E_NETWORK,

@@ -22,7 +22,8 @@ static void check_plan(void)
 }
 
 /* One line of result. The caller holds the lock. */
-static void result(bool passed, const char *file, int line, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void result(bool passed, const char *file, int line,
+                                                         const char *fmt, va_list ap)
 {
     if (n_checks++ == 0)
         atexit(check_plan);
