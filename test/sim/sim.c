@@ -1,6 +1,6 @@
 /* Both sides' decisions under thousands of seeds; what is simulated is told in world.h.
  *
- * LH_SIM_SEEDS=N     how many seeds (10000)
+ * LH_SIM_SEEDS=N     how many seeds (5000)
  * LH_SIM_SEED=S      only this one
  * LH_SIM_TRACE=1     with what happens in it */
 #include "test/lib/tap.h"
@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#define SEEDS 10000
+#define SEEDS 5000
 #define SHOWN 5 /* failing seeds; then it is clear enough */
 
 static uint64_t from_env(const char *name, uint64_t otherwise)
