@@ -183,6 +183,10 @@ int lh_url_parse(struct lh_url *url, const char *text, struct lh_err *err)
         free(parsed.path);
         return ret;
     }
+    if (parsed.path_len > LH_URL_PATH_MAX) {
+        free(parsed.path);
+        return refuse(&p, "the path is longer than 4096 bytes");
+    }
     if (parsed.path_len == 0) {
         memcpy(parsed.path, "./", 2);
         parsed.path_len = 2;

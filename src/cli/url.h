@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define LH_URL_HOST_SIZE 256
+#define LH_URL_PATH_MAX 4096 /* bytes; what the wire takes */
 
 struct lh_url {
     char host[LH_URL_HOST_SIZE]; /* a name, IPv4 or IPv6 address, without brackets */

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What the kernel says: sendfile, system calls, BBR, memory, round trips."""
+"""What the kernel says: sendfile, copies, BBR, memory, round trips. (System calls: counts.t.)"""
 import os
 import sys
 
@@ -10,7 +10,7 @@ import threading
 import time
 
 import e2e
-from e2e import BLOCK, GIB, MIB, Net, Proxy, Send, Serve, done, is_copy, make, need, ok, same, send
+from e2e import MIB, Net, Proxy, Send, Serve, done, is_copy, make, need, ok, same, send
 
 CALL = re.compile(rb"^\d+ +(?:\d+\.\d+ )?(\w+)\((\d+)<([^>]*)>.*\) += (-?\d+)")
 RESUMED = re.compile(rb"^\d+ +(?:\d+\.\d+ )?<\.\.\. (\w+) resumed>.*\) += (-?\d+)")
@@ -72,9 +72,6 @@ def test_sender_uses_sendfile():
     same(sent.last("done")["zero_copy_bytes"], size, "and it says so")
     ok(total(found, ("read", "pread64", "readv", "preadv"), rb"/source$") <= size * 1.01 + MIB,
        "the source is read once, for hashing")
-    per_gib = len([c for c in found if c[0] not in ("futex", "mmap")]) * GIB / size
-    e2e.diag("sender: %d system calls per GiB" % per_gib)
-    ok(per_gib <= 60000, "system calls per GiB are bounded")
 
 
 @e2e.long
@@ -95,9 +92,6 @@ def test_receiver_copies_once():
     written = total(found, ("write", "writev", "pwrite64", "pwritev"), rb"/root/")
     ok(size <= received <= size * 1.01 + MIB, "received once (%d bytes)" % received)
     ok(size <= written <= size * 1.01 + MIB, "written once, and a journal (%d bytes)" % written)
-    per_gib = len([c for c in found if c[0] not in ("futex", "mmap")]) * GIB / size
-    e2e.diag("receiver: %d system calls per GiB" % per_gib)
-    ok(per_gib <= 120000, "system calls per GiB are bounded")
 
 
 @e2e.long

@@ -28,9 +28,9 @@ static void bad(const char *text, const char *words)
     struct lh_url url = {.port = 1};
     struct lh_err err = {.text = ""};
 
-    is_i64(lh_url_parse(&url, text, &err), -LH_E_INVAL, "%s is refused", text);
-    ok(strstr(err.text, words) != NULL, "%s: says \"%s\"", text, words);
-    ok(url.port == 1 && url.path == NULL, "%s: nothing is written", text);
+    is_i64(lh_url_parse(&url, text, &err), -LH_E_INVAL, "%.80s is refused", text);
+    ok(strstr(err.text, words) != NULL, "%.80s: says \"%s\"", text, words);
+    ok(url.port == 1 && url.path == NULL, "%.80s: nothing is written", text);
     if (strstr(err.text, words) == NULL)
         diag("%s", err.text);
 }
@@ -100,6 +100,16 @@ int main(void)
 
         is_i64(lh_url_parse(&url, long_host, NULL), 0, "a host name of 255 bytes is taken");
         lh_url_free(&url);
+    }
+    {
+        char long_path[sizeof("lh://h/") + LH_URL_PATH_MAX + 1] = "lh://h/";
+        struct lh_url url;
+
+        memset(long_path + 7, 'a', LH_URL_PATH_MAX);
+        is_i64(lh_url_parse(&url, long_path, NULL), 0, "a path of 4096 bytes is taken");
+        lh_url_free(&url);
+        long_path[7 + LH_URL_PATH_MAX] = 'a';
+        bad(long_path, "longer than 4096 bytes");
     }
     return done_testing();
 }
