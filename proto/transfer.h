@@ -57,7 +57,8 @@ struct lh_offer {
 
 enum lh_accept_flag {
     LH_ACCEPT_RESUMED = 1, /* a ledger was found for this version; LEDGER frames follow */
-    LH_ACCEPT_COMPARE = 2, /* dev, ino or ctime differ: compare with HASHES before FINISH */
+    LH_ACCEPT_COMPARE = 2, /* dev, ino or ctime differ: compare with HASHES before FINISH; with
+                              DONE: a sender that has the source compares the digest */
     LH_ACCEPT_DROPPED = 4, /* what lay there was of another version and is gone */
     LH_ACCEPT_DONE = 8     /* nothing to send: DONE follows */
 };

@@ -42,23 +42,23 @@ enum lh_zero_copy {
 
 struct lh_send;
 
-/* Where a transfer stands. All counters are of this run, except bytes_total, bytes_durable (what the
- * receiver has made durable of this file, in this run or before) and bytes_skipped. */
+/* Where a transfer stands. All counters are of this run, except bytes_total, bytes_durable (what
+ * the receiver has made durable of this file, in this run or before) and bytes_skipped. */
 struct lh_send_stats {
-    char transfer[33];              /* id of the transfer, hexadecimal; the same for the same command */
-    uint64_t bytes_total;           /* size of the file */
-    uint64_t bytes_durable;         /* verified, written and synced at the receiver */
-    uint64_t bytes_sent;            /* contents handed to sockets, repeats included */
-    uint64_t bytes_skipped;         /* were durable at the start: not sent again */
-    uint32_t streams;               /* data connections that are live now */
-    uint64_t rate_bps;              /* bits per second made durable, over the last seconds;
-                                       in the final callback: over the run */
-    double duration_s;              /* since lh_send_start */
-    uint64_t retransmits;           /* TCP segments sent again, all streams, TCP_INFO */
-    uint64_t zero_copy_bytes;       /* contents sent by sendfile(2) */
-    uint64_t fallback_bytes;        /* contents sent by read(2) and send(2) */
-    uint64_t zero_copy_count;       /* blocks sent by sendfile(2) */
-    uint64_t fallback_count;        /* blocks sent by read(2) and send(2) */
+    char transfer[33];        /* id of the transfer, hexadecimal; the same for the same command */
+    uint64_t bytes_total;     /* size of the file */
+    uint64_t bytes_durable;   /* verified, written and synced at the receiver */
+    uint64_t bytes_sent;      /* contents handed to sockets, repeats included */
+    uint64_t bytes_skipped;   /* were durable at the start: not sent again */
+    uint32_t streams;         /* data connections that are live now */
+    uint64_t rate_bps;        /* bits per second made durable, over the last seconds;
+                                 in the final callback: over the run */
+    double duration_s;        /* since lh_send_start */
+    uint64_t retransmits;     /* TCP segments sent again, all streams, TCP_INFO */
+    uint64_t zero_copy_bytes; /* contents sent by sendfile(2) */
+    uint64_t fallback_bytes;  /* contents sent by read(2) and send(2) */
+    uint64_t zero_copy_count; /* blocks sent by sendfile(2) */
+    uint64_t fallback_count;  /* blocks sent by read(2) and send(2) */
     uint64_t verification_failures; /* blocks that arrived damaged and were asked for again */
     uint32_t reconnects;            /* sessions that were lost and taken up again */
     bool restarted;                 /* the source changed: sent from the beginning, once */
@@ -66,24 +66,25 @@ struct lh_send_stats {
 };
 
 struct lh_send_options {
-    const char *source;      /* path of the file to send */
-    const char *host;        /* name, IPv4 or IPv6 address of the receiver, without brackets */
-    uint16_t port;           /* 0: LH_DEFAULT_PORT */
-    const void *path;        /* destination below the receiver's root; bytes, no NUL needed */
-    size_t path_len;         /* bytes; a path that ends in '/' keeps the source's name */
-    uint32_t streams;        /* data connections; 0: LH_DEFAULT_STREAMS; at most LH_MAX_STREAMS */
-    uint32_t loops;          /* stream loops (threads); 0: one a core, at most 4 */
-    uint32_t block_bytes;    /* grid: a power of two, 64 KiB to 1 MiB; 0: 256 KiB */
+    const char *source;   /* path of the file to send */
+    const char *host;     /* name, IPv4 or IPv6 address of the receiver, without brackets */
+    uint16_t port;        /* 0: LH_DEFAULT_PORT */
+    const void *path;     /* destination below the receiver's root; bytes, no NUL needed */
+    size_t path_len;      /* bytes; a path that ends in '/' keeps the source's name */
+    uint32_t streams;     /* data connections; 0: LH_DEFAULT_STREAMS; at most LH_MAX_STREAMS */
+    uint32_t loops;       /* stream loops (threads); 0: one a core, at most 4 */
+    uint32_t block_bytes; /* grid: a power of two, 64 KiB to 1 MiB; 0: 256 KiB */
     enum lh_zero_copy zero_copy;
-    uint64_t zero_copy_min;  /* bytes; files below it go by read and send; UINT64_MAX: the default */
-    bool no_clobber;         /* refuse when the destination exists */
-    bool insecure;           /* allow an address that is not loopback: no key, no encryption */
-    const char *congestion;  /* TCP congestion control; NULL: "bbr" */
-    uint64_t sndbuf_bytes;   /* SO_SNDBUF of each stream before jitter; 0: by the design's rule */
-    uint64_t give_up_ms;     /* without any contact for so long: give up; 0: never, once it said hello */
-    uint64_t stagger_ms;     /* streams start at random within so long; UINT64_MAX: the default, 50 */
-    uint64_t progress_ms;    /* between two progress callbacks; 0: 500 */
-    lh_log_fn log;           /* may be NULL */
+    uint64_t zero_copy_min; /* bytes; files below it go by read and send; UINT64_MAX: the default */
+    bool no_clobber;        /* refuse when the destination exists */
+    bool insecure;          /* allow an address that is not loopback: no key, no encryption */
+    const char *congestion; /* TCP congestion control; NULL: "bbr" */
+    uint64_t sndbuf_bytes;  /* SO_SNDBUF of each stream before jitter; 0: by the design's rule */
+    uint64_t
+        give_up_ms; /* without any contact for so long: give up; 0: never, once it said hello */
+    uint64_t stagger_ms;  /* streams start at random within so long; UINT64_MAX: the default, 50 */
+    uint64_t progress_ms; /* between two progress callbacks; 0: 500 */
+    lh_log_fn log;        /* may be NULL */
     void *log_arg;
     enum lh_log_level log_level;
 };
@@ -97,6 +98,10 @@ struct lh_send_callbacks {
     void (*start)(void *arg, const struct lh_send_stats *stats);
     /* Every progress_ms while it runs. May be NULL. */
     void (*progress)(void *arg, const struct lh_send_stats *stats);
+    /* The file is whole at the receiver, synced and under its name. When this returns the receiver
+     * is told that it may forget the transfer: record it before. May be NULL. Only before a done
+     * with status 0. */
+    void (*delivered)(void *arg, const struct lh_send_stats *stats);
     /* It ended. status: 0 or -LH_E_*; text: a sentence for people, "" when status is 0. The send is
      * freed when this returns. */
     void (*done)(void *arg, int status, const char *text, const struct lh_send_stats *stats);
@@ -117,17 +122,17 @@ void lh_send_cancel(struct lh_send *send);
 struct lh_serve;
 
 struct lh_serve_options {
-    const char *root;          /* directory that everything is written below */
-    const char *listen;        /* "HOST:PORT", "[::1]:7410", ":7410"; NULL: loopback, v4 and v6, on
-                                  LH_DEFAULT_PORT. Port 0: any free one, see lh_serve_port */
-    bool insecure;             /* allow an address that is not loopback */
-    uint32_t loops;            /* stream loops (threads); 0: one a core, at most 4 */
-    uint64_t commit_ms;        /* at most so long between commits; 0: 1000 */
-    uint64_t commit_bytes;     /* at most so much between commits; 0: 256 MiB */
-    uint64_t partial_ttl_ms;   /* remove what nobody has touched for so long; 0: never */
+    const char *root;           /* directory that everything is written below */
+    const char *listen;         /* "HOST:PORT", "[::1]:7410", ":7410"; NULL: loopback, v4 and v6, on
+                                   LH_DEFAULT_PORT. Port 0: any free one, see lh_serve_port */
+    bool insecure;              /* allow an address that is not loopback */
+    uint32_t loops;             /* stream loops (threads); 0: one a core, at most 4 */
+    uint64_t commit_ms;         /* at most so long between commits; 0: 1000 */
+    uint64_t commit_bytes;      /* at most so much between commits; 0: 256 MiB */
+    uint64_t partial_ttl_ms;    /* remove what nobody has touched for so long; 0: never */
     uint64_t holder_timeout_ms; /* a holder silent for so long is taken over; 0: 15000 */
-    uint64_t pool_bytes;       /* receive buffers, all streams together; 0: 32 MiB */
-    lh_log_fn log;             /* may be NULL */
+    uint64_t pool_bytes;        /* receive buffers, all streams together; 0: 32 MiB */
+    lh_log_fn log;              /* may be NULL */
     void *log_arg;
     enum lh_log_level log_level;
 };
@@ -135,7 +140,8 @@ struct lh_serve_options {
 void lh_serve_options_init(struct lh_serve_options *opts);
 
 struct lh_serve_callbacks {
-    /* A transfer is whole and under its name. Any pointer dies when the call returns. May be NULL. */
+    /* A transfer is whole and under its name. Any pointer dies when the call returns. May be NULL.
+     */
     void (*received)(void *arg, const char *path, uint64_t bytes, const char *digest);
     /* The receiver has stopped; everything of it is freed when this returns. */
     void (*closed)(void *arg);
@@ -152,7 +158,8 @@ int lh_serve_start(uv_loop_t *loop, const struct lh_serve_options *opts,
 /* Port that it listens on, host byte order. */
 uint16_t lh_serve_port(const struct lh_serve *serve);
 
-/* Commit what is in flight, close every session, stop; closed fires. Calling it twice does no harm. */
+/* Commit what is in flight, close every session, stop; closed fires. Calling it twice does no harm.
+ */
 void lh_serve_close(struct lh_serve *serve);
 
 /* ---- digests ------------------------------------------------------------------------------ */

@@ -11,13 +11,13 @@ extern "C" {
 /* Exit codes of the command line; documented in docs/errors.md. */
 enum lh_exit {
     LH_EXIT_OK = 0,
-    LH_EXIT_INTERNAL = 1,    /* out of memory, or a bug */
-    LH_EXIT_USAGE = 2,       /* the command line is wrong */
-    LH_EXIT_SOURCE = 3,      /* the file to send: missing, unreadable, changed twice */
-    LH_EXIT_DEST = 4,        /* the place to write: missing, read-only, full, failing */
-    LH_EXIT_NETWORK = 5,     /* no receiver there, or given up on the network */
-    LH_EXIT_REFUSED = 6,     /* the receiver said no: busy, fenced, not allowed, exists */
-    LH_EXIT_VERIFY = 7,      /* contents could not be verified */
+    LH_EXIT_INTERNAL = 1,     /* out of memory, or a bug */
+    LH_EXIT_USAGE = 2,        /* the command line is wrong */
+    LH_EXIT_SOURCE = 3,       /* the file to send: missing, unreadable, changed twice */
+    LH_EXIT_DEST = 4,         /* the place to write: missing, read-only, full, failing */
+    LH_EXIT_NETWORK = 5,      /* no receiver there, or given up on the network */
+    LH_EXIT_REFUSED = 6,      /* the receiver said no: busy, fenced, not allowed, exists */
+    LH_EXIT_VERIFY = 7,       /* contents could not be verified */
     LH_EXIT_INTERRUPTED = 130 /* Ctrl-C or SIGTERM; the same command resumes */
 };
 

@@ -1,6 +1,7 @@
 /* longhaul send: move one file, showing how it goes.
  *
- * Happy path: start -> start event (once for each session) -> progress -> done -> summary.
+ * Happy path: start -> start event (once for each session) -> progress -> delivered: done event,
+ * summary -> done.
  * A signal cancels; done then says "interrupted". When the reader of --json goes away it is
  * cancelled as well, in silence. Failures: the engine's sentence, a hint, and the exit code of the
  * status. */
@@ -27,6 +28,7 @@ struct sender {
     bool bar;    /* redraw a line */
     bool report; /* or write one now and then */
     bool started;
+    bool delivered;
     bool stdout_failed;
     int stdout_status; /* of the failure */
     double reported_s;
@@ -157,6 +159,18 @@ static void end_json(struct sender *s, int status, const char *text,
     end_event(s, &json);
 }
 
+/* Told before the receiver forgets the transfer: killed any earlier, the same command hears "done"
+ * from the receiver's record. */
+static void on_delivered(void *arg, const struct lh_send_stats *stats)
+{
+    struct sender *s = arg;
+
+    s->delivered = true;
+    lh_term_clear_bar(s->term);
+    end_json(s, 0, "", stats);
+    say_done(s, stats);
+}
+
 static void on_done(void *arg, int status, const char *text, const struct lh_send_stats *stats)
 {
     struct sender *s = arg;
@@ -164,11 +178,12 @@ static void on_done(void *arg, int status, const char *text, const struct lh_sen
     s->send = NULL;
     lh_stop_close(&s->stop);
     lh_term_clear_bar(s->term);
-    end_json(s, status, text, stats);
-    if (status == 0)
-        say_done(s, stats);
-    else
+    if (status == 0 && !s->delivered)
+        on_delivered(s, stats);
+    if (status != 0) {
+        end_json(s, status, text, stats);
         say_failed(s, status, text, stats);
+    }
     s->code = status == 0 ? LH_EXIT_OK : (int)lh_status_exit(status);
     if (s->stdout_failed && (status == 0 || status == -LH_E_CANCELLED))
         s->code = (int)lh_status_exit(s->stdout_status);
@@ -187,8 +202,11 @@ static void on_stop(void *arg, int signum)
 static int start(struct sender *s, uv_loop_t *loop)
 {
     struct lh_send_options opts = s->args->send;
-    struct lh_send_callbacks cbs = {
-        .start = on_start, .progress = on_progress, .done = on_done, .arg = s};
+    struct lh_send_callbacks cbs = {.start = on_start,
+                                    .progress = on_progress,
+                                    .delivered = on_delivered,
+                                    .done = on_done,
+                                    .arg = s};
     struct lh_send_stats none = {.transfer = ""};
     int ret;
 

@@ -11,15 +11,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int hash_all(const struct lh_source *src, uint32_t block_bytes, void *buffer,
-                    struct lh_digest *d, struct lh_err *err)
+static int hash_all(const struct lh_source *src, uint32_t block_bytes, const atomic_bool *stop,
+                    void *buffer, struct lh_digest *d, struct lh_err *err)
 {
     uint64_t n_blocks = lh_blocks_of(src->identity.size, block_bytes);
 
     for (uint64_t block = 0; block < n_blocks; block++) {
         struct lh_hash hash;
-        int r = lh_source_hash_blocks(src, buffer, block_bytes, block, 1, &hash, err);
+        int r;
 
+        if (stop != NULL && atomic_load_explicit(stop, memory_order_relaxed))
+            return lh_err_set(err, LH_E_CANCELLED, "interrupted");
+        r = lh_source_hash_blocks(src, buffer, block_bytes, block, 1, &hash, err);
         if (r != 0)
             return r;
         lh_digest_add(d, &hash, 1);
@@ -27,26 +30,33 @@ static int hash_all(const struct lh_source *src, uint32_t block_bytes, void *buf
     return lh_source_check(src, err);
 }
 
-static int digest_of(const char *path, uint32_t block_bytes, struct lh_hash *digest,
-                     struct lh_err *err)
+int lh_source_digest(const struct lh_source *src, uint32_t block_bytes, const atomic_bool *stop,
+                     struct lh_hash *digest, struct lh_err *err)
 {
-    struct lh_source src;
-    struct lh_digest *d;
-    void *buffer;
-    int r = lh_source_open(path, &src, err);
+    struct lh_digest *d = lh_digest_new();
+    void *buffer = malloc(block_bytes);
+    int r;
 
-    if (r != 0)
-        return r;
-    d = lh_digest_new();
-    buffer = malloc(block_bytes);
     if (d == NULL || buffer == NULL)
         r = lh_err_set(err, LH_E_NOMEM, "out of memory");
     else
-        r = hash_all(&src, block_bytes, buffer, d, err);
+        r = hash_all(src, block_bytes, stop, buffer, d, err);
     if (r == 0)
         lh_digest_end(d, digest);
     free(buffer);
     lh_digest_free(d);
+    return r;
+}
+
+static int digest_of(const char *path, uint32_t block_bytes, struct lh_hash *digest,
+                     struct lh_err *err)
+{
+    struct lh_source src;
+    int r = lh_source_open(path, &src, err);
+
+    if (r != 0)
+        return r;
+    r = lh_source_digest(&src, block_bytes, NULL, digest, err);
     lh_source_close(&src);
     return r;
 }

@@ -353,9 +353,16 @@ static int cut(struct lh_journal *j, uint64_t length)
 
 int lh_journal_recover(struct lh_journal *j, struct lh_err *err)
 {
-    int e;
-    int r = lh_journal_scan(j->fd, &j->state, err);
+    int e = lseek(j->fd, 0, SEEK_END) > 0 ? lh_disk_sync_data(j->fd) : 0;
+    int r;
 
+    /* What a killed process wrote may be in the page cache alone, and after a failed sync even
+     * marked clean: believe only what is read back from the disk. */
+    if (e != 0)
+        return lh_err_sys(err, lh_status_of_write_errno(e), e, "cannot sync the journal of %s",
+                          j->shown);
+    posix_fadvise(j->fd, 0, 0, POSIX_FADV_DONTNEED);
+    r = lh_journal_scan(j->fd, &j->state, err);
     if (r != 0)
         return r;
     j->seed = lh_journal_seed(j->state.head.uuid);

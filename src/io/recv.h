@@ -75,7 +75,10 @@ struct lh_target {
     uint32_t transfer; /* number within the session */
     atomic_uint refs;  /* the session's table, blocks under way, jobs under way */
     struct lh_msg idle_msg;
-    struct lh_job job; /* key, open, attach, close: one after the other */
+    struct lh_job job;          /* key, open, attach, close: one after the other */
+    struct lh_job allocate_job; /* beside the others */
+    int allocate_more;
+    struct lh_err allocate_err;
     struct lh_offer offer;
     uint8_t *path; /* that offer.path points to */
     struct lh_holder holder;

@@ -65,6 +65,16 @@ static uint64_t recent_rate(struct lh_send *s, uint64_t now_ms)
     return bytes * 8 * 1000 / span_ms;
 }
 
+/* The same over the whole run. */
+static uint64_t mean_rate(const struct lh_send *s)
+{
+    uint64_t gained = s->stats.bytes_durable;
+
+    if (gained >= s->durable_before)
+        gained -= s->durable_before;
+    return s->stats.duration_s > 0 ? (uint64_t)((double)gained * 8 / s->stats.duration_s) : 0;
+}
+
 static void refresh(struct lh_send *s)
 {
     struct lh_send_stats *st = &s->stats;
@@ -103,6 +113,14 @@ void lh_send_report_start(struct lh_send *s)
         s->cbs.start(s->cbs.arg, &s->stats);
 }
 
+void lh_send_report_delivered(struct lh_send *s)
+{
+    refresh(s);
+    s->stats.rate_bps = mean_rate(s);
+    if (s->cbs.delivered != NULL)
+        s->cbs.delivered(s->cbs.arg, &s->stats);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct lh_send *s = timer->data;
@@ -137,12 +155,8 @@ static void free_send(struct lh_send *s)
 static void on_mbox_closed(struct lh_mbox *mbox)
 {
     struct lh_send *s = LH_CONTAINER_OF(mbox, struct lh_send, mbox);
-    uint64_t gained = s->stats.bytes_durable - s->durable_before;
 
-    if (s->stats.bytes_durable < s->durable_before)
-        gained = s->stats.bytes_durable;
-    s->stats.rate_bps =
-        s->stats.duration_s > 0 ? (uint64_t)((double)gained * 8 / s->stats.duration_s) : 0;
+    s->stats.rate_bps = mean_rate(s);
     s->cbs.done(s->cbs.arg, -s->status, s->text, &s->stats);
     free_send(s);
 }
@@ -203,6 +217,7 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
     vsnprintf(s->text, sizeof(s->text), fmt, ap);
     va_end(ap);
     s->phase = LH_PHASE_ENDING;
+    atomic_store(&s->stop_reading, true);
     if (s->dialing)
         lh_dial_cancel(&s->dial);
     lh_session_leave(s);

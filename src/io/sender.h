@@ -139,6 +139,9 @@ struct lh_send {
     struct lh_err source_err;
     uint8_t *small; /* contents of a small file */
     struct lh_hash small_hash;
+    struct lh_hash digest;     /* the receiver's */
+    struct lh_hash own_digest; /* where that is in doubt */
+    atomic_bool stop_reading;
     unsigned n_restarts;
     bool reopen; /* the source changed: open it anew before dialling */
 
@@ -188,6 +191,7 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void lh_send_maybe_end(struct lh_send *s);
 void lh_send_report_start(struct lh_send *s);
+void lh_send_report_delivered(struct lh_send *s);
 /* The source changed: begin again, once. */
 void lh_send_restart(struct lh_send *s, const char *what);
 

@@ -17,11 +17,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define TICK_MS 500
 #define ACCEPTS_PER_TURN 64
 #define OPENER_THREADS 2
+#define FDS_KEPT_MIN 16 /* not used for connections */
+#define FDS_KEPT_MAX 512
 #define EXPIRE_EVERY_MS (10ull * 60 * 1000)
 
 void lh_serve_options_init(struct lh_serve_options *opts)
@@ -41,12 +44,34 @@ static int open_spare(void)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* Out of descriptors: the peer is better served by a closed connection than by silence. */
-static void shed(struct lh_listener *l)
+/* Connections must leave descriptors for the files that they write. They come lowest first. */
+static int connection_fd_max(void)
 {
-    close(l->serve->spare_fd);
-    close(accept4(l->fd, NULL, NULL, SOCK_CLOEXEC));
-    l->serve->spare_fd = open_spare();
+    struct rlimit limit;
+    rlim_t keep;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT32_MAX)
+        return INT32_MAX;
+    keep = limit.rlim_cur / 4;
+    if (keep < FDS_KEPT_MIN)
+        keep = FDS_KEPT_MIN;
+    if (keep > FDS_KEPT_MAX)
+        keep = FDS_KEPT_MAX;
+    return (int)(limit.rlim_cur - keep);
+}
+
+/* Out of descriptors: the peer is better served by a closed connection than by silence. */
+static void shed(struct lh_listener *l, int fd)
+{
+    if (fd < 0) {
+        close(l->serve->spare_fd);
+        l->serve->spare_fd = -1;
+        fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+    }
+    if (fd >= 0)
+        close(fd);
+    if (l->serve->spare_fd < 0)
+        l->serve->spare_fd = open_spare();
     l->paused = true;
     uv_poll_stop(&l->poll);
     lh_log(&l->serve->log, LH_LOG_WARN,
@@ -61,12 +86,14 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         struct lh_addr peer = {.len = sizeof(peer.sa)};
         int fd = accept4(l->fd, (struct sockaddr *)&peer.sa, &peer.len, SOCK_CLOEXEC);
 
+        if (fd >= connection_fd_max())
+            return shed(l, fd);
         if (fd >= 0 && l->serve->n_sessions < LH_SESSIONS_MAX)
             lh_rsession_accept(l->serve, fd, &peer);
         else if (fd >= 0)
             close(fd);
         else if (errno == EMFILE || errno == ENFILE)
-            return shed(l);
+            return shed(l, -1);
         else if (errno != EINTR && errno != ECONNABORTED)
             return;
     }

@@ -282,8 +282,46 @@ void lh_session_finish(struct lh_send *s)
     lh_worker_submit(&s->prep, &s->source_job, check_run, checked, &s->mbox);
 }
 
+static void deliver(struct lh_send *s)
+{
+    lh_digest_text(&s->digest, s->opts.block_bytes, s->stats.digest);
+    lh_send_report_delivered(s);
+    lh_session_send(s, LH_FRAME_CONFIRM, 0, NULL, 0);
+    lh_send_end(s, 0, "%s", "");
+}
+
+/* Done in an earlier run, or by another host, and size and mtime agree: do the contents? */
+static void digest_run(struct lh_job *job)
+{
+    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
+
+    memset(&s->source_err, 0, sizeof(s->source_err));
+    lh_source_digest(&s->source, s->opts.block_bytes, &s->stop_reading, &s->own_digest,
+                     &s->source_err);
+}
+
+static void on_digest(struct lh_job *job)
+{
+    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
+
+    s->source_busy = false;
+    if (s->phase == LH_PHASE_FINISHING) {
+        if (s->source_err.status == LH_E_SOURCE_CHANGED)
+            lh_send_restart(s, s->source_err.text);
+        else if (s->source_err.status != 0)
+            lh_send_end(s, s->source_err.status, "%s", s->source_err.text);
+        else if (memcmp(&s->own_digest, &s->digest, sizeof(s->digest)) != 0)
+            lh_send_restart(s, "the source was rewritten after it had been sent");
+        else
+            deliver(s);
+    }
+    lh_session_maybe_quiet(s);
+    lh_send_maybe_end(s);
+}
+
 static void on_done(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
 {
+    const uint16_t unsure = LH_ACCEPT_DONE | LH_ACCEPT_COMPARE;
     struct lh_done done;
     const char *why = NULL;
 
@@ -291,9 +329,13 @@ static void on_done(struct lh_send *s, const struct lh_frame *frame, const uint8
         lost_for(s, LH_E_PROTOCOL, why);
         return;
     }
-    lh_digest_text(&done.digest, s->opts.block_bytes, s->stats.digest);
-    lh_session_send(s, LH_FRAME_CONFIRM, 0, NULL, 0);
-    lh_send_end(s, 0, "%s", "");
+    s->digest = done.digest;
+    if ((s->accept_flags & unsure) != unsure) {
+        deliver(s);
+    } else if (!s->source_busy) {
+        s->source_busy = true;
+        lh_worker_submit(&s->prep, &s->source_job, digest_run, on_digest, &s->mbox);
+    }
 }
 
 static void on_error(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)

@@ -1,9 +1,9 @@
 /* One target being received: its staging file, its journal, its ledger.
  *
  * Happy path: open (resolve the path beneath the root, lock and recover the journal, make or check
- * the staging file, preallocate, write the epoch, sync) -> write blocks, from any stream loop ->
- * commit, again and again -> finish (digest, mode, times, sync, rename, sync the directory, done
- * record)
+ * the staging file, write the epoch, sync) -> preallocate, slice by slice, beside the rest -> write
+ * blocks, from any stream loop -> commit, again and again -> finish (digest, mode, times, sync,
+ * rename, sync the directory, done record)
  * -> close. After any kill or power cut open() starts from the journal and trusts nothing else.
  *
  * Failure: any failed sync or journal write takes back every block since the last good one and
@@ -58,6 +58,12 @@ struct lh_sink_opened {
  * -LH_E_NOMEM, with a sentence in err. */
 int lh_sink_open(const struct lh_sink_open *how, struct lh_sink **sink,
                  struct lh_sink_opened *opened, struct lh_err *err);
+
+/* Take space for the next slice of the file, so that a full disk shows early and extents are long.
+ * Blocking; an I/O thread, beside whatever else is done to the sink. Whole, it could take seconds
+ * before the first byte flows; in slices it runs ahead of the writes.
+ * Returns 1 when there is more to take, 0 at the end, -LH_E_DEST*. */
+int lh_sink_preallocate(struct lh_sink *sink, struct lh_err *err);
 
 /* Claim a verified block and write it. Returns LH_CLAIM_OK when it is written; LH_CLAIM_DUPLICATE,
  * _FENCED, _BOUNDS, _FULL as the ledger says; -LH_E_* (negative) when the write failed (the sink is

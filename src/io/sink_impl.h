@@ -33,6 +33,8 @@ struct lh_sink {
     struct lh_journal *journal;
     struct lh_batch batch; /* between the two halves of a commit */
     bool done;             /* renamed, and the journal says so */
+
+    uint64_t allocated; /* bytes from the start; of whoever calls preallocate */
 };
 
 /* Whether the target's name is free for it: 0, -LH_E_DEST_KIND, -LH_E_EXISTS when somebody's file

@@ -221,8 +221,8 @@ static int resume(struct lh_sink *s, const struct lh_sink_open *how,
 }
 
 /* Nothing is left to send. The rename may not have reached the disk yet, nor the record of it. */
-static int already_done(struct lh_sink *s, bool recorded, struct lh_sink_opened *o,
-                        struct lh_err *err)
+static int already_done(struct lh_sink *s, const struct lh_sink_open *how, bool recorded,
+                        struct lh_sink_opened *o, struct lh_err *err)
 {
     struct lh_journal_state *st = lh_journal_state(s->journal);
     int e = lh_disk_sync_dir(s->dirfd);
@@ -241,6 +241,7 @@ static int already_done(struct lh_sink *s, bool recorded, struct lh_sink_opened 
         return r;
     s->done = true;
     o->done = true;
+    o->compare = !lh_identity_same(&st->epoch.source, &how->source);
     o->digest = st->finish.digest;
     o->epoch = st->epoch.epoch;
     return 0;
@@ -260,7 +261,7 @@ static int take_up(struct lh_sink *s, const struct lh_sink_open *how, struct lh_
         return dest_error(s, e, "look at what was begun", err);
     /* Done is done, whoever asks. */
     if (found == FOUND_DONE || found == FOUND_RENAMED)
-        return already_done(s, found == FOUND_DONE, o, err);
+        return already_done(s, how, found == FOUND_DONE, o, err);
     if (is_fenced(how, st))
         return lh_err_set(err, LH_E_FENCED, "%s: another sender has taken it over", s->shown);
     r = lh_sink_check_target(s, err);

@@ -12,6 +12,7 @@
 #include "proto/identity.h"
 #include "util/err.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 struct lh_source {
@@ -33,5 +34,10 @@ int lh_source_check(const struct lh_source *src, struct lh_err *err);
  * -LH_E_SOURCE_CHANGED when the file ends too early, or -LH_E_SOURCE. */
 int lh_source_hash_blocks(const struct lh_source *src, void *buffer, uint32_t block_bytes,
                           uint64_t first, uint32_t n, struct lh_hash *out, struct lh_err *err);
+
+/* Digest of the whole file. Once *stop (may be NULL) is set it ends with -LH_E_CANCELLED. Returns
+ * 0, or what hash_blocks and check return, or -LH_E_NOMEM. */
+int lh_source_digest(const struct lh_source *src, uint32_t block_bytes, const atomic_bool *stop,
+                     struct lh_hash *digest, struct lh_err *err);
 
 #endif

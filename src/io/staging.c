@@ -1,9 +1,8 @@
 /* Hidden names and the staging file.
  *
  * Thread: I/O threads. Owner: the sink, and partials for clearing up. Happy path: create (or open
- * again) and hand the descriptor over. Failures: a full disk shows at preallocation, and then what
- * was made is unlinked; preallocated size proves nothing about contents, which is the journal's
- * business. */
+ * again) and hand the descriptor over. Failures: what cannot fit is refused and unlinked again;
+ * preallocated size proves nothing about contents, which is the journal's business. */
 #include "io/staging.h"
 
 #include "proto/hash.h"
@@ -14,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define HEX_DIGITS 32
@@ -77,37 +77,54 @@ static bool unsupported(int e)
     return e == EOPNOTSUPP || e == ENOSYS || e == EINVAL;
 }
 
-static int allocate(int fd, int mode, uint64_t size)
+static int allocate(int fd, int mode, uint64_t offset, uint64_t length)
 {
-    while (fallocate(fd, mode, 0, (off_t)size) != 0) {
+    while (fallocate(fd, mode, (off_t)offset, (off_t)length) != 0) {
         if (errno != EINTR)
             return errno;
     }
     return 0;
 }
 
-/* Size, then space, with less and less asked of the file system. Never posix_fallocate: where the
- * file system cannot, it writes zeroes itself. Returns 0 or an errno. */
-static int take_space(int fd, uint64_t size)
+int lh_staging_allocate(int fd, uint64_t offset, uint64_t length)
 {
-    int e = 0;
+    int e = allocate(fd, 0, offset, length);
 
+    if (unsupported(e))
+        e = allocate(fd, FALLOC_FL_KEEP_SIZE, offset, length);
+    return unsupported(e) ? 0 : e;
+}
+
+static int set_size(int fd, uint64_t size)
+{
     while (ftruncate(fd, (off_t)size) != 0) {
         if (errno != EINTR)
             return errno;
     }
-    if (size == 0)
+    return 0;
+}
+
+/* Refuse at once what cannot fit, rather than after hours. Says nothing about quotas. */
+static int check_space(int fd, uint64_t size, const char *shown, struct lh_err *err)
+{
+    char want[32], have[32];
+    struct statvfs fs;
+    uint64_t left;
+
+    if (fstatvfs(fd, &fs) != 0 || fs.f_blocks == 0) /* a file system that does not count */
         return 0;
-    e = allocate(fd, 0, size);
-    if (unsupported(e))
-        e = allocate(fd, FALLOC_FL_KEEP_SIZE, size);
-    return unsupported(e) ? 0 : e;
+    left = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (left >= size)
+        return 0;
+    return lh_err_set(err, LH_E_DEST_SPACE, "cannot take %s of space for %s: %s are free",
+                      lh_text_bytes(want, sizeof(want), size), shown,
+                      lh_text_bytes(have, sizeof(have), left));
 }
 
 int lh_staging_create(int dirfd, const char *part, uint64_t size, const char *shown, int *fd,
                       struct lh_err *err)
 {
-    char bytes[32];
+    int r;
     int e;
     int f;
 
@@ -118,12 +135,15 @@ int lh_staging_create(int dirfd, const char *part, uint64_t size, const char *sh
     if (f < 0)
         return lh_err_sys(err, lh_status_of_write_errno(errno), errno,
                           "cannot make the staging file %s for %s", part, shown);
-    e = take_space(f, size);
-    if (e != 0) {
+    r = check_space(f, size, shown, err);
+    e = r == 0 ? set_size(f, size) : 0;
+    if (e != 0)
+        r = lh_err_sys(err, lh_status_of_write_errno(e), e, "cannot make the staging file for %s",
+                       shown);
+    if (r != 0) {
         unlinkat(dirfd, part, 0);
         close(f);
-        return lh_err_sys(err, lh_status_of_write_errno(e), e, "cannot take %s of space for %s",
-                          lh_text_bytes(bytes, sizeof(bytes), size), shown);
+        return r;
     }
     *fd = f;
     return 0;

@@ -280,6 +280,37 @@ void lh_target_confirm(struct lh_target *t)
     lh_target_let_go(t);
 }
 
+/* ---- preallocation: on the opener, a slice a job, while blocks come in already ---- */
+
+static void allocate_run(struct lh_job *job)
+{
+    struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, allocate_job);
+
+    t->allocate_more = lh_sink_preallocate(t->sink, &t->allocate_err);
+}
+
+static void on_allocated(struct lh_job *job)
+{
+    struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, allocate_job);
+
+    if (t->allocate_more < 0)
+        lh_target_fail(t, &t->allocate_err);
+    if (t->allocate_more > 0 && t->state == LH_TARGET_OPEN)
+        lh_worker_submit(&t->serve->opener, &t->allocate_job, allocate_run, on_allocated,
+                         &t->serve->mbox);
+    else
+        lh_target_unref(t);
+}
+
+static void start_allocating(struct lh_target *t)
+{
+    if (t->opened.done)
+        return;
+    atomic_fetch_add(&t->refs, 1);
+    lh_worker_submit(&t->serve->opener, &t->allocate_job, allocate_run, on_allocated,
+                     &t->serve->mbox);
+}
+
 /* ---- open ---- */
 
 static void on_attached(struct lh_job *job)
@@ -307,6 +338,8 @@ static void on_attached(struct lh_job *job)
     }
     lh_rsession_send(t->session, LH_FRAME_ACCEPT, 0, t, payload,
                      lh_accept_encode(&accept, payload));
+    if (!(t->offer.flags & LH_OFFER_INLINE))
+        start_allocating(t);
     if (t->opened.done) {
         t->digest = t->opened.digest;
         send_done(t);

@@ -10,10 +10,9 @@ static const struct {
     const char *name;
     const char *words;
     enum lh_exit exit_class;
-} table[LH_E_MAX] = {
-    [LH_OK] = {"OK", "done", LH_EXIT_OK},
+} table[LH_E_MAX] = {[LH_OK] = {"OK", "done", LH_EXIT_OK},
 #define LH_STATUS_ROW(name, exit_class, words) [LH_E_##name] = {#name, words, LH_EXIT_##exit_class},
-    LH_STATUS_MAP(LH_STATUS_ROW)
+                     LH_STATUS_MAP(LH_STATUS_ROW)
 #undef LH_STATUS_ROW
 };
 
