@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LASTED_MS 5000   /* a stream that lived so long is dialled again without ado */
 #define SAME_BLOCK_MAX 8 /* failures of one block before verification is given up */
 
 static void out_of_memory(struct lh_send *s)
@@ -137,6 +138,7 @@ void lh_mover_up(struct lh_send *s, unsigned number, const struct lh_stream_give
     tell_congestion(s, given);
     if (s->phase == LH_PHASE_MOVING) {
         s->streams[number].up = true;
+        s->streams[number].up_ms = lh_now_ms();
         lh_sched_stream_up(&s->sched, number);
     }
 }
@@ -162,6 +164,7 @@ void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
     struct lh_stream_slot *slot = &s->streams[number];
     int r;
 
+    slot->attempt = slot->up && lh_now_ms() - slot->up_ms > LASTED_MS ? 0 : slot->attempt + 1;
     slot->st = NULL;
     slot->up = slot->wants = false;
     s->n_alive--;
@@ -183,7 +186,7 @@ void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
         return;
     }
     if (!lh_sched_complete(&s->sched) || s->compare.wanted)
-        start_stream(s, number, lh_pace_backoff(slot->attempt++, lh_random32()));
+        start_stream(s, number, lh_pace_backoff(slot->attempt, lh_random32()));
     lh_mover_feed(s);
 }
 
@@ -191,9 +194,6 @@ void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
 
 static void note_progress(struct lh_send *s)
 {
-    for (unsigned i = 0; i < s->n_streams; i++)
-        if (s->streams[i].up)
-            s->streams[i].attempt = 0;
     s->attempt = 0;
     s->n_protocol_errors = 0;
 }

@@ -179,8 +179,10 @@ struct lh_serve {
     struct lh_listener listeners[2];
     unsigned n_listeners;
     unsigned n_streams;
-    unsigned n_handles; /* open on the main loop, besides the mailbox */
-    int spare_fd;       /* given up to accept and refuse when descriptors run out */
+    unsigned n_handles;    /* open on the main loop, besides the mailbox */
+    int spare_fd;          /* given up to accept and refuse when descriptors run out */
+    int connection_fd_max; /* the first that is kept for files */
+    uint64_t warn_due_ms;
     uv_timer_t tick;
     uint8_t id[16];
     uint16_t port;

@@ -86,7 +86,8 @@ struct lh_stream_slot {
     struct lh_sstream *st; /* NULL: none */
     bool up;
     bool wants;       /* asked for a range and got none yet */
-    unsigned attempt; /* redials in a row without anything acknowledged */
+    unsigned attempt; /* redials in a row, of streams that did not last */
+    uint64_t up_ms;
     uint32_t generation;
     struct lh_sstream_counters counters; /* over all generations */
 };

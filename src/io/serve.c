@@ -23,8 +23,9 @@
 #define TICK_MS 500
 #define ACCEPTS_PER_TURN 64
 #define OPENER_THREADS 2
-#define FDS_KEPT_MIN 16 /* not used for connections */
+#define FDS_KEPT_MIN 8 /* not used for connections: a transfer opens four */
 #define FDS_KEPT_MAX 512
+#define WARN_EVERY_MS 10000
 #define EXPIRE_EVERY_MS (10ull * 60 * 1000)
 
 void lh_serve_options_init(struct lh_serve_options *opts)
@@ -52,7 +53,7 @@ static int connection_fd_max(void)
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT32_MAX)
         return INT32_MAX;
-    keep = limit.rlim_cur / 4;
+    keep = limit.rlim_cur / 8;
     if (keep < FDS_KEPT_MIN)
         keep = FDS_KEPT_MIN;
     if (keep > FDS_KEPT_MAX)
@@ -60,22 +61,32 @@ static int connection_fd_max(void)
     return (int)(limit.rlim_cur - keep);
 }
 
-/* Out of descriptors: the peer is better served by a closed connection than by silence. */
-static void shed(struct lh_listener *l, int fd)
+static void warn_descriptors(struct lh_serve *serve)
 {
-    if (fd < 0) {
+    uint64_t now_ms = lh_now_ms();
+
+    if (now_ms < serve->warn_due_ms)
+        return;
+    serve->warn_due_ms = now_ms + WARN_EVERY_MS;
+    lh_log(&serve->log, LH_LOG_WARN,
+           "file descriptors run low: connections are dropped (raise `ulimit -n`)");
+}
+
+/* None left: the peer is better served by a closed connection than by silence. */
+static void shed(struct lh_listener *l)
+{
+    if (l->serve->spare_fd >= 0) {
+        int fd;
+
         close(l->serve->spare_fd);
-        l->serve->spare_fd = -1;
         fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0)
+            close(fd);
     }
-    if (fd >= 0)
-        close(fd);
-    if (l->serve->spare_fd < 0)
-        l->serve->spare_fd = open_spare();
+    l->serve->spare_fd = open_spare();
     l->paused = true;
     uv_poll_stop(&l->poll);
-    lh_log(&l->serve->log, LH_LOG_WARN,
-           "out of file descriptors: a connection was dropped (raise `ulimit -n`)");
+    warn_descriptors(l->serve);
 }
 
 static void on_connection(uv_poll_t *poll, int status, int events)
@@ -86,14 +97,15 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         struct lh_addr peer = {.len = sizeof(peer.sa)};
         int fd = accept4(l->fd, (struct sockaddr *)&peer.sa, &peer.len, SOCK_CLOEXEC);
 
-        if (fd >= connection_fd_max())
-            return shed(l, fd);
-        if (fd >= 0 && l->serve->n_sessions < LH_SESSIONS_MAX)
+        if (fd >= l->serve->connection_fd_max) {
+            close(fd);
+            warn_descriptors(l->serve);
+        } else if (fd >= 0 && l->serve->n_sessions < LH_SESSIONS_MAX)
             lh_rsession_accept(l->serve, fd, &peer);
         else if (fd >= 0)
             close(fd);
         else if (errno == EMFILE || errno == ENFILE)
-            return shed(l, -1);
+            return shed(l);
         else if (errno != EINTR && errno != ECONNABORTED)
             return;
     }
@@ -396,6 +408,7 @@ int lh_serve_start(uv_loop_t *loop, const struct lh_serve_options *opts,
     lh_pool_init(&serve->pool, serve->opts.pool_bytes);
     lh_random_bytes(serve->id, sizeof(serve->id));
     serve->spare_fd = open_spare();
+    serve->connection_fd_max = connection_fd_max();
     uv_timer_init(loop, &serve->tick);
     serve->tick.data = serve;
     serve->n_handles++;
