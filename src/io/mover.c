@@ -206,16 +206,9 @@ static void on_check_after_damage(struct lh_job *job)
     s->source_busy = false;
     if (s->phase == LH_PHASE_MOVING && s->source_err.status != 0)
         source_failed(s, &s->source_err);
+    lh_mover_feed(s); /* it may all be durable by now, and have waited for this */
     lh_session_maybe_quiet(s);
     lh_send_maybe_end(s);
-}
-
-static void check_run(struct lh_job *job)
-{
-    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
-
-    memset(&s->source_err, 0, sizeof(s->source_err));
-    lh_source_check(&s->source, &s->source_err);
 }
 
 static void on_damaged(struct lh_send *s, const struct lh_run *run)
@@ -231,10 +224,8 @@ static void on_damaged(struct lh_send *s, const struct lh_run *run)
                     (unsigned long long)run->first, s->bad_block_times);
         return;
     }
-    if (!s->source_busy) {
-        s->source_busy = true;
-        lh_worker_submit(&s->prep, &s->source_job, check_run, on_check_after_damage, &s->mbox);
-    }
+    if (!s->source_busy)
+        lh_send_check_source(s, on_check_after_damage);
 }
 
 static int apply_run(struct lh_send *s, uint16_t type, const struct lh_run *run)

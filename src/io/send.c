@@ -289,6 +289,20 @@ void lh_send_reopen(struct lh_send *s)
     lh_worker_submit(&s->prep, &s->source_job, open_run, on_opened, &s->mbox);
 }
 
+static void check_run(struct lh_job *job)
+{
+    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
+
+    memset(&s->source_err, 0, sizeof(s->source_err));
+    lh_source_check(&s->source, &s->source_err);
+}
+
+void lh_send_check_source(struct lh_send *s, void (*done)(struct lh_job *job))
+{
+    s->source_busy = true;
+    lh_worker_submit(&s->prep, &s->source_job, check_run, done, &s->mbox);
+}
+
 void lh_send_restart(struct lh_send *s, const char *what)
 {
     struct lh_err err;

@@ -196,6 +196,9 @@ void lh_send_report_delivered(struct lh_send *s);
 /* The source changed: begin again, once. */
 void lh_send_restart(struct lh_send *s, const char *what);
 
+/* Look whether the source is what it was; done: on the main loop, source_err says. source_busy
+ * until then, which `done` clears. */
+void lh_send_check_source(struct lh_send *s, void (*done)(struct lh_job *job));
 /* Open the source (again), then dial. Nothing may be reading it. */
 void lh_send_reopen(struct lh_send *s);
 

@@ -264,22 +264,13 @@ static void checked(struct lh_job *job)
     lh_send_maybe_end(s);
 }
 
-static void check_run(struct lh_job *job)
-{
-    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
-
-    memset(&s->source_err, 0, sizeof(s->source_err));
-    lh_source_check(&s->source, &s->source_err);
-}
-
 /* A check after a damaged block may be under way: then its end calls the mover again. */
 void lh_session_finish(struct lh_send *s)
 {
     if (s->source_busy)
         return;
     s->phase = LH_PHASE_CHECKING;
-    s->source_busy = true;
-    lh_worker_submit(&s->prep, &s->source_job, check_run, checked, &s->mbox);
+    lh_send_check_source(s, checked);
 }
 
 static void deliver(struct lh_send *s)
