@@ -53,7 +53,7 @@ ls -l "$work/big.bin"
 say "4. A receiver: longhaul serve --root inbox"
 "$longhaul" serve --root "$work/inbox" --listen 127.0.0.1:0 2>"$work/serve.log" &
 serve_pid=$!
-until grep -q 'receiving into' "$work/serve.log"; do
+until grep -qs 'receiving into' "$work/serve.log"; do
     kill -0 "$serve_pid" 2>/dev/null || die "the receiver did not start: $(cat "$work/serve.log")"
     sleep 0.1
 done
@@ -62,7 +62,7 @@ port=$(sed -n 's/.*receiving into .*:\([0-9]*\)$/\1/p' "$work/serve.log")
 to=lh://127.0.0.1:$port/
 
 durable() {
-    sed -n 's/.*"bytes_durable":\([0-9]*\).*/\1/p' "$1" | tail -n 1
+    sed -n 's/.*"bytes_durable":\([0-9]*\).*/\1/p' "$1" 2>/dev/null | tail -n 1
 }
 
 say "5. Send it, and kill -9 the sender halfway: longhaul send big.bin $to"
@@ -77,7 +77,7 @@ while kill -0 "$send_pid" 2>/dev/null; do
     fi
     sleep 0.02
 done
-wait "$send_pid" 2>/dev/null || :
+{ wait "$send_pid" || :; } 2>/dev/null
 send_pid=''
 if grep -q '"event":"done"' "$work/first.json"; then
     echo "this machine was faster than the kill: the file is there already (try a larger DEMO_MIB)"
