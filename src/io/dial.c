@@ -32,6 +32,11 @@ static void on_timer_closed(uv_handle_t *handle)
 {
     struct lh_dial *dial = handle->data;
 
+    if (dial->fd >= 0 && dial->cancelled) { /* while this timer was being closed */
+        close(dial->fd);
+        dial->fd = -1;
+        lh_err_set(&dial->err, LH_E_CANCELLED, "interrupted");
+    }
     dial->done(dial, dial->fd);
 }
 

@@ -228,6 +228,8 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
 
 void lh_send_cancel(struct lh_send *s)
 {
+    if (s->stats.digest[0] != '\0') /* from inside `delivered`: too late, it is there */
+        return;
     s->cancelled = true;
     lh_send_end(s, LH_E_CANCELLED, "interrupted; the same command resumes");
 }
@@ -359,8 +361,6 @@ static void fill_defaults(struct lh_send_options *o)
         o->port = d.port;
     if (o->streams == 0)
         o->streams = d.streams;
-    if (o->streams > LH_MAX_STREAMS)
-        o->streams = LH_MAX_STREAMS;
     if (o->block_bytes == 0)
         o->block_bytes = d.block_bytes;
     if (o->zero_copy_min == UINT64_MAX)
@@ -383,6 +383,9 @@ static int copy_options(struct lh_send *s, const struct lh_send_options *opts)
     s->opts.congestion = s->congestion;
     if (s->opts.host == NULL || s->source_path == NULL || s->congestion == NULL)
         return -LH_E_NOMEM;
+    if (s->opts.streams > LH_MAX_STREAMS || strlen(opts->host) >= sizeof(s->dial.host) ||
+        s->opts.zero_copy > LH_ZERO_COPY_OFF)
+        return -LH_E_INVAL;
     if (s->opts.block_bytes < LH_BLOCK_MIN || s->opts.block_bytes > LH_BLOCK_MAX ||
         (s->opts.block_bytes & (s->opts.block_bytes - 1)) != 0)
         return -LH_E_INVAL;

@@ -240,7 +240,8 @@ static void on_ledger(struct lh_send *s, const struct lh_frame *frame, const uin
     if (!s->started)
         s->stats.bytes_skipped = lh_sched_bytes(&s->sched, &s->sched.durable);
     lh_send_report_start(s);
-    lh_mover_start(s);
+    if (s->phase == LH_PHASE_OFFERED) /* else it was cancelled from in there */
+        lh_mover_start(s);
 }
 
 /* ---- the end of a transfer ---- */
