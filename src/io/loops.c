@@ -25,7 +25,8 @@ static void *loop_main(void *arg)
 
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     LH_INVARIANT(uv_loop_close(&loop->uv) == 0);
-    lh_mbox_post(loop->set->main, &loop->stopped_msg, on_stopped);
+    if (!loop->set->failed)
+        lh_mbox_post(loop->set->main, &loop->stopped_msg, on_stopped);
     return NULL;
 }
 
@@ -43,13 +44,29 @@ void lh_loops_stop(struct lh_loops *set, void (*stopped)(struct lh_loops *set))
         lh_mbox_post(&set->v[i].mbox, &set->v[i].stop_msg, on_stop);
 }
 
-/* Only for a start that failed half-way: nobody waits for these. */
+/* Only for a start that failed half-way: nobody is told. The mailboxes order `failed` before. */
 static void stop_and_join(struct lh_loops *set, unsigned n)
 {
+    set->failed = true;
     for (unsigned i = 0; i < n; i++)
         lh_mbox_post(&set->v[i].mbox, &set->v[i].stop_msg, on_stop);
     for (unsigned i = 0; i < n; i++)
         pthread_join(set->v[i].thread, NULL);
+}
+
+static int start_one(struct lh_loops *set, struct lh_loop *loop)
+{
+    loop->set = set;
+    if (uv_loop_init(&loop->uv) != 0)
+        return -LH_E_NOMEM;
+    if (lh_mbox_init(&loop->mbox, &loop->uv) == 0) {
+        if (lh_thread_start(&loop->thread, "lh-stream", loop_main, loop) == 0)
+            return 0;
+        lh_mbox_close(&loop->mbox, NULL);
+        uv_run(&loop->uv, UV_RUN_DEFAULT);
+    }
+    LH_INVARIANT(uv_loop_close(&loop->uv) == 0);
+    return -LH_E_NOMEM;
 }
 
 int lh_loops_start(struct lh_loops *set, unsigned n, struct lh_mbox *main)
@@ -67,17 +84,13 @@ int lh_loops_start(struct lh_loops *set, unsigned n, struct lh_mbox *main)
     set->n = n;
     set->n_running = n;
     set->main = main;
-    for (unsigned i = 0; i < n; i++) {
-        struct lh_loop *loop = &set->v[i];
-
-        loop->set = set;
-        if (uv_loop_init(&loop->uv) != 0 || lh_mbox_init(&loop->mbox, &loop->uv) != 0 ||
-            lh_thread_start(&loop->thread, "lh-stream", loop_main, loop) != 0) {
+    set->failed = false;
+    for (unsigned i = 0; i < n; i++)
+        if (start_one(set, &set->v[i]) != 0) {
             stop_and_join(set, i);
-            /* The messages that they posted to the main mailbox point into v: leak it, rather than
-             * free it under them. Out of memory or threads at start is fatal to the caller. */
+            free(set->v);
+            set->v = NULL;
             return -LH_E_NOMEM;
         }
-    }
     return 0;
 }

@@ -6,6 +6,8 @@
 
 #include "io/mbox.h"
 
+#include <stdbool.h>
+
 #define LH_LOOPS_MAX 16
 
 struct lh_loop {
@@ -23,6 +25,7 @@ struct lh_loops {
     struct lh_loop *v;
     struct lh_mbox *main; /* of the loop that owns the set */
     unsigned n_running;
+    bool failed; /* to start: those that run stop without a word */
     void (*stopped)(struct lh_loops *set);
 };
 

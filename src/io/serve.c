@@ -374,16 +374,26 @@ static void undo_start(struct lh_serve *serve)
     lh_mbox_close(&serve->mbox, free_quietly);
 }
 
+static int say(int status, const char *words, char *text, size_t text_size)
+{
+    if (text != NULL)
+        snprintf(text, text_size, "%s", words);
+    return status;
+}
+
 int lh_serve_start(uv_loop_t *loop, const struct lh_serve_options *opts,
                    const struct lh_serve_callbacks *cbs, struct lh_serve **out, char *text,
                    size_t text_size)
 {
-    struct lh_serve *serve = calloc(1, sizeof(*serve));
+    struct lh_serve *serve;
     struct lh_err err = {0};
     int r;
 
+    if (opts->root == NULL)
+        return say(-LH_E_INVAL, "no root to write below", text, text_size);
+    serve = calloc(1, sizeof(*serve));
     if (serve == NULL)
-        return -LH_E_NOMEM;
+        return say(-LH_E_NOMEM, "out of memory", text, text_size);
     serve->loop = loop;
     serve->opts = *opts;
     serve->opts.root = serve->opts.listen = NULL;
@@ -394,16 +404,14 @@ int lh_serve_start(uv_loop_t *loop, const struct lh_serve_options *opts,
     if (serve->root_path == NULL || lh_mbox_init(&serve->mbox, loop) != 0) {
         free(serve->root_path);
         free(serve);
-        return -LH_E_NOMEM;
+        return say(-LH_E_NOMEM, "out of memory", text, text_size);
     }
     r = lh_place_open(opts->root, &serve->root, &err);
     if (r == 0)
         r = start_threads(serve, &err);
     if (r != 0) {
-        if (text != NULL)
-            snprintf(text, text_size, "%s", err.text);
         undo_start(serve);
-        return r;
+        return say(r, err.text, text, text_size);
     }
     lh_pool_init(&serve->pool, serve->opts.pool_bytes);
     lh_random_bytes(serve->id, sizeof(serve->id));
@@ -415,11 +423,9 @@ int lh_serve_start(uv_loop_t *loop, const struct lh_serve_options *opts,
     uv_timer_start(&serve->tick, on_tick, TICK_MS, TICK_MS);
     r = listen_all(serve, opts->listen, &err);
     if (r != 0) {
-        if (text != NULL)
-            snprintf(text, text_size, "%s", err.text);
         serve->cbs.closed = NULL;
         lh_serve_close(serve);
-        return r;
+        return say(r, err.text, text, text_size);
     }
     if (serve->opts.insecure)
         lh_log(&serve->log, LH_LOG_WARN,
