@@ -1,6 +1,6 @@
 /* Frames of a transfer: OFFER ACCEPT LEDGER ACK AGAIN HASHES_WANTED HASHES RETRACT RETRACTED FINISH
- * DONE CONFIRM. (BLOCK's payload is contents, CONFIRM and BYE have none; FILES and EXTENTS are
- * tables in WIRE.md that no code uses yet.)
+ * DONE CONFIRM. (BLOCK's payload is contents, CONFIRM and BYE have none; EXTENTS is a list of runs
+ * in bytes, else like those of blocks; FILES is a table in WIRE.md that no code uses yet.)
  *
  * Conventions of encoders and decoders: proto/session.h. */
 #ifndef LH_PROTO_TRANSFER_H

@@ -50,6 +50,7 @@ struct lh_send_stats {
     uint64_t bytes_durable;   /* verified, written and synced at the receiver */
     uint64_t bytes_sent;      /* contents handed to sockets, repeats included */
     uint64_t bytes_skipped;   /* were durable at the start: not sent again */
+    uint64_t bytes_holes;     /* of a sparse source: not sent, a hole at the receiver too */
     uint32_t streams;         /* data connections that are live now */
     uint64_t rate_bps;        /* bits per second made durable, over the last seconds;
                                  in the final callback: over the run */

@@ -112,7 +112,7 @@ static void say_done(struct sender *s, const struct lh_send_stats *stats)
 
     if (s->args->quiet || s->args->json)
         return;
-    if (stats->bytes_sent == 0 && stats->bytes_total > 0)
+    if (stats->bytes_sent == 0 && stats->bytes_skipped > 0)
         lh_term_line(s->term, "%s is at %s already, whole; nothing was sent", s->source, s->target);
     else
         lh_term_line(s->term, "sent %s: %s", s->source, lh_progress_summary(text, stats));

@@ -115,6 +115,7 @@ void lh_json_stats(struct lh_json *json, const char *event, const struct lh_send
     lh_json_u64(json, "bytes_durable", stats->bytes_durable);
     lh_json_u64(json, "bytes_sent", stats->bytes_sent);
     lh_json_u64(json, "bytes_skipped", stats->bytes_skipped);
+    lh_json_u64(json, "bytes_holes", stats->bytes_holes);
     lh_json_u64(json, "streams", stats->streams);
     lh_json_u64(json, "rate_bps", stats->rate_bps);
     lh_json_seconds(json, "duration_s", stats->duration_s);

@@ -193,14 +193,16 @@ static void add(char out[LH_PROGRESS_TEXT_SIZE], const char *format_end, const c
 
 char *lh_progress_remarks(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats)
 {
-    uint64_t needed =
-        stats->bytes_skipped < stats->bytes_total ? stats->bytes_total - stats->bytes_skipped : 0;
+    uint64_t not_sent = stats->bytes_skipped + stats->bytes_holes;
+    uint64_t needed = not_sent < stats->bytes_total ? stats->bytes_total - not_sent : 0;
     char number[24];
 
     out[0] = '\0';
     if (stats->bytes_skipped > 0)
         add(out, " were there already",
             lh_text_bytes(number, sizeof(number), stats->bytes_skipped));
+    if (stats->bytes_holes > 0)
+        add(out, " of holes", lh_text_bytes(number, sizeof(number), stats->bytes_holes));
     if (stats->bytes_sent > needed)
         add(out, " sent again", lh_text_bytes(number, sizeof(number), stats->bytes_sent - needed));
     if (stats->retransmits > 0) {

@@ -86,6 +86,10 @@ struct lh_target {
     struct lh_sink *sink;
     struct lh_sink_opened opened;
     struct lh_runs durable; /* at the start, for LEDGER */
+    struct lh_runs data;    /* blocks that the source has data in, when the offer has extents */
+    bool extents_due;       /* EXTENTS up to the last must come before it is opened */
+    bool key_known;
+    int more_holes;
     struct lh_committer *committer;
     struct lh_commit_entry entry;
     struct lh_err err;       /* of the job at hand */
@@ -101,6 +105,7 @@ struct lh_target {
 
 /* Main loop. */
 void lh_target_offer(struct lh_rsession *session, uint32_t transfer, const struct lh_offer *offer);
+void lh_target_extents(struct lh_target *t, const struct lh_block_run *runs, size_t n, bool last);
 void lh_target_inline(struct lh_target *t, const struct lh_frame *frame, const uint8_t *payload);
 void lh_target_finish(struct lh_target *t, const struct lh_finish *finish);
 void lh_target_hashes(struct lh_target *t, const struct lh_hashes_wanted *wanted);

@@ -165,7 +165,7 @@ static void on_hello(struct lh_rsession *session, const struct lh_frame *frame,
                      const uint8_t *payload)
 {
     struct lh_welcome welcome = {.version = LH_PROTOCOL_VERSION,
-                                 .features = LH_FEATURE_INSECURE,
+                                 .features = LH_FEATURE_INSECURE | LH_FEATURE_EXTENTS,
                                  .heartbeat_ms = LH_HEARTBEAT_MS,
                                  .max_streams = LH_MAX_STREAMS,
                                  .max_block = LH_BLOCK_MAX,
@@ -236,26 +236,30 @@ static void on_offer(struct lh_rsession *session, const struct lh_frame *frame,
         lh_rsession_error(session, frame->transfer, LH_WIRE_STOPPING, 0,
                           "the receiver is shutting down");
     else if (offer.n_files != 1 || offer.file.kind != LH_KIND_FILE || offer.file.path_len != 0 ||
-             (offer.flags & (LH_OFFER_MORE_FILES | LH_OFFER_KEEP_OWNER | LH_OFFER_EXTENTS)) != 0)
+             (offer.flags & (LH_OFFER_MORE_FILES | LH_OFFER_KEEP_OWNER)) != 0)
         lh_rsession_error(session, frame->transfer, LH_WIRE_REFUSED, 0,
                           "this receiver takes one plain file a transfer");
     else
         lh_target_offer(session, frame->transfer, &offer);
 }
 
-static void on_retract(struct lh_target *t, const struct lh_frame *frame, const uint8_t *payload)
+/* RETRACT and EXTENTS carry lists of runs. */
+static void on_runs(struct lh_target *t, const struct lh_frame *frame, const uint8_t *payload)
 {
     struct lh_block_run runs[LH_RUNS_PER_FRAME / 16];
-    const char *why = NULL;
+    const char *why = "too many runs";
     int n = lh_block_runs_count(payload, frame->length, &why);
 
     if (n < 0 || (size_t)n > sizeof(runs) / sizeof(runs[0])) {
-        lh_rsession_end(t->session, LH_WIRE_PROTOCOL, why != NULL ? why : "too many runs");
+        lh_rsession_end(t->session, LH_WIRE_PROTOCOL, why);
         return;
     }
     for (int i = 0; i < n; i++)
         runs[i] = lh_block_runs_get(payload, (size_t)i);
-    lh_target_retract(t, runs, (size_t)n, frame->flags & LH_FRAME_LAST);
+    if (frame->type == LH_FRAME_RETRACT)
+        lh_target_retract(t, runs, (size_t)n, frame->flags & LH_FRAME_LAST);
+    else
+        lh_target_extents(t, runs, (size_t)n, frame->flags & LH_FRAME_LAST);
 }
 
 static void on_transfer_frame(struct lh_rsession *session, struct lh_target *t,
@@ -276,7 +280,8 @@ static void on_transfer_frame(struct lh_rsession *session, struct lh_target *t,
             lh_target_hashes(t, &wanted);
         break;
     case LH_FRAME_RETRACT:
-        on_retract(t, frame, payload);
+    case LH_FRAME_EXTENTS:
+        on_runs(t, frame, payload);
         break;
     case LH_FRAME_FINISH:
         if (lh_finish_decode(payload, frame->length, &finish, &why) != 0)

@@ -149,6 +149,7 @@ static void free_send(struct lh_send *s)
     free(s->congestion);
     free((char *)s->opts.host);
     free(s->small);
+    lh_runs_free(&s->extents);
     free(s);
 }
 
@@ -236,6 +237,15 @@ void lh_send_cancel(struct lh_send *s)
 
 /* ---- the source ---- */
 
+static void find_holes(struct lh_send *s)
+{
+    uint64_t size = s->source.identity.size;
+
+    lh_runs_clear(&s->extents);
+    s->sparse = lh_source_extents(&s->source, &s->extents, &s->source_err) == 0 &&
+                !lh_runs_covers(&s->extents, 0, size);
+}
+
 static void open_run(struct lh_job *job)
 {
     struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
@@ -244,15 +254,17 @@ static void open_run(struct lh_job *job)
     memset(&s->source_err, 0, sizeof(s->source_err));
     if (s->source_open)
         lh_source_close(&s->source);
-    s->source_open = false;
+    s->source_open = s->sparse = false;
     free(s->small);
     s->small = NULL;
     if (lh_source_open(s->source_path, &s->source, &s->source_err) != 0)
         return;
     s->source_open = true;
     size = s->source.identity.size;
-    if (size > s->opts.block_bytes)
+    if (size > s->opts.block_bytes) {
+        find_holes(s);
         return;
+    }
     s->small = malloc(s->opts.block_bytes);
     if (s->small == NULL) {
         lh_err_set(&s->source_err, LH_E_NOMEM, "out of memory");
@@ -320,7 +332,7 @@ void lh_send_restart(struct lh_send *s, const char *what)
     s->stats.restarted = true;
     s->reopen = true;
     s->started = false;
-    s->stats.bytes_skipped = 0;
+    s->stats.bytes_skipped = s->stats.bytes_holes = 0;
     s->stats.bytes_durable = 0;
     lh_log(&s->log, LH_LOG_WARN, "%s: sending it from the beginning, once", what);
     if (s->phase == LH_PHASE_OPENING) {
@@ -438,6 +450,7 @@ int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
     s->threads = true;
     /* One buffer for each thread that hashes. */
     lh_pool_init(&s->pool, PREP_THREADS * (size_t)LH_BLOCK_MAX);
+    lh_runs_init(&s->extents, LH_EXTENTS_MAX);
     lh_random_bytes(s->holder, sizeof(s->holder));
     lh_compare_reset(s);
     s->started_ms = s->contact_ms = lh_now_ms();

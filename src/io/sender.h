@@ -27,6 +27,7 @@
 #define LH_CONNECT_MS 10000 /* for each address */
 #define LH_SILENCE_MS 15000 /* without a frame: the session is dead */
 #define LH_RATE_SAMPLES 16
+#define LH_EXTENTS_MAX 16384 /* what lies behind is sent as data */
 
 /* ---- stream ---- */
 
@@ -138,6 +139,8 @@ struct lh_send {
     struct lh_job source_job; /* open, read, check: one after the other */
     bool source_busy;
     struct lh_err source_err;
+    struct lh_runs extents; /* bytes that are data, when sparse */
+    bool sparse;
     uint8_t *small; /* contents of a small file */
     struct lh_hash small_hash;
     struct lh_hash digest;     /* the receiver's */
@@ -159,6 +162,7 @@ struct lh_send {
     uint8_t holder[LH_HOLDER_SIZE];
     uint8_t token[LH_TOKEN_SIZE];
     uint16_t max_streams;
+    uint64_t features; /* that both sides have */
     uint32_t transfer;
     uint64_t epoch;
     uint64_t prev_epoch;

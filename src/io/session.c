@@ -104,7 +104,7 @@ static void say_hello(struct lh_send *s)
     struct lh_hello hello = {.version_min = LH_PROTOCOL_VERSION,
                              .version_max = LH_PROTOCOL_VERSION,
                              .role = LH_ROLE_SEND,
-                             .features = LH_FEATURE_INSECURE,
+                             .features = LH_FEATURE_INSECURE | LH_FEATURE_EXTENTS,
                              .required = LH_FEATURE_INSECURE,
                              .heartbeat_ms = HEARTBEAT_MS,
                              .streams = (uint16_t)s->opts.streams,
@@ -140,15 +140,36 @@ static void send_small(struct lh_send *s)
     send_finish(s);
 }
 
+/* Where the source has data: holes are neither sent nor given space. */
+static void send_extents(struct lh_send *s)
+{
+    struct lh_block_run runs[LH_RUNS_PER_FRAME / 16];
+    uint8_t payload[LH_CONTROL_MAX / 8];
+    size_t at = 0;
+
+    do {
+        size_t n = 0;
+
+        for (; n < sizeof(runs) / sizeof(runs[0]) && at < s->extents.n; n++, at++) {
+            runs[n].first = s->extents.v[at].first;
+            runs[n].count = s->extents.v[at].end - s->extents.v[at].first;
+        }
+        lh_session_send(s, LH_FRAME_EXTENTS, at == s->extents.n ? LH_FRAME_LAST : 0, payload,
+                        lh_block_runs_encode(runs, n, payload));
+    } while (at < s->extents.n);
+}
+
 static void offer(struct lh_send *s)
 {
+    bool sparse = s->sparse && (s->features & LH_FEATURE_EXTENTS) != 0;
     struct lh_offer m = {
         .prev_epoch = s->prev_epoch,
         .hash = LH_HASH_XXH3_128,
         .block_bytes = s->opts.block_bytes,
-        .flags = (uint16_t)((s->opts.no_clobber ? LH_OFFER_NO_CLOBBER : 0) |
-                            (s->n_restarts > 0 ? LH_OFFER_RESTART : 0) |
-                            (s->small != NULL ? LH_OFFER_INLINE : 0)),
+        .flags =
+            (uint16_t)((s->opts.no_clobber ? LH_OFFER_NO_CLOBBER : 0) |
+                       (s->n_restarts > 0 ? LH_OFFER_RESTART : 0) |
+                       (s->small != NULL ? LH_OFFER_INLINE : 0) | (sparse ? LH_OFFER_EXTENTS : 0)),
         .n_files = 1,
         .path = s->dest,
         .path_len = s->dest_len,
@@ -162,6 +183,8 @@ static void offer(struct lh_send *s)
     lh_session_send(s, LH_FRAME_OFFER, 0, payload, lh_offer_encode(&m, payload));
     if (s->small != NULL)
         send_small(s);
+    if (sparse)
+        send_extents(s);
 }
 
 static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
@@ -180,6 +203,7 @@ static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const ui
     }
     s->said_hello = true;
     memcpy(s->token, welcome.token, sizeof(s->token));
+    s->features = welcome.features;
     s->max_streams = welcome.max_streams > 0 ? welcome.max_streams : 1;
     s->ctl.max_payload = LH_CONTROL_MAX;
     if (welcome.max_block < s->opts.block_bytes) {
@@ -232,13 +256,31 @@ static void on_accept(struct lh_send *s, const struct lh_frame *frame, const uin
     s->sched_ready = true;
 }
 
+/* What is durable at the start was sent in an earlier run, or is a hole. */
+static void count_skipped(struct lh_send *s)
+{
+    uint64_t durable = lh_sched_bytes(&s->sched, &s->sched.durable);
+    uint64_t holes = s->source.identity.size;
+    struct lh_runs data;
+
+    lh_runs_init(&data, s->extents.max);
+    for (size_t i = 0; s->sparse && i < s->extents.n; i++)
+        if (lh_runs_add(&data, s->extents.v[i].first / s->opts.block_bytes,
+                        lh_blocks_of(s->extents.v[i].end, s->opts.block_bytes)) != 0)
+            break; /* out of memory: only this count suffers */
+    holes = s->sparse ? holes - lh_sched_bytes(&s->sched, &data) : 0;
+    s->stats.bytes_holes = holes < durable ? holes : durable;
+    s->stats.bytes_skipped = durable - s->stats.bytes_holes;
+    lh_runs_free(&data);
+}
+
 static void on_ledger(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
 {
     lh_mover_frame(s, frame, payload);
     if (s->phase != LH_PHASE_OFFERED || !(frame->flags & LH_FRAME_LAST))
         return;
     if (!s->started)
-        s->stats.bytes_skipped = lh_sched_bytes(&s->sched, &s->sched.durable);
+        count_skipped(s);
     lh_send_report_start(s);
     if (s->phase == LH_PHASE_OFFERED) /* else it was cancelled from in there */
         lh_mover_start(s);

@@ -22,6 +22,7 @@
 
 /* tmpfs keeps writers out while it allocates: 40 ms there, next to nothing elsewhere. */
 #define SLICE_BYTES (64ull * 1024 * 1024)
+#define HOLES_A_TURN 4096u /* blocks, in one commit */
 
 /* The caller holds the lock. */
 static void fail_locked(struct lh_sink *s, const struct lh_err *why)
@@ -88,22 +89,42 @@ static int write_ended(struct lh_sink *s, uint64_t block, const struct lh_hash *
     return failed_locked(s, err);
 }
 
+/* The next part of the file that gets space. False: all of it has. */
+static bool next_slice(const struct lh_sink *s, uint64_t *offset, uint64_t *length)
+{
+    uint64_t end = s->source.size;
+
+    *offset = s->allocated;
+    if (s->sparse) {
+        size_t i = lh_runs_find(&s->data, s->allocated / s->block_bytes);
+
+        if (i == s->data.n)
+            return false;
+        if (s->data.v[i].first * s->block_bytes > *offset)
+            *offset = s->data.v[i].first * s->block_bytes;
+        if (s->data.v[i].end < s->n_blocks)
+            end = s->data.v[i].end * s->block_bytes;
+    }
+    *length = end - *offset < SLICE_BYTES ? end - *offset : SLICE_BYTES;
+    return *offset < end;
+}
+
 int lh_sink_preallocate(struct lh_sink *s, struct lh_err *err)
 {
-    uint64_t left = s->source.size - s->allocated;
-    uint64_t slice = left < SLICE_BYTES ? left : SLICE_BYTES;
-    int e = 0;
+    uint64_t offset, length;
+    int e;
 
-    if (slice > 0 && !s->done)
-        e = lh_staging_allocate(s->fd, s->allocated, slice);
+    if (s->done || !next_slice(s, &offset, &length))
+        return 0;
+    e = lh_staging_allocate(s->fd, offset, length);
     if (e != 0) {
         char text[32];
 
         return lh_err_sys(err, lh_status_of_write_errno(e), e, "%s: cannot take %s of space",
-                          s->shown, lh_text_bytes(text, sizeof(text), left));
+                          s->shown, lh_text_bytes(text, sizeof(text), s->source.size - offset));
     }
-    s->allocated += slice;
-    return s->allocated < s->source.size && !s->done;
+    s->allocated = offset + length;
+    return next_slice(s, &offset, &length);
 }
 
 int lh_sink_write(struct lh_sink *s, uint64_t epoch, uint64_t offset, const void *data,
@@ -475,6 +496,87 @@ const char *lh_sink_name(const struct lh_sink *s)
     return s->shown;
 }
 
+/* ---- holes ---- */
+
+static uint32_t length_of(const struct lh_sink *s, uint64_t block)
+{
+    return lh_block_length(s->source.size, s->block_bytes, block);
+}
+
+static int zero_hash(uint32_t length, struct lh_hash *out)
+{
+    void *zeros = calloc(1, length);
+
+    if (zeros == NULL)
+        return -LH_E_NOMEM;
+    lh_hash_bytes(zeros, length, out);
+    free(zeros);
+    return 0;
+}
+
+/* Blocks that nobody has had, in a staging file that reads as zeros there. */
+static int pend_zeros(struct lh_sink *s, uint64_t first, uint64_t end)
+{
+    struct lh_hash full, last;
+    int r = zero_hash(s->block_bytes, &full);
+
+    if (r == 0)
+        r = zero_hash(length_of(s, s->n_blocks - 1), &last);
+    pthread_mutex_lock(&s->lock);
+    for (uint64_t block = first; block < end && r == 0; block++) {
+        if (lh_ledger_claim(&s->ledger, s->ledger.epoch, block) != LH_CLAIM_OK)
+            r = -LH_E_NOMEM; /* nothing else is under way that it could clash with */
+        else
+            r = lh_ledger_wrote(&s->ledger, block, block + 1 == s->n_blocks ? &last : &full);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return r;
+}
+
+/* The holes among [first, end): those not durable yet become pending. */
+static int take_holes(struct lh_sink *s, uint64_t first, uint64_t end)
+{
+    uint64_t from, to;
+    int r = 0;
+
+    while (r == 0 && first < end && lh_runs_gap(&s->ledger.taken, first, end, &from, &to)) {
+        uint64_t bytes = (to - from - 1) * s->block_bytes + length_of(s, to - 1);
+
+        if (s->new_made || lh_staging_punch(s->fd, from * s->block_bytes, bytes) == 0)
+            r = pend_zeros(s, from, to);
+        first = to;
+    }
+    return r;
+}
+
+int lh_sink_holes(struct lh_sink *s, struct lh_err *err)
+{
+    struct lh_runs acked;
+    uint64_t n = 0, first, end;
+    int r = 0;
+
+    if (!s->sparse || s->done)
+        return 0;
+    while (r == 0 && n < HOLES_A_TURN &&
+           lh_runs_gap(&s->data, s->hole_at, s->n_blocks, &first, &end)) {
+        if (end - first > HOLES_A_TURN - n)
+            end = first + HOLES_A_TURN - n;
+        r = take_holes(s, first, end);
+        s->hole_at = end;
+        n += end - first;
+    }
+    if (r != 0)
+        return lh_err_set(err, -r, "%s: %s", s->shown, lh_status_text(r));
+    if (n == 0)
+        return 0;
+    lh_runs_init(&acked, LH_RUNS_MAX);
+    r = lh_sink_commit_begin(s, err);
+    if (r > 0)
+        r = lh_sink_commit_end(s, &acked, err);
+    lh_runs_free(&acked);
+    return r < 0 ? r : 1;
+}
+
 void lh_sink_close(struct lh_sink *s)
 {
     if (s == NULL)
@@ -486,6 +588,7 @@ void lh_sink_close(struct lh_sink *s)
         close(s->dirfd);
     lh_batch_free(&s->batch);
     lh_ledger_free(&s->ledger);
+    lh_runs_free(&s->data);
     pthread_cond_destroy(&s->quiet);
     pthread_mutex_destroy(&s->lock);
     free(s);

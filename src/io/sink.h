@@ -38,7 +38,8 @@ struct lh_sink_open {
     struct lh_identity source;
     uint32_t mode; /* permission bits wanted at the end; set-id bits are dropped */
     struct lh_holder asker;
-    size_t max_pending; /* blocks, see core/ledger.h */
+    size_t max_pending;         /* blocks, see core/ledger.h */
+    const struct lh_runs *data; /* blocks with data, the rest are holes; NULL: all. Copied */
 };
 
 struct lh_sink_opened {
@@ -58,6 +59,12 @@ struct lh_sink_opened {
  * -LH_E_NOMEM, with a sentence in err. */
 int lh_sink_open(const struct lh_sink_open *how, struct lh_sink **sink,
                  struct lh_sink_opened *opened, struct lh_err *err);
+
+/* Make the next few thousand blocks that are holes durable, as the zeros that they read as: the
+ * journal gets their hashes, the disk no contents. In a staging file that was there before they are
+ * punched; where that cannot be done they are left to be sent. Blocking, like commit; before any
+ * write. Returns 1 when there are more, 0 at the end, -LH_E_*. */
+int lh_sink_holes(struct lh_sink *sink, struct lh_err *err);
 
 /* Take space for the next slice of the file, so that a full disk shows early and extents are long.
  * Blocking; an I/O thread, beside whatever else is done to the sink. Whole, it could take seconds

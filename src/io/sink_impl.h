@@ -27,13 +27,17 @@ struct lh_sink {
     uint32_t block_bytes;
     uint64_t n_blocks;
     bool no_clobber;
-    bool new_made; /* during open: what lies there is of no use if it fails */
+    bool
+        new_made; /* made by this open: of no use if it fails, and zeros where nothing is written */
 
     /* Of the I/O thread that is at it. */
     struct lh_journal *journal;
     struct lh_batch batch; /* between the two halves of a commit */
     bool done;             /* renamed, and the journal says so */
 
+    struct lh_runs data; /* blocks with data, when sparse */
+    bool sparse;
+    uint64_t hole_at;   /* block from which holes are still to be made durable */
     uint64_t allocated; /* bytes from the start; of whoever calls preallocate */
 };
 

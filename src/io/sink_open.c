@@ -136,6 +136,13 @@ static struct lh_journal_epoch epoch_of(const struct lh_sink_open *how, uint64_t
     return e;
 }
 
+static uint64_t space_needed(const struct lh_sink *s)
+{
+    uint64_t data = s->data.blocks * s->block_bytes;
+
+    return s->sparse && data < s->source.size ? data : s->source.size;
+}
+
 /* Journal and staging file from nothing. */
 static int make_new(struct lh_sink *s, const struct lh_sink_open *how, uint64_t epoch,
                     struct lh_sink_opened *o, struct lh_err *err)
@@ -145,7 +152,8 @@ static int make_new(struct lh_sink *s, const struct lh_sink_open *how, uint64_t 
         .hash = how->hash, .block_bytes = how->block_bytes, .source = how->source};
     struct lh_disk_stat part;
     int sys;
-    int r = lh_staging_create(s->dirfd, s->hidden.part, s->source.size, s->shown, &s->fd, err);
+    int r = lh_staging_create(s->dirfd, s->hidden.part, s->source.size, space_needed(s), s->shown,
+                              &s->fd, err);
 
     if (r != 0)
         return r;
@@ -308,6 +316,9 @@ static int check_offer(const struct lh_sink_open *how, struct lh_err *err)
     if (how->block_bytes < LH_BLOCK_MIN || how->block_bytes > LH_BLOCK_MAX ||
         (how->block_bytes & (how->block_bytes - 1)) != 0)
         return lh_err_set(err, LH_E_REFUSED, "a grid of %u bytes is not allowed", how->block_bytes);
+    if (how->data != NULL && how->data->n > 0 &&
+        how->data->v[how->data->n - 1].end > lh_blocks_of(how->source.size, how->block_bytes))
+        return lh_err_set(err, LH_E_PROTOCOL, "an extent lies outside the file");
     if (how->source.size > INT64_MAX)
         return lh_err_set(err, LH_E_DEST_SPACE, "no file system holds a file of that size");
     return 0;
@@ -328,8 +339,18 @@ static struct lh_sink *sink_new(const struct lh_sink_open *how)
     s->n_blocks = lh_blocks_of(how->source.size, how->block_bytes);
     s->no_clobber = how->no_clobber;
     lh_ledger_init(&s->ledger, s->n_blocks, how->max_pending);
+    lh_runs_init(&s->data, LH_RUNS_MAX);
     lh_text_escape(s->shown, sizeof(s->shown), how->path, how->path_len);
     return s;
+}
+
+static int copy_data(struct lh_sink *s, const struct lh_runs *data, struct lh_err *err)
+{
+    s->sparse = data != NULL;
+    for (size_t i = 0; s->sparse && i < data->n; i++)
+        if (lh_runs_add(&s->data, data->v[i].first, data->v[i].end) != 0)
+            return lh_err_set(err, LH_E_NOMEM, "out of memory");
+    return 0;
 }
 
 /* Find the directory and the hidden names in it. */
@@ -384,7 +405,9 @@ int lh_sink_open(const struct lh_sink_open *how, struct lh_sink **sink,
     s = sink_new(how);
     if (s == NULL)
         return lh_err_set(err, LH_E_NOMEM, "out of memory");
-    r = find_place(s, how, &o, err);
+    r = copy_data(s, how->data, err);
+    if (r == 0)
+        r = find_place(s, how, &o, err);
     if (r == 0)
         r = open_journal(s, err);
     if (r == 0)

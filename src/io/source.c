@@ -170,3 +170,27 @@ int lh_source_hash_blocks(const struct lh_source *src, void *buffer, uint32_t bl
     }
     return 0;
 }
+
+int lh_source_extents(const struct lh_source *src, struct lh_runs *out, struct lh_err *err)
+{
+    uint64_t size = src->identity.size;
+    uint64_t at = 0;
+    int r = 0;
+
+    while (at < size && r == 0) {
+        off_t data = lseek(src->fd, (off_t)at, SEEK_DATA);
+        off_t hole;
+
+        if (data < 0 && errno == ENXIO) /* nothing but a hole to the end */
+            break;
+        if (data < 0)
+            data = (off_t)at;
+        hole = out->n + 1 < out->max ? lseek(src->fd, data, SEEK_HOLE) : -1;
+        if (hole < 0 || (uint64_t)hole > size)
+            hole = (off_t)size;
+        if ((uint64_t)data < size)
+            r = lh_runs_add(out, (uint64_t)data, (uint64_t)hole);
+        at = (uint64_t)hole;
+    }
+    return r == 0 ? 0 : lh_err_set(err, LH_E_NOMEM, "out of memory");
+}

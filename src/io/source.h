@@ -8,6 +8,7 @@
 #ifndef LH_IO_SOURCE_H
 #define LH_IO_SOURCE_H
 
+#include "core/runs.h"
 #include "proto/hash.h"
 #include "proto/identity.h"
 #include "util/err.h"
@@ -34,6 +35,11 @@ int lh_source_check(const struct lh_source *src, struct lh_err *err);
  * -LH_E_SOURCE_CHANGED when the file ends too early, or -LH_E_SOURCE. */
 int lh_source_hash_blocks(const struct lh_source *src, void *buffer, uint32_t block_bytes,
                           uint64_t first, uint32_t n, struct lh_hash *out, struct lh_err *err);
+
+/* Where it has data: runs of bytes, as lseek(2) SEEK_DATA and SEEK_HOLE tell; where the file system
+ * cannot tell, all of it. `out` is initialised by the caller; with more runs than it may have, the
+ * last one reaches to the end. Returns 0 or -LH_E_NOMEM. */
+int lh_source_extents(const struct lh_source *src, struct lh_runs *out, struct lh_err *err);
 
 /* Digest of the whole file. Once *stop (may be NULL) is set it ends with -LH_E_CANCELLED. Returns
  * 0, or what hash_blocks and check return, or -LH_E_NOMEM. */

@@ -95,6 +95,11 @@ int lh_staging_allocate(int fd, uint64_t offset, uint64_t length)
     return unsupported(e) ? 0 : e;
 }
 
+int lh_staging_punch(int fd, uint64_t offset, uint64_t length)
+{
+    return allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
 static int set_size(int fd, uint64_t size)
 {
     while (ftruncate(fd, (off_t)size) != 0) {
@@ -105,7 +110,7 @@ static int set_size(int fd, uint64_t size)
 }
 
 /* Refuse at once what cannot fit, rather than after hours. Says nothing about quotas. */
-static int check_space(int fd, uint64_t size, const char *shown, struct lh_err *err)
+static int check_space(int fd, uint64_t space, const char *shown, struct lh_err *err)
 {
     char want[32], have[32];
     struct statvfs fs;
@@ -114,15 +119,15 @@ static int check_space(int fd, uint64_t size, const char *shown, struct lh_err *
     if (fstatvfs(fd, &fs) != 0 || fs.f_blocks == 0) /* a file system that does not count */
         return 0;
     left = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (left >= size)
+    if (left >= space)
         return 0;
     return lh_err_set(err, LH_E_DEST_SPACE, "cannot take %s of space for %s: %s are free",
-                      lh_text_bytes(want, sizeof(want), size), shown,
+                      lh_text_bytes(want, sizeof(want), space), shown,
                       lh_text_bytes(have, sizeof(have), left));
 }
 
-int lh_staging_create(int dirfd, const char *part, uint64_t size, const char *shown, int *fd,
-                      struct lh_err *err)
+int lh_staging_create(int dirfd, const char *part, uint64_t size, uint64_t space, const char *shown,
+                      int *fd, struct lh_err *err)
 {
     int r;
     int e;
@@ -135,7 +140,7 @@ int lh_staging_create(int dirfd, const char *part, uint64_t size, const char *sh
     if (f < 0)
         return lh_err_sys(err, lh_status_of_write_errno(errno), errno,
                           "cannot make the staging file %s for %s", part, shown);
-    r = check_space(f, size, shown, err);
+    r = check_space(f, space, shown, err);
     e = r == 0 ? set_size(f, size) : 0;
     if (e != 0)
         r = lh_err_sys(err, lh_status_of_write_errno(e), e, "cannot make the staging file for %s",

@@ -34,15 +34,19 @@ bool lh_hidden_reserved(const char *name);
  * first errno; what is not there is no error. The caller holds the journal's lock. */
 int lh_hidden_remove(int dirfd, const struct lh_hidden *h);
 
-/* Make the staging file, its size set; refused when the file system has less free. `shown` names
- * the target in errors. On failure nothing is left. 0 with *fd, or -LH_E_DEST*. */
-int lh_staging_create(int dirfd, const char *part, uint64_t size, const char *shown, int *fd,
-                      struct lh_err *err);
+/* Make the staging file, its size set; refused when the file system has less than `space` bytes
+ * free (holes take none). `shown` names the target in errors. On failure nothing is left. 0 with
+ * *fd, or -LH_E_DEST*. */
+int lh_staging_create(int dirfd, const char *part, uint64_t size, uint64_t space, const char *shown,
+                      int *fd, struct lh_err *err);
 
 /* Take space for a part of it, with less and less asked of the file system. Never posix_fallocate:
  * where the file system cannot, it writes zeroes itself. Returns 0 (also where none can be taken)
  * or an errno. length > 0. */
 int lh_staging_allocate(int fd, uint64_t offset, uint64_t length);
+
+/* Make a part of it read as zeros again, whatever was written there. 0 or an errno. */
+int lh_staging_punch(int fd, uint64_t offset, uint64_t length);
 
 /* Open one that `st` (from lh_disk_stat) has described; refuses any other file of that name. */
 int lh_staging_open(int dirfd, const char *part, const struct lh_disk_stat *st, const char *shown,

@@ -11,6 +11,7 @@
  * Letting go is one way for all: off the session's table, so that no new block finds it; wait until
  * no block and no job holds a reference; then (committer) fence, commit, close. A takeover is that,
  * and an open after it: the new holder starts from the journal like after a crash. */
+#include "core/sched.h"
 #include "io/recv.h"
 
 #include <stddef.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 
 static void start(struct lh_target *t);
+static void attach_run(struct lh_job *job);
 
 /* ---- references and the session's table ---- */
 
@@ -89,6 +91,7 @@ static void destroy(struct lh_target *t)
 
     *link_to(t) = t->next;
     lh_runs_free(&t->durable);
+    lh_runs_free(&t->data);
     free(t->inline_data);
     free(t->path);
     free(t);
@@ -324,8 +327,14 @@ static void on_attached(struct lh_job *job)
                                .window = LH_WINDOW_BYTES};
     uint8_t payload[128];
 
+    if (t->err.status != 0)
+        lh_target_fail(t, &t->err);
     if (t->session == NULL || t->state == LH_TARGET_CLOSING) {
         lh_target_unref(t);
+        return;
+    }
+    if (t->more_holes > 0) {
+        lh_committer_submit(t->committer, job, attach_run, on_attached, &t->serve->mbox);
         return;
     }
     t->state = LH_TARGET_OPEN;
@@ -351,15 +360,21 @@ static void on_attached(struct lh_job *job)
     lh_target_unref(t);
 }
 
-/* On the committer, which the sink belongs to from here on. */
+/* On the committer, which the sink belongs to from here on. Holes are made durable a few thousand
+ * at a time, so that others are committed in between. */
 static void attach_run(struct lh_job *job)
 {
     struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
 
-    t->entry.sink = t->sink;
-    t->entry.reply = &t->serve->mbox;
-    t->entry.committed = on_committed;
-    lh_committer_attach(t->committer, &t->entry);
+    if (t->entry.committer == NULL) {
+        t->entry.sink = t->sink;
+        t->entry.reply = &t->serve->mbox;
+        t->entry.committed = on_committed;
+        lh_committer_attach(t->committer, &t->entry);
+    }
+    t->more_holes = lh_sink_holes(t->sink, &t->err);
+    if (t->more_holes == 0 && lh_sink_durable(t->sink, &t->durable) != 0)
+        lh_err_set(&t->err, LH_E_NOMEM, "out of memory");
 }
 
 static struct lh_committer *committer_for(struct lh_serve *serve, uint64_t dev)
@@ -393,11 +408,10 @@ static void open_run(struct lh_job *job)
         .mode = t->offer.file.mode,
         .asker = t->holder,
         .max_pending = (size_t)(2 * LH_WINDOW_BYTES / t->offer.block_bytes),
+        .data = t->offer.flags & LH_OFFER_EXTENTS ? &t->data : NULL,
     };
 
-    if (lh_sink_open(&how, &t->sink, &t->opened, &t->err) == 0 && !t->opened.done &&
-        lh_sink_durable(t->sink, &t->durable) != 0)
-        lh_err_set(&t->err, LH_E_NOMEM, "out of memory");
+    lh_sink_open(&how, &t->sink, &t->opened, &t->err);
 }
 
 static void on_opened(struct lh_job *job)
@@ -473,13 +487,38 @@ static void on_key(struct lh_job *job)
 {
     struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
 
+    t->key_known = t->err.status == 0;
     if (t->state == LH_TARGET_KEY) {
         if (t->err.status != 0)
             lh_target_fail(t, &t->err);
-        else
+        else if (!t->extents_due)
             start(t);
     }
     lh_target_unref(t);
+}
+
+void lh_target_extents(struct lh_target *t, const struct lh_block_run *runs, size_t n, bool last)
+{
+    uint64_t block_bytes = t->offer.block_bytes;
+
+    if (!t->extents_due) {
+        lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "EXTENTS where none are due");
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint64_t end = runs[i].first + runs[i].count;
+
+        if (end > t->offer.file.identity.size ||
+            lh_runs_add(&t->data, runs[i].first / block_bytes,
+                        lh_blocks_of(end, t->offer.block_bytes)) != 0) {
+            refuse(t, LH_WIRE_PROTOCOL, 0,
+                   "an extent lies outside the file, or there are too many");
+            return;
+        }
+    }
+    t->extents_due = !last;
+    if (last && t->key_known)
+        start(t);
 }
 
 void lh_target_offer(struct lh_rsession *session, uint32_t transfer, const struct lh_offer *offer)
@@ -505,6 +544,8 @@ void lh_target_offer(struct lh_rsession *session, uint32_t transfer, const struc
     t->holder.claim = offer->claim;
     t->holder.epoch = offer->prev_epoch;
     lh_runs_init(&t->durable, LH_RUNS_MAX);
+    lh_runs_init(&t->data, LH_RUNS_MAX);
+    t->extents_due = offer->flags & LH_OFFER_EXTENTS;
     t->next = t->serve->targets;
     t->serve->targets = t;
     atomic_store(&t->refs, 2); /* its own, and the job's */

@@ -97,6 +97,7 @@ static void test_stats(void)
                                   .bytes_durable = 2,
                                   .bytes_sent = 3,
                                   .bytes_skipped = 4,
+                                  .bytes_holes = 15,
                                   .streams = 5,
                                   .rate_bps = 6,
                                   .duration_s = 7,
@@ -114,7 +115,7 @@ static void test_stats(void)
     lh_json_stats(&json, "progress", &stats);
     is_str(end(&json),
            "{\"event\":\"progress\",\"transfer\":\"id\",\"bytes_total\":1,\"bytes_durable\":2,"
-           "\"bytes_sent\":3,\"bytes_skipped\":4,\"streams\":5,\"rate_bps\":6,"
+           "\"bytes_sent\":3,\"bytes_skipped\":4,\"bytes_holes\":15,\"streams\":5,\"rate_bps\":6,"
            "\"duration_s\":7.000,\"retransmits\":8,\"zero_copy_bytes\":9,\"fallback_bytes\":10,"
            "\"zero_copy_count\":11,\"fallback_count\":12,\"verification_failures\":13,"
            "\"reconnects\":14,\"restarted\":true,\"digest\":\"d\"}\n",

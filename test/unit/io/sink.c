@@ -644,6 +644,114 @@ static void test_finish_without_rename(void)
     scratch_source_free(&src);
 }
 
+/* Blocks 0, 3, 4 and 7 have data, the last one is short; the rest reads as zeros. */
+static void sparse_source(struct scratch_source *src, struct lh_runs *data)
+{
+    scratch_source_init(src, root, "t", 9 * SCRATCH_BLOCK - 5, 1);
+    lh_runs_init(data, LH_RUNS_MAX);
+    lh_runs_add(data, 0, 1);
+    lh_runs_add(data, 3, 5);
+    lh_runs_add(data, 7, 8);
+    for (uint64_t b = 0; b < src->n_blocks; b++)
+        if (!lh_runs_has(data, b))
+            memset(src->data + b * SCRATCH_BLOCK, 0, scratch_block_len(src, b));
+    src->how.data = data;
+}
+
+static void take_all_holes(struct lh_sink *sink)
+{
+    int r;
+
+    do
+        r = lh_sink_holes(sink, &err);
+    while (r > 0);
+    is_i64(r, 0, "holes are taken");
+}
+
+static void test_holes(void)
+{
+    struct scratch_source src;
+    struct lh_runs data, durable;
+    struct lh_hash digest, want;
+    struct lh_sink *sink;
+
+    scratch_clear();
+    sparse_source(&src, &data);
+    lh_runs_init(&durable, LH_RUNS_MAX);
+    sink = open_sink(&src);
+    take_all_holes(sink);
+    lh_sink_durable(sink, &durable);
+    is_u64(durable.blocks, 5, "durable at once, and nothing else is");
+    ok(!lh_runs_overlaps(&durable, 3, 5) && lh_runs_has(&durable, 8), "the right ones");
+    while (lh_sink_preallocate(sink, &err) > 0)
+        ;
+    send_some(sink, &src, 3, 4);
+    scratch_commit(sink, NULL, &err);
+    send_some(sink, &src, 7, 8); /* written, never committed */
+    lh_sink_close(sink);
+
+    /* The same version, but this host sees a hole where block 7 lies half done. */
+    lh_runs_sub(&data, 7, 8);
+    memset(src.data + 7 * SCRATCH_BLOCK, 0, SCRATCH_BLOCK);
+    sink = open_sink(&src);
+    ok(sink != NULL && opened.resumed, "resumed");
+    take_all_holes(sink);
+    lh_runs_clear(&durable);
+    lh_sink_durable(sink, &durable);
+    is_u64(durable.blocks, 7, "one more hole");
+    is_i64(scratch_complete(sink, &src, opened.epoch, &err), 0, "completes: %s", err.text);
+    lh_sink_close(sink);
+    ok(scratch_same("t", &src), "what was written there reads as zeros again");
+
+    scratch_clear();
+    sink = open_sink(&src);
+    take_all_holes(sink);
+    lh_sysfault_arm_for_good(LH_SYS_BIT(LH_SYS_ALLOCATE), 0, EOPNOTSUPP);
+    scratch_complete(sink, &src, opened.epoch, &err);
+    lh_sysfault_disarm();
+    lh_sink_close(sink);
+    ok(scratch_same("t", &src), "where no space can be taken");
+    want = scratch_digest(&src);
+    src.how.restart = true;
+    sink = open_sink(&src);
+    take_all_holes(sink);
+    for (uint64_t b = 0; b < src.n_blocks; b++)
+        scratch_send(sink, &src, opened.epoch, b, &err);
+    scratch_commit(sink, NULL, &err);
+    is_i64(scratch_finish(sink, &src, &digest, &err), 0, "finished");
+    is_mem(&digest, &want, sizeof(want), "the digest is that of the contents, holes or not");
+    lh_sink_close(sink);
+    lh_runs_free(&durable);
+    lh_runs_free(&data);
+    scratch_source_free(&src);
+}
+
+/* A hole that cannot be punched is left to be sent. */
+static void test_holes_unpunched(void)
+{
+    struct scratch_source src;
+    struct lh_runs data, durable;
+    struct lh_sink *sink;
+
+    scratch_clear();
+    sparse_source(&src, &data);
+    sink = open_sink(&src); /* closed before any hole was taken */
+    lh_sink_close(sink);
+    sink = open_sink(&src);
+    lh_sysfault_arm_for_good(LH_SYS_BIT(LH_SYS_ALLOCATE), 0, EOPNOTSUPP);
+    take_all_holes(sink);
+    lh_sysfault_disarm();
+    lh_runs_init(&durable, LH_RUNS_MAX);
+    lh_sink_durable(sink, &durable);
+    is_u64(durable.blocks, 0, "none is durable");
+    is_i64(scratch_complete(sink, &src, opened.epoch, &err), 0, "all are sent");
+    lh_sink_close(sink);
+    ok(scratch_same("t", &src), "whole");
+    lh_runs_free(&durable);
+    lh_runs_free(&data);
+    scratch_source_free(&src);
+}
+
 /* tmpfs of 1 MiB: full at preallocation; and full in the middle where nothing could be reserved. */
 static void test_full(void)
 {
@@ -709,6 +817,8 @@ int main(void)
     test_hold();
     test_key();
     test_finish_without_rename();
+    test_holes();
+    test_holes_unpunched();
     test_full();
     lh_place_close(root);
     return done_testing();

@@ -192,6 +192,40 @@ static void test_hash(void)
     free(buffer);
 }
 
+static void test_extents(void)
+{
+    struct lh_err err = {0};
+    struct lh_runs runs;
+    struct lh_source src;
+    char path[512];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s", scratch_path("holes"));
+    fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0 || ftruncate(fd, 8 << 20) != 0 || pwrite(fd, "x", 1, 2 << 20) != 1 ||
+        pwrite(fd, "y", 1, (5 << 20) + 7) != 1)
+        bail("cannot make a sparse file");
+    close(fd);
+    if (lh_source_open(path, &src, &err) != 0)
+        bail("%s", err.text);
+    lh_runs_init(&runs, LH_RUNS_MAX);
+    is_i64(lh_source_extents(&src, &runs, &err), 0, "extents of a sparse file");
+    ok(lh_runs_has(&runs, 2 << 20) && lh_runs_has(&runs, (5 << 20) + 7), "what is data is data");
+    if (runs.n == 1 && runs.blocks == 8 << 20)
+        skip("cannot tell holes here");
+    else
+        ok(!lh_runs_has(&runs, 0) && !lh_runs_has(&runs, 4 << 20) &&
+               !lh_runs_has(&runs, (8 << 20) - 1),
+           "holes before, between and behind are none");
+    lh_runs_free(&runs);
+    lh_runs_init(&runs, 1);
+    is_i64(lh_source_extents(&src, &runs, &err), 0, "more of them than fit");
+    ok(runs.n == 1 && runs.v[0].first <= 2 << 20 && runs.v[0].end == 8 << 20,
+       "the last one reaches to the end");
+    lh_runs_free(&runs);
+    lh_source_close(&src);
+}
+
 int main(void)
 {
     scratch_dir();
@@ -206,5 +240,6 @@ int main(void)
     changed("moved away", "gone", move_away);
     test_check_faults();
     test_hash();
+    test_extents();
     return done_testing();
 }

@@ -44,7 +44,7 @@ static void test_names(void)
 static int create(uint64_t size, struct lh_err *err)
 {
     int fd = -1;
-    int r = lh_staging_create(dirfd_of_test, "s.part", size, "target", &fd, err);
+    int r = lh_staging_create(dirfd_of_test, "s.part", size, size, "target", &fd, err);
 
     if (r == 0)
         close(fd);
@@ -56,7 +56,7 @@ static int take(uint64_t size)
 {
     struct lh_err err;
     int fd = -1;
-    int r = lh_staging_create(dirfd_of_test, "s.part", size, "target", &fd, &err);
+    int r = lh_staging_create(dirfd_of_test, "s.part", size, size, "target", &fd, &err);
 
     if (r == 0) {
         r = lh_staging_allocate(fd, 0, size);
