@@ -147,9 +147,18 @@ static void tell(struct lh_sstream *st, enum note_kind kind)
 
 /* ---- the end ---- */
 
+/* A job that has ended may still wait for one before it, which matters no more once we close. */
+static bool hashing(const struct lh_sstream *st)
+{
+    for (unsigned i = 0; i < JOBS; i++)
+        if (st->preps[i].busy && !st->preps[i].ended)
+            return true;
+    return false;
+}
+
 static void maybe_down(struct lh_sstream *st)
 {
-    if (!st->closing || st->n_handles > 0 || st->n_preps > 0 || st->down_sent)
+    if (!st->closing || st->n_handles > 0 || hashing(st) || st->down_sent)
         return;
     st->down_sent = true;
     tell(st, NOTE_DOWN);
@@ -215,13 +224,10 @@ static void on_prep(struct lh_job *job)
         st->err = p->err;
         end_stream(st);
     }
-    if (st->closing) {
-        p->busy = false;
-        st->n_preps--;
+    if (st->closing)
         maybe_down(st);
-        return;
-    }
-    pump(st);
+    else
+        pump(st);
 }
 
 /* Hashed chunks, in the order they were asked for, become ready. */
