@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests can fail: each deliberate breakage of test/mutations turns its named test red, and that
+# The tests can fail: each deliberate breakage of test/mutations turns its named tests red, and that
 # test is green without it. BUILD is a tree built with -DLH_MUTATIONS=ON.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -20,9 +20,9 @@ ok() {
     fi
 }
 
-# red MUTANT PROGRAM: 0 when it failed by its own checks. Not to end, or not to start, is no verdict.
+# red MUTANT COMMAND...: 0 when it failed by its own checks. Not to end, or not to start, is no verdict.
 red() {
-    LH_MUTANT=$1 timeout -k 5 300 "$2" >"$log" 2>&1
+    LH_MUTANT=$1 timeout -k 5 300 "${@:2}" >"$log" 2>&1
     case $? in
     0 | 124 | 126 | 127 | 137) return 1 ;;
     esac
@@ -36,13 +36,18 @@ while read -r mutant program; do
         ok $? "$mutant turns crash red"
         continue
     fi
-    path=$build/test/$program.t
+    command=("$build/test/$program.t")
+    if [[ $program = e2e:*:* ]]; then
+        IFS=: read -r _ file name <<<"$program"
+        command=(env LONGHAUL="$PWD/$build/longhaul" "test/e2e/$file.t" "$name")
+        [[ $build = /* ]] && command[1]="LONGHAUL=$build/longhaul"
+    fi
     if [ -z "${green[$program]:-}" ]; then
-        env -u LH_MUTANT timeout -k 5 300 "$path" >"$log" 2>&1
+        env -u LH_MUTANT timeout -k 5 300 "${command[@]}" >"$log" 2>&1
         ok $? "$program is green as it is"
         green[$program]=1
     fi
-    red "$mutant" "$path"
+    red "$mutant" "${command[@]}"
     ok $? "$mutant turns $program red"
 done < <(sed 's/#.*//; /^[[:space:]]*$/d' test/mutations)
 
