@@ -60,6 +60,7 @@ struct lh_sstream {
     bool polling;
     bool closing;
     bool down_sent;
+    bool stop_asked; /* the main loop's */
     unsigned n_handles;
     uint64_t connect_due_ms;
     struct lh_stream_given given;
@@ -642,5 +643,8 @@ static void on_stop(struct lh_msg *msg)
 
 void lh_sstream_stop(struct lh_sstream *st)
 {
+    if (st->stop_asked) /* its message may still be on its way */
+        return;
+    st->stop_asked = true;
     lh_mbox_post(&st->how.loop->mbox, &st->stop_msg, on_stop);
 }
