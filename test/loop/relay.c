@@ -36,7 +36,7 @@ struct relay {
     pthread_t thread;
     int listener;
     uint16_t port;
-    uint16_t target;
+    atomic_ushort target;
     atomic_uint_fast64_t pace;
     atomic_uint_fast64_t bytes;
     atomic_uint n_reset;
@@ -72,7 +72,7 @@ static void drop(struct relay *r, unsigned i, bool hard)
 
 static void take(struct relay *r)
 {
-    struct sockaddr_in addr = loopback(r->target);
+    struct sockaddr_in addr = loopback(atomic_load(&r->target));
     int from = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC);
     int to;
 
@@ -181,7 +181,7 @@ struct relay *relay_start(uint16_t target, uint64_t bytes_per_s)
         getsockname(r->listener, (struct sockaddr *)&addr, &len) != 0)
         bail("relay: %s", strerror(errno));
     r->port = ntohs(addr.sin_port);
-    r->target = target;
+    atomic_store(&r->target, target);
     atomic_store(&r->pace, bytes_per_s);
     if (pthread_create(&r->thread, NULL, run, r) != 0)
         bail("relay: no thread");
@@ -196,6 +196,11 @@ uint16_t relay_port(const struct relay *r)
 void relay_set_pace(struct relay *r, uint64_t bytes_per_s)
 {
     atomic_store(&r->pace, bytes_per_s);
+}
+
+void relay_set_target(struct relay *r, uint16_t target)
+{
+    atomic_store(&r->target, target);
 }
 
 uint64_t relay_bytes(const struct relay *r)

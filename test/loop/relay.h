@@ -14,6 +14,9 @@ struct relay;
  * bytes_per_s: all connections together; 0: unlimited. */
 struct relay *relay_start(uint16_t target, uint64_t bytes_per_s);
 
+/* Where new connections go from now on; any thread. */
+void relay_set_target(struct relay *r, uint16_t target);
+
 uint16_t relay_port(const struct relay *r);
 
 /* From now on; any thread. */
