@@ -51,6 +51,9 @@ void lh_journal_state_free(struct lh_journal_state *st);
  * read: that is not the same as damaged), -LH_E_NOMEM. */
 int lh_journal_scan(int fd, struct lh_journal_state *st, struct lh_err *err);
 
+/* The same; besides, each block's hash is written to index_fd at block × LH_HASH_SIZE. */
+int lh_journal_read(int fd, int index_fd, struct lh_journal_state *st, struct lh_err *err);
+
 /* Whether a process has it locked now. */
 bool lh_journal_held(int fd);
 
