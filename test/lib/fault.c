@@ -11,9 +11,9 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t size);
 
-static bool armed;
-static bool met;
-static unsigned left;
+static _Thread_local bool armed;
+static _Thread_local bool met;
+static _Thread_local unsigned left;
 
 void lh_fault_arm(unsigned n)
 {

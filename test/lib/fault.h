@@ -2,7 +2,7 @@
  *
  * The program is linked with -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc. A test arms the fault
  * before an operation and counts n up from 0 until the operation passes without meeting it: so each
- * of its allocations has failed once. One thread only. */
+ * of its allocations has failed once. Only allocations of the thread that armed it fail. */
 #ifndef LH_TEST_FAULT_H
 #define LH_TEST_FAULT_H
 
