@@ -78,13 +78,14 @@ static uint64_t mean_rate(const struct lh_send *s)
 static void refresh(struct lh_send *s)
 {
     struct lh_send_stats *st = &s->stats;
-    uint64_t small = s->small != NULL ? st->fallback_bytes : 0;
 
     st->bytes_durable = durable_now(s);
     st->duration_s = (double)(lh_now_ms() - s->started_ms) / 1000;
     st->streams = 0;
+    if (s->phase == LH_PHASE_OPENING) /* `small` belongs to the job */
+        return;
     if (s->small != NULL) {
-        st->bytes_sent = small;
+        st->bytes_sent = st->fallback_bytes;
         return;
     }
     st->bytes_sent = st->zero_copy_bytes = st->fallback_bytes = 0;
