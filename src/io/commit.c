@@ -146,7 +146,9 @@ static void *committer_main(void *arg)
 
     pthread_mutex_lock(&c->lock);
     for (;;) {
-        if (commit_due(c)) {
+        bool due = commit_due(c);
+
+        if (due) {
             /* Before the snapshot: a write that comes after it sets them again. */
             c->due_ms = 0;
             c->soon = false;
@@ -154,13 +156,14 @@ static void *committer_main(void *arg)
             pthread_mutex_unlock(&c->lock);
             commit(c);
             pthread_mutex_lock(&c->lock);
-        } else if (c->job_head != NULL) {
-            run_job(c);
-        } else if (c->stop) {
-            break;
-        } else {
-            wait_until(c, c->due_ms);
         }
+        /* On a slow disk the next commit is due when one ends: jobs get their turn in between. */
+        if (c->job_head != NULL)
+            run_job(c);
+        else if (!due && c->stop)
+            break;
+        else if (!due)
+            wait_until(c, c->due_ms);
     }
     pthread_mutex_unlock(&c->lock);
     return NULL;
