@@ -152,7 +152,7 @@ if wants asan; then
     ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 sanitized asan
 fi
 if wants tsan; then
-    TSAN_OPTIONS="halt_on_error=1 suppressions=$here/test/tsan.supp" sanitized tsan
+    TSAN_OPTIONS="halt_on_error=1" sanitized tsan
 fi
 
 if wants fuzz; then
