@@ -78,6 +78,47 @@ static void test_serve_close(void)
     rig_close(&rig, "serve close");
 }
 
+static struct sending chain[3];
+static uint16_t chain_port;
+
+static void start_next(struct sending *s)
+{
+    struct sending *next = s + 1;
+
+    if (next == chain + 3)
+        return;
+    if (rig_send(s->rig, next, chain_port, "f") != 0)
+        bail("a send from inside done does not start");
+    next->then = start_next;
+}
+
+static void test_from_inside(void)
+{
+    struct rig rig;
+    struct receiving r;
+    struct sending s = {0};
+
+    rig_open(&rig);
+    rig_make(&rig, "f", 3 * MIB, 3);
+    rig_serve(&rig, &r, 0);
+    chain_port = r.port;
+    rig_send(&rig, &chain[0], r.port, "f");
+    chain[0].then = start_next;
+    rig_until(&rig, &chain[2].n_done, 1);
+    ok(chain[0].status == 0 && chain[1].status == 0 && chain[2].status == 0,
+       "a send can be started from inside done of another");
+    ok(rig_same(&rig, "f", "f"), "and again: identical");
+    r.close_in_received = true;
+    rig_make(&rig, "g", 3 * MIB, 4);
+    rig_send(&rig, &s, r.port, "g");
+    rig_until(&rig, &r.n_closed, 1);
+    ok(rig_same(&rig, "g", "g"), "a receiver can be closed from inside received");
+    if (s.n_done == 0)
+        lh_send_cancel(s.send);
+    rig_until(&rig, &s.n_done, 1);
+    rig_close(&rig, "from inside");
+}
+
 /* What a cancelled send has left is taken up by the same call, and the contents are right. */
 static void finish_it(struct rig *rig, const struct receiving *r, const char *what, bool skips)
 {
@@ -109,6 +150,27 @@ static void cancel_in(struct rig *rig, struct receiving *r, enum moment moment, 
     }
     relay_stop(line);
     finish_it(rig, r, what, moment == AT_DURABLE);
+}
+
+/* A small file rides with its offer: another way through the same states. */
+static void cancel_small(struct rig *rig, const struct receiving *r, struct lh_rng *rng)
+{
+    struct sending s = {0};
+    unsigned n_cancelled = 0;
+    bool good = true;
+
+    for (uint64_t i = 0; i < 40; i++) {
+        rig_make(rig, "s", 1 + i * 997, i);
+        rig_send(rig, &s, r->port, "s");
+        rig_for(rig, lh_rng_below(rng, 25));
+        if (s.n_done == 0)
+            lh_send_cancel(s.send);
+        rig_until(rig, &s.n_done, 1);
+        good = good && (s.status == -LH_E_CANCELLED || (s.status == 0 && rig_same(rig, "s", "s")));
+        n_cancelled += s.status != 0;
+    }
+    ok(good, "40 small sends, %u of them cancelled at random: each cancelled or whole",
+       n_cancelled);
 }
 
 static void test_cancel(void)
@@ -153,6 +215,7 @@ static void test_cancel(void)
         }
     }
     finish_it(&rig, &r, "after cancels at random", false);
+    cancel_small(&rig, &r, &rng);
     rig_serve_stop(&r);
     rig_close(&rig, "cancel");
 }
@@ -433,6 +496,7 @@ int main(void)
 {
     test_sizes();
     test_serve_close();
+    test_from_inside();
     test_cancel();
     test_many();
     test_restart();

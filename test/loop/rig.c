@@ -299,6 +299,8 @@ static void on_done(void *arg, int status, const char *text, const struct lh_sen
     s->status = status;
     snprintf(s->text, sizeof(s->text), "%s", text);
     s->stats = *stats;
+    if (s->then != NULL)
+        s->then(s);
 }
 
 static void on_received(void *arg, const char *path, uint64_t bytes, const char *digest)
@@ -308,6 +310,11 @@ static void on_received(void *arg, const char *path, uint64_t bytes, const char 
     must(r->rig, !in_call && r->n_closed == 0, "received from inside a call or after closed");
     must(r->rig, strncmp(digest, "xxh3-128/", 9) == 0, "received with a digest");
     r->n_received++;
+    if (r->close_in_received) {
+        in_call = true;
+        lh_serve_close(r->serve);
+        in_call = false;
+    }
 }
 
 static void on_closed(void *arg)

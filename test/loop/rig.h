@@ -29,6 +29,7 @@ struct receiving {
     struct rig *rig;
     struct lh_serve *serve;
     uint16_t port;
+    bool close_in_received; /* from inside that callback; set it after rig_serve */
     unsigned n_received, n_closed;
     uv_thread_t thread;
 };
@@ -41,6 +42,7 @@ struct sending {
     struct lh_send *send;
     enum moment
         cancel; /* cancel from inside that callback; AT_DURABLE: progress with durable > 0 */
+    void (*then)(struct sending *s); /* called from inside done; set it after rig_send */
     unsigned n_start, n_progress, n_delivered, n_done;
     int status;
     char text[600];
