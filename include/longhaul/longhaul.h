@@ -28,6 +28,7 @@ extern "C" {
 #define LH_DEFAULT_PORT 7410
 #define LH_DEFAULT_STREAMS 8
 #define LH_MAX_STREAMS 64
+#define LH_MAX_LOOPS 16
 
 /* Version of the library, such as "0.1.0"; static. */
 const char *lh_version(void);
@@ -67,13 +68,13 @@ struct lh_send_stats {
 };
 
 struct lh_send_options {
-    const char *source;   /* path of the file to send */
-    const char *host;     /* name, IPv4 or IPv6 address of the receiver, without brackets */
-    uint16_t port;        /* 0: LH_DEFAULT_PORT */
-    const void *path;     /* destination below the receiver's root; bytes, no NUL needed */
-    size_t path_len;      /* bytes; a path that ends in '/' keeps the source's name */
-    uint32_t streams;     /* data connections; 0: LH_DEFAULT_STREAMS; at most LH_MAX_STREAMS */
-    uint32_t loops;       /* stream loops (threads); 0: one a core, at most 4 */
+    const char *source; /* path of the file to send */
+    const char *host;   /* name, IPv4 or IPv6 address of the receiver, without brackets */
+    uint16_t port;      /* 0: LH_DEFAULT_PORT */
+    const void *path;   /* destination below the receiver's root; bytes, no NUL needed */
+    size_t path_len;    /* bytes; a path that ends in '/' keeps the source's name */
+    uint32_t streams;   /* data connections; 0: LH_DEFAULT_STREAMS; at most LH_MAX_STREAMS */
+    uint32_t loops;     /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS */
     uint32_t block_bytes; /* grid: a power of two, 64 KiB to 1 MiB; 0: 256 KiB */
     enum lh_zero_copy zero_copy;
     uint64_t zero_copy_min; /* bytes; files below it go by read and send; UINT64_MAX: the default */
@@ -123,12 +124,12 @@ void lh_send_cancel(struct lh_send *send);
 struct lh_serve;
 
 struct lh_serve_options {
-    const char *root;           /* directory that everything is written below */
-    const char *listen;         /* "HOST:PORT", "[::1]:7410", ":7410"; NULL: loopback, v4 and v6, on
-                                   LH_DEFAULT_PORT. Port 0: any free one, see lh_serve_port */
-    bool insecure;              /* allow an address that is not loopback */
-    uint32_t loops;             /* stream loops (threads); 0: one a core, at most 4 */
-    uint64_t commit_ms;         /* at most so long between commits; 0: 1000 */
+    const char *root;   /* directory that everything is written below */
+    const char *listen; /* "HOST:PORT", "[::1]:7410", ":7410"; NULL: loopback, v4 and v6, on
+                           LH_DEFAULT_PORT. Port 0: any free one, see lh_serve_port */
+    bool insecure;      /* allow an address that is not loopback */
+    uint32_t loops;     /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS */
+    uint64_t commit_ms; /* at most so long between commits; 0: 1000 */
     uint64_t commit_bytes;      /* at most so much between commits; 0: 256 MiB */
     uint64_t partial_ttl_ms;    /* remove what nobody has touched for so long; 0: never */
     uint64_t holder_timeout_ms; /* a holder silent for so long is taken over; 0: 15000 */

@@ -27,7 +27,7 @@ const struct lh_option lh_options[] = {
      .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "8",
      .help = "TCP connections that carry data. More of them help where packets are lost."},
     {.name = "loops", .commands = SEND, .kind = LH_OPTION_NUMBER, AT(send.loops),
-     .min = 1, .max = 64, .arg = "N", .def = "one a core, at most 4",
+     .min = 1, .max = LH_MAX_LOOPS, .arg = "N", .def = "one a core, at most 4",
      .help = "Threads that the streams are spread over."},
     {.name = "zero-copy", .commands = SEND, .kind = LH_OPTION_CHOICE, AT(send.zero_copy),
      .arg = "auto|on|off", .def = "auto",
@@ -75,7 +75,7 @@ const struct lh_option lh_options[] = {
      .help = "Allow an address that other hosts can reach, with no key and no encryption: whoever "
              "can reach it can write below the root."},
     {.name = "loops", .commands = SERVE, .kind = LH_OPTION_NUMBER, AT(serve.loops),
-     .min = 1, .max = 64, .arg = "N", .def = "one a core, at most 4",
+     .min = 1, .max = LH_MAX_LOOPS, .arg = "N", .def = "one a core, at most 4",
      .help = "Threads that the streams are spread over."},
     {.name = "commit-interval", .commands = SERVE, .kind = LH_OPTION_TIME, AT(serve.commit_ms),
      .min = 1, .max = 3600 * SECOND, .arg = "TIME", .def = "1s",

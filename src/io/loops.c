@@ -76,8 +76,8 @@ int lh_loops_start(struct lh_loops *set, unsigned n, struct lh_mbox *main)
 
         n = cores < 1 ? 1 : cores > 4 ? 4 : (unsigned)cores;
     }
-    if (n > LH_LOOPS_MAX)
-        n = LH_LOOPS_MAX;
+    if (n > LH_MAX_LOOPS)
+        n = LH_MAX_LOOPS;
     set->v = calloc(n, sizeof(*set->v));
     if (set->v == NULL)
         return -LH_E_NOMEM;

@@ -6,9 +6,9 @@
 
 #include "io/mbox.h"
 
-#include <stdbool.h>
+#include <longhaul/longhaul.h>
 
-#define LH_LOOPS_MAX 16
+#include <stdbool.h>
 
 struct lh_loop {
     uv_loop_t uv;

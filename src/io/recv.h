@@ -101,6 +101,7 @@ struct lh_target {
     struct lh_hash digest;
     bool done; /* renamed; the sender has not confirmed yet */
     bool confirmed;
+    unsigned n_side_jobs; /* hashes and retracts under way */
 };
 
 /* Main loop. */
@@ -116,6 +117,7 @@ void lh_target_let_go(struct lh_target *t);
 /* It failed: tell the sender, let go. */
 void lh_target_fail(struct lh_target *t, const struct lh_err *err);
 struct lh_target *lh_target_find(struct lh_rsession *session, uint32_t transfer);
+unsigned lh_target_count(const struct lh_rsession *session);
 
 /* Any thread. */
 void lh_target_unref(struct lh_target *t);

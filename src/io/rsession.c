@@ -161,12 +161,20 @@ static void on_join(struct lh_rsession *conn, const struct lh_frame *frame, cons
     lh_rstream_adopt(conn->serve, session, lh_ctl_release(&conn->ctl), join.stream);
 }
 
+/* Often enough for a short holder timeout. */
+static uint32_t heartbeat_ms(const struct lh_serve *serve)
+{
+    uint64_t third = serve->opts.holder_timeout_ms / 3;
+
+    return third < LH_HEARTBEAT_MS ? (uint32_t)third : LH_HEARTBEAT_MS;
+}
+
 static void on_hello(struct lh_rsession *session, const struct lh_frame *frame,
                      const uint8_t *payload)
 {
     struct lh_welcome welcome = {.version = LH_PROTOCOL_VERSION,
                                  .features = LH_FEATURE_INSECURE | LH_FEATURE_EXTENTS,
-                                 .heartbeat_ms = LH_HEARTBEAT_MS,
+                                 .heartbeat_ms = heartbeat_ms(session->serve),
                                  .max_streams = LH_MAX_STREAMS,
                                  .max_block = LH_BLOCK_MAX,
                                  .window = LH_WINDOW_BYTES,
@@ -239,6 +247,9 @@ static void on_offer(struct lh_rsession *session, const struct lh_frame *frame,
              (offer.flags & (LH_OFFER_MORE_FILES | LH_OFFER_KEEP_OWNER)) != 0)
         lh_rsession_error(session, frame->transfer, LH_WIRE_REFUSED, 0,
                           "this receiver takes one plain file a transfer");
+    else if (lh_target_count(session) >= LH_SESSION_TRANSFERS)
+        lh_rsession_error(session, frame->transfer, LH_WIRE_REFUSED, 0,
+                          "too many transfers in one session");
     else
         lh_target_offer(session, frame->transfer, &offer);
 }

@@ -331,7 +331,7 @@ void lh_send_restart(struct lh_send *s, const char *what)
     }
     s->n_restarts++;
     s->stats.restarted = true;
-    s->reopen = true;
+    s->reopen = s->drop_there = true;
     s->started = false;
     s->stats.bytes_skipped = s->stats.bytes_holes = 0;
     s->stats.bytes_durable = 0;

@@ -147,7 +147,8 @@ struct lh_send {
     struct lh_hash own_digest; /* where that is in doubt */
     atomic_bool stop_reading;
     unsigned n_restarts;
-    bool reopen; /* the source changed: open it anew before dialling */
+    bool drop_there; /* until the receiver has taken that offer */
+    bool reopen;     /* the source changed: open it anew before dialling */
 
     struct lh_dial dial;
     bool dialing;
@@ -162,6 +163,7 @@ struct lh_send {
     uint8_t holder[LH_HOLDER_SIZE];
     uint8_t token[LH_TOKEN_SIZE];
     uint16_t max_streams;
+    uint32_t heartbeat_ms;
     uint64_t features; /* that both sides have */
     uint32_t transfer;
     uint64_t epoch;

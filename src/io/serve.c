@@ -214,7 +214,6 @@ void lh_serve_close(struct lh_serve *serve)
     }
     for (struct lh_rsession *s = serve->sessions; s != NULL; s = s->next)
         lh_rsession_end(s, LH_WIRE_STOPPING, "the receiver is shutting down");
-    /* The tick goes on while last words are on their way; it stops with the last session. */
     uv_close((uv_handle_t *)&serve->tick, on_handle_closed);
     for (struct lh_rsession *s = serve->sessions; s != NULL; s = s->next)
         lh_ctl_close(&s->ctl);

@@ -63,9 +63,11 @@ void lh_session_lost(struct lh_send *s, const struct lh_err *err)
         lh_send_end(s, err->status, "%s: %s", s->opts.host, err->text);
         return;
     }
-    lh_log(&s->log, LH_LOG_WARN, "%s: %s; dialling again, what is durable is kept", s->opts.host,
-           err->text);
-    s->stats.reconnects++;
+    if (!s->reopen) {
+        lh_log(&s->log, LH_LOG_WARN, "%s: %s; dialling again, what is durable is kept",
+               s->opts.host, err->text);
+        s->stats.reconnects++;
+    }
     s->prev_epoch = s->epoch > 0 ? s->epoch : s->prev_epoch;
     s->epoch = 0;
     s->phase = LH_PHASE_LOST;
@@ -168,7 +170,7 @@ static void offer(struct lh_send *s)
         .block_bytes = s->opts.block_bytes,
         .flags =
             (uint16_t)((s->opts.no_clobber ? LH_OFFER_NO_CLOBBER : 0) |
-                       (s->n_restarts > 0 ? LH_OFFER_RESTART : 0) |
+                       (s->drop_there ? LH_OFFER_RESTART : 0) |
                        (s->small != NULL ? LH_OFFER_INLINE : 0) | (sparse ? LH_OFFER_EXTENTS : 0)),
         .n_files = 1,
         .path = s->dest,
@@ -204,6 +206,7 @@ static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const ui
     s->said_hello = true;
     memcpy(s->token, welcome.token, sizeof(s->token));
     s->features = welcome.features;
+    s->heartbeat_ms = welcome.heartbeat_ms < HEARTBEAT_MS ? welcome.heartbeat_ms : HEARTBEAT_MS;
     s->max_streams = welcome.max_streams > 0 ? welcome.max_streams : 1;
     s->ctl.max_payload = LH_CONTROL_MAX;
     if (welcome.max_block < s->opts.block_bytes) {
@@ -229,6 +232,7 @@ static void on_accept(struct lh_send *s, const struct lh_frame *frame, const uin
         return;
     }
     s->epoch = accept.epoch;
+    s->drop_there = false;
     s->accept_flags = accept.flags;
     for (size_t i = 0; i < sizeof(accept.transfer_id); i++)
         snprintf(s->stats.transfer + 2 * i, 3, "%02x", accept.transfer_id[i]);
@@ -531,6 +535,6 @@ void lh_session_tick(struct lh_send *s, uint64_t now_ms)
     if (now_ms - s->ctl.heard_ms > LH_SILENCE_MS)
         lost_for(s, s->phase == LH_PHASE_HELLO ? LH_E_TIMEOUT : LH_E_NETWORK,
                  "the receiver has been silent for 15 s");
-    else if (s->phase > LH_PHASE_HELLO && now_ms - s->ctl.sent_ms >= HEARTBEAT_MS / 2)
+    else if (s->phase > LH_PHASE_HELLO && now_ms - s->ctl.sent_ms >= s->heartbeat_ms / 2)
         send_heartbeat(s);
 }

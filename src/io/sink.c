@@ -552,15 +552,15 @@ static int take_holes(struct lh_sink *s, uint64_t first, uint64_t end)
 int lh_sink_holes(struct lh_sink *s, struct lh_err *err)
 {
     struct lh_runs acked;
+    uint64_t turn = s->ledger.max_pending < HOLES_A_TURN ? s->ledger.max_pending : HOLES_A_TURN;
     uint64_t n = 0, first, end;
     int r = 0;
 
     if (!s->sparse || s->done)
         return 0;
-    while (r == 0 && n < HOLES_A_TURN &&
-           lh_runs_gap(&s->data, s->hole_at, s->n_blocks, &first, &end)) {
-        if (end - first > HOLES_A_TURN - n)
-            end = first + HOLES_A_TURN - n;
+    while (r == 0 && n < turn && lh_runs_gap(&s->data, s->hole_at, s->n_blocks, &first, &end)) {
+        if (end - first > turn - n)
+            end = first + turn - n;
         r = take_holes(s, first, end);
         s->hole_at = end;
         n += end - first;

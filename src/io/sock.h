@@ -66,7 +66,7 @@ struct lh_tcp_state {
 /* False when the kernel does not say. */
 bool lh_sock_state(int fd, struct lh_tcp_state *state);
 
-/* net.core.wmem_max and the third of net.ipv4.tcp_wmem, read once from /proc; 0 when unreadable. */
+/* net.core.wmem_max and the third of net.ipv4.tcp_wmem, from /proc; 0 when unreadable. */
 void lh_sock_limits(uint64_t *wmem_max, uint64_t *tcp_wmem_max);
 
 /* Uniform 32 bits, and random bytes for tokens: getrandom(2). */

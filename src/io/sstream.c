@@ -28,7 +28,7 @@
 #define SAMPLE_MS 250
 #define LOW_MS 100 /* ask for more when less than so much of the rate is left */
 #define LOW_MIN_BYTES (2u * 1024 * 1024)
-#define SCRATCH_BYTES (64u * 1024) /* for read and send */
+#define COPY_BYTES (64u * 1024) /* for read and send */
 
 struct ready {
     uint64_t block;
@@ -83,6 +83,9 @@ struct lh_sstream {
     uint64_t offset; /* of what is left of the block at hand */
     uint32_t left;
     bool by_copy;
+    uint8_t *copy; /* COPY_BYTES, once it is needed */
+    uint32_t copy_at;
+    uint32_t copy_end;
     uint64_t acked_before;
     uint64_t sampled_ms;
     uint64_t retransmits_before;
@@ -102,7 +105,10 @@ struct note {
 
 static void on_free(struct lh_msg *msg)
 {
-    free(LH_CONTAINER_OF(msg, struct lh_sstream, free_msg));
+    struct lh_sstream *st = LH_CONTAINER_OF(msg, struct lh_sstream, free_msg);
+
+    free(st->copy);
+    free(st);
 }
 
 /* Ranges and a stop may still be on their way to the loop: the memory goes behind them, there. */
@@ -336,16 +342,28 @@ static void next_block(struct lh_sstream *st)
     st->n_ready--;
 }
 
-/* Contents by read(2) and send(2): where sendfile cannot, or is not wanted. */
+/* Contents by read(2) and send(2): where sendfile cannot, or is not wanted. What a full socket
+ * leaves is kept, not read again. */
 static ssize_t send_by_copy(struct lh_sstream *st)
 {
-    uint8_t scratch[SCRATCH_BYTES];
-    size_t want = st->left < sizeof(scratch) ? st->left : sizeof(scratch);
-    ssize_t n = pread(st->how.send->source.fd, scratch, want, (off_t)st->offset);
+    ssize_t n;
 
-    if (n <= 0)
-        return n;
-    return send(st->fd, scratch, (size_t)n, MSG_NOSIGNAL);
+    if (st->copy == NULL && (st->copy = malloc(COPY_BYTES)) == NULL) {
+        errno = ENOMEM;
+        return -1;
+    }
+    if (st->copy_at == st->copy_end) {
+        n = pread(st->how.send->source.fd, st->copy, st->left < COPY_BYTES ? st->left : COPY_BYTES,
+                  (off_t)st->offset);
+        if (n <= 0)
+            return n;
+        st->copy_at = 0;
+        st->copy_end = (uint32_t)n;
+    }
+    n = send(st->fd, st->copy + st->copy_at, st->copy_end - st->copy_at, MSG_NOSIGNAL);
+    if (n > 0)
+        st->copy_at += (uint32_t)n;
+    return n;
 }
 
 static void count_sent(struct lh_sstream *st, size_t n, bool by_copy)

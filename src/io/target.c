@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SIDE_JOBS_MAX 4 /* a sender asks one at a time */
+
 static void start(struct lh_target *t);
 static void attach_run(struct lh_job *job);
 
@@ -177,6 +179,15 @@ struct lh_target *lh_target_find(struct lh_rsession *session, uint32_t transfer)
     while (t != NULL && (t->session != session || t->transfer != transfer))
         t = t->next;
     return t;
+}
+
+unsigned lh_target_count(const struct lh_rsession *session)
+{
+    unsigned n = 0;
+
+    for (const struct lh_target *t = session->serve->targets; t != NULL; t = t->next)
+        n += t->session == session;
+    return n;
 }
 
 /* ---- commits ---- */
@@ -591,10 +602,15 @@ static struct side_job *side_job_new(struct lh_target *t)
 
     if (t->state != LH_TARGET_OPEN || t->done)
         return NULL;
+    if (t->n_side_jobs >= SIDE_JOBS_MAX) {
+        lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "more questions than answers are waited for");
+        return NULL;
+    }
     s = calloc(1, sizeof(*s));
     if (s == NULL)
         return NULL;
     s->target = t;
+    t->n_side_jobs++;
     lh_runs_init(&s->runs, LH_RUNS_MAX);
     atomic_fetch_add(&t->refs, 1);
     return s;
@@ -602,6 +618,7 @@ static struct side_job *side_job_new(struct lh_target *t)
 
 static void side_job_free(struct side_job *s)
 {
+    s->target->n_side_jobs--;
     lh_target_unref(s->target);
     lh_runs_free(&s->runs);
     free(s->hashes);

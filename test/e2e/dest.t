@@ -76,15 +76,25 @@ def test_full_from_the_start():
 
 
 def test_full_in_the_middle():
-    at = e2e.tmpfs("small", 8 * MIB)
+    at = e2e.tmpfs("small", 64 * MIB)
     shim = Shim()
     shim.set("fallocate64", errno.EOPNOTSUPP)
     serve = Serve(at, "--commit-interval", "200ms", env=shim.env)
     src = source()
-    proxy = Proxy(serve.port, rate=16 * MIB)
-    fails(send(src, serve.url("x", proxy.port)), DEST, "space", "full in the middle, where nothing can be preallocated")
-    same(e2e.visible(at), [], "nothing half-made is to be seen")
-    subprocess.run(["mount", "-o", "remount,size=%d" % (64 * MIB), at], check=True)
+    proxy = Proxy(serve.port, rate=4 * MIB)
+    first = Send(src, serve.url("x", proxy.port))
+    e2e.need(first.until_durable(), "a transfer is under way, nothing preallocated")
+    filler = os.path.join(at, "filler")
+    with open(filler, "wb", buffering=0) as f:
+        try:
+            while True:
+                f.write(bytes(MIB))
+        except OSError as error:
+            same(error.errno, errno.ENOSPC, "somebody else fills the disk")
+    first.wait()
+    fails(first, DEST, "space", "full in the middle")
+    same(e2e.visible(at), [b"filler"], "nothing half-made is to be seen")
+    os.unlink(filler)
     again = send(src, serve.url("x"))
     done(again, "with space again: the same command sends it")
     ok(again.last("done").get("bytes_skipped", 0) > 0, "from where it stopped")

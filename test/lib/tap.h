@@ -1,7 +1,8 @@
-/* A small producer of the Test Anything Protocol (https://testanything.org/tap-version-13-specification.html).
+/* A small producer of the Test Anything Protocol
+ * (https://testanything.org/tap-version-13-specification.html).
  *
- * A test program calls checks, then `return done_testing();`. The plan comes last, so a program that
- * exits early has none and fails. Thread-safe. */
+ * A test program calls checks, then `return done_testing();`. The plan comes last, so a program
+ * that exits early has none and fails. Thread-safe. */
 #ifndef LH_TEST_TAP_H
 #define LH_TEST_TAP_H
 
