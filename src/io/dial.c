@@ -74,8 +74,7 @@ static void tried(struct lh_dial *dial, int sys_errno)
                 "no answer from %s: is the host up, and does a firewall let port %u through?", text,
                 dial->port);
         else
-            lh_err_sys(&dial->err, LH_E_CONNECT, sys_errno, "cannot connect to %s%s", text,
-                       sys_errno == ECONNREFUSED ? " (is `longhaul serve` running there?)" : "");
+            lh_err_sys(&dial->err, LH_E_CONNECT, sys_errno, "cannot connect to %s", text);
         lh_log(dial->log, LH_LOG_INFO, "dial error=\"%s\"", dial->err.text);
     }
     dial->polling = false;
