@@ -93,7 +93,6 @@ static void deliver(struct lh_ctl *ctl)
         return;
     }
     ctl->have_frame = false;
-    ctl->heard_ms = lh_now_ms();
     ctl->on_frame(ctl, &frame, lh_buf_data(&ctl->in));
     if (ctl->closing) /* then `freed` frees the buffers */
         return;
@@ -152,6 +151,7 @@ static void on_readable(struct lh_ctl *ctl)
             die(ctl);
             return;
         }
+        ctl->heard_ms = lh_now_ms();
         lh_buf_added(&ctl->in, (size_t)n);
         while (step(ctl))
             n_frames++;

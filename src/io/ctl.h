@@ -24,7 +24,7 @@ struct lh_ctl {
     bool draining;        /* close once the output is out */
     bool dead;            /* on_closed has been called or is not wanted */
     uint32_t max_payload; /* LH_HELLO_MAX until the owner raises it */
-    uint64_t heard_ms;    /* when the last whole frame came, lh_now_ms() */
+    uint64_t heard_ms;    /* when the last bytes came, lh_now_ms(): a frame may take long */
     uint64_t sent_ms;     /* when the last frame was queued */
     struct lh_frame frame;
     bool have_frame;
