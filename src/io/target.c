@@ -565,7 +565,7 @@ void lh_target_offer(struct lh_rsession *session, uint32_t transfer, const struc
 
 void lh_target_inline(struct lh_target *t, const struct lh_frame *frame, const uint8_t *payload)
 {
-    if (t->state == LH_TARGET_CLOSING || t->opened.done)
+    if (t->state == LH_TARGET_CLOSING || t->done)
         return;
     if (t->have_finish || t->inline_data != NULL || frame->offset != 0 ||
         !(t->offer.flags & LH_OFFER_INLINE) || frame->length > t->offer.block_bytes) {
