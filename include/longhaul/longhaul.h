@@ -46,21 +46,22 @@ struct lh_send;
 /* Where a transfer stands. All counters are of this run, except bytes_total, bytes_durable (what
  * the receiver has made durable of this file, in this run or before) and bytes_skipped. */
 struct lh_send_stats {
-    char transfer[33];        /* id of the transfer, hexadecimal; the same for the same command */
-    uint64_t bytes_total;     /* size of the file */
-    uint64_t bytes_durable;   /* verified, written and synced at the receiver */
-    uint64_t bytes_sent;      /* contents handed to sockets, repeats included */
-    uint64_t bytes_skipped;   /* were durable at the start: not sent again */
-    uint64_t bytes_holes;     /* of a sparse source: not sent, a hole at the receiver too */
-    uint32_t streams;         /* data connections that are live now */
-    uint64_t rate_bps;        /* bits per second made durable, over the last seconds;
-                                 in the final callback: over the run */
-    double duration_s;        /* since lh_send_start */
-    uint64_t retransmits;     /* TCP segments sent again, all streams, TCP_INFO */
-    uint64_t zero_copy_bytes; /* contents sent by sendfile(2) */
-    uint64_t fallback_bytes;  /* contents sent by read(2) and send(2) */
-    uint64_t zero_copy_count; /* blocks sent by sendfile(2) */
-    uint64_t fallback_count;  /* blocks sent by read(2) and send(2) */
+    char transfer[33];      /* id of the transfer, hexadecimal; the same for the same command */
+    uint64_t bytes_total;   /* size of the file */
+    uint64_t bytes_durable; /* verified, written and synced at the receiver */
+    uint64_t bytes_sent;    /* contents handed to sockets, repeats included */
+    uint64_t bytes_skipped; /* were durable at the start: not sent again */
+    uint64_t bytes_holes;   /* of a sparse source: not sent, a hole at the receiver too */
+    uint32_t
+        streams; /* data connections that are live now; in the last callbacks: were, at the end */
+    uint64_t rate_bps;              /* bits per second made durable, over the last seconds;
+                                       in the final callback: over the run */
+    double duration_s;              /* since lh_send_start */
+    uint64_t retransmits;           /* TCP segments sent again, all streams, TCP_INFO */
+    uint64_t zero_copy_bytes;       /* contents sent by sendfile(2) */
+    uint64_t fallback_bytes;        /* contents sent by read(2) and send(2) */
+    uint64_t zero_copy_count;       /* blocks sent by sendfile(2) */
+    uint64_t fallback_count;        /* blocks sent by read(2) and send(2) */
     uint64_t verification_failures; /* blocks that arrived damaged and were asked for again */
     uint32_t reconnects;            /* sessions that were lost and taken up again */
     bool restarted;                 /* the source changed: sent from the beginning, once */
