@@ -77,6 +77,7 @@ struct lh_target {
     struct lh_msg idle_msg;
     struct lh_job job;          /* key, open, attach, close: one after the other */
     struct lh_job allocate_job; /* beside the others */
+    bool allocating;
     int allocate_more;
     struct lh_err allocate_err;
     struct lh_offer offer;

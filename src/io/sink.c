@@ -114,7 +114,7 @@ int lh_sink_preallocate(struct lh_sink *s, struct lh_err *err)
     uint64_t offset, length;
     int e;
 
-    if (s->done || !next_slice(s, &offset, &length))
+    if (!next_slice(s, &offset, &length))
         return 0;
     e = lh_staging_allocate(s->fd, offset, length);
     if (e != 0) {

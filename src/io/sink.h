@@ -67,8 +67,9 @@ int lh_sink_open(const struct lh_sink_open *how, struct lh_sink **sink,
 int lh_sink_holes(struct lh_sink *sink, struct lh_err *err);
 
 /* Take space for the next slice of the file, so that a full disk shows early and extents are long.
- * Blocking; an I/O thread, beside whatever else is done to the sink. Whole, it could take seconds
- * before the first byte flows; in slices it runs ahead of the writes.
+ * Blocking; an I/O thread, beside whatever else is done to the sink but finish, whose times it
+ * would change. Whole, it could take seconds before the first byte flows; in slices it runs ahead
+ * of the writes.
  * Returns 1 when there is more to take, 0 at the end, -LH_E_DEST*. */
 int lh_sink_preallocate(struct lh_sink *sink, struct lh_err *err);
 

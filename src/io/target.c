@@ -265,8 +265,11 @@ static void on_finish_done(struct lh_job *job)
     lh_target_unref(t);
 }
 
-static void start_finish(struct lh_target *t)
+/* Once it is open and no space is being taken any more: that changes the file's times. */
+static void maybe_finish(struct lh_target *t)
 {
+    if (t->state != LH_TARGET_OPEN || !t->have_finish || t->allocating)
+        return;
     atomic_fetch_add(&t->refs, 1);
     memset(&t->err, 0, sizeof(t->err));
     lh_committer_submit(t->committer, &t->job, finish_run, on_finish_done, &t->serve->mbox);
@@ -282,8 +285,7 @@ void lh_target_finish(struct lh_target *t, const struct lh_finish *finish)
     }
     t->have_finish = true;
     t->finish = *finish;
-    if (t->state == LH_TARGET_OPEN)
-        start_finish(t);
+    maybe_finish(t);
 }
 
 void lh_target_confirm(struct lh_target *t)
@@ -309,17 +311,21 @@ static void on_allocated(struct lh_job *job)
 
     if (t->allocate_more < 0)
         lh_target_fail(t, &t->allocate_err);
-    if (t->allocate_more > 0 && t->state == LH_TARGET_OPEN)
+    if (t->allocate_more > 0 && t->state == LH_TARGET_OPEN && !t->have_finish) {
         lh_worker_submit(&t->serve->opener, &t->allocate_job, allocate_run, on_allocated,
                          &t->serve->mbox);
-    else
-        lh_target_unref(t);
+        return;
+    }
+    t->allocating = false;
+    maybe_finish(t);
+    lh_target_unref(t);
 }
 
 static void start_allocating(struct lh_target *t)
 {
     if (t->opened.done)
         return;
+    t->allocating = true;
     atomic_fetch_add(&t->refs, 1);
     lh_worker_submit(&t->serve->opener, &t->allocate_job, allocate_run, on_allocated,
                      &t->serve->mbox);
@@ -364,7 +370,7 @@ static void on_attached(struct lh_job *job)
         t->digest = t->opened.digest;
         send_done(t);
     } else if (t->have_finish) {
-        start_finish(t);
+        maybe_finish(t);
     } else if (!(t->offer.flags & LH_OFFER_INLINE)) {
         lh_rsession_send_runs(t->session, LH_FRAME_LEDGER, LH_FRAME_LAST, t, &t->durable);
     }

@@ -6,6 +6,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import errno
 import subprocess
+import time
 
 import e2e
 from e2e import DEST, MIB, Proxy, Send, Serve, Shim, done, fails, is_copy, make, ok, run, same, send
@@ -156,6 +157,20 @@ def test_sync_error_takes_back():
         same(again.last("done")["bytes_skipped"], durable,
              "exactly what was acknowledged is trusted")
     is_copy(src, os.path.join(at, "x"), "the same contents")
+
+
+def test_slow_fallocate():
+    """Taking space changes a file's times: it must be over before they are set."""
+    at = root()
+    shim = Shim()
+    shim.set("fallocate64", stall_ms=1500)
+    serve = Serve(at, env=shim.env)
+    src = source()
+    os.utime(src, (1600000000, 1600000000))
+    done(send(src, serve.url("x")), "a file system that takes space slowly")
+    ok(shim.hits("fallocate64") > 0, "it did")
+    time.sleep(2)
+    same(os.stat(os.path.join(at, "x")).st_mtime, 1600000000, "the source's time stays")
 
 
 def test_file_systems_without_fallocate():
