@@ -108,11 +108,15 @@ int lh_addr_numeric(const char *host, uint16_t port, struct lh_addr *addr)
 
 void lh_sock_common(int fd)
 {
-    int on = 1;
+    int on = 1, idle_s = 15, interval_s = 5, probes = 3;
 
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    /* A stream whose other end vanished is held by nothing else: the control connection may live. */
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 }
 
 void lh_sock_lowat(int fd, uint32_t bytes)

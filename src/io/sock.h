@@ -29,7 +29,8 @@ int lh_addr_split(const char *text, uint16_t default_port, char host[256], uint1
 /* A numeric address. Returns 0 or -LH_E_ADDRESS (it is a name, perhaps). */
 int lh_addr_numeric(const char *host, uint16_t port, struct lh_addr *addr);
 
-/* What every connection gets: non-blocking, TCP_NODELAY, SO_KEEPALIVE. No failure matters. */
+/* What every connection gets: non-blocking, TCP_NODELAY, keep-alives that find a vanished peer in
+ * 30 s. No failure matters. */
 void lh_sock_common(int fd);
 
 /* What is asked of a stream, and (given) what the kernel made of it. */
