@@ -64,14 +64,6 @@ void lh_rsession_error(struct lh_rsession *session, uint32_t transfer, uint16_t 
 
 /* ---- the end ---- */
 
-void lh_rshared_unref(struct lh_rshared *shared)
-{
-    if (atomic_fetch_sub(&shared->refs, 1) == 1) {
-        pthread_mutex_destroy(&shared->lock);
-        free(shared);
-    }
-}
-
 static void on_freed(struct lh_ctl *ctl)
 {
     struct lh_rsession *session = LH_CONTAINER_OF(ctl, struct lh_rsession, ctl);

@@ -18,64 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SIDE_JOBS_MAX 4 /* a sender asks one at a time */
-
 static void start(struct lh_target *t);
 static void attach_run(struct lh_job *job);
 
-/* ---- references and the session's table ---- */
-
-enum lh_lookup lh_rshared_lookup(struct lh_rshared *shared, uint32_t transfer,
-                                 struct lh_target **target)
-{
-    enum lh_lookup found = LH_LOOKUP_UNKNOWN;
-
-    *target = NULL;
-    pthread_mutex_lock(&shared->lock);
-    if (shared->closed)
-        found = LH_LOOKUP_CLOSED;
-    else if (transfer < shared->offered)
-        found = LH_LOOKUP_ENDED;
-    for (unsigned i = 0; i < shared->n && found == LH_LOOKUP_ENDED; i++)
-        if (shared->entries[i].transfer == transfer) {
-            *target = shared->entries[i].target;
-            atomic_fetch_add(&(*target)->refs, 1);
-            found = LH_LOOKUP_FOUND;
-        }
-    pthread_mutex_unlock(&shared->lock);
-    return found;
-}
-
-static bool table_add(struct lh_rshared *shared, struct lh_target *t)
-{
-    bool added = false;
-
-    pthread_mutex_lock(&shared->lock);
-    if (shared->n < LH_SESSION_TRANSFERS) {
-        shared->entries[shared->n].transfer = t->transfer;
-        shared->entries[shared->n++].target = t;
-        atomic_fetch_add(&t->refs, 1);
-        added = true;
-    }
-    pthread_mutex_unlock(&shared->lock);
-    return added;
-}
-
-static void table_remove(struct lh_rshared *shared, struct lh_target *t)
-{
-    bool removed = false;
-
-    pthread_mutex_lock(&shared->lock);
-    for (unsigned i = 0; i < shared->n; i++)
-        if (shared->entries[i].target == t) {
-            shared->entries[i] = shared->entries[--shared->n];
-            removed = true;
-            break;
-        }
-    pthread_mutex_unlock(&shared->lock);
-    if (removed)
-        lh_target_unref(t);
-}
+/* ---- references ---- */
 
 static struct lh_target **link_to(struct lh_target *t)
 {
@@ -152,7 +98,7 @@ void lh_target_let_go(struct lh_target *t)
     t->state = LH_TARGET_CLOSING;
     t->session = NULL;
     if (session != NULL)
-        table_remove(session->shared, t);
+        lh_rshared_remove(session->shared, t);
     lh_target_unref(t); /* the one that the target has of itself until here */
 }
 
@@ -357,7 +303,7 @@ static void on_attached(struct lh_job *job)
     t->state = LH_TARGET_OPEN;
     t->holder.epoch = t->opened.epoch;
     memcpy(accept.transfer_id, t->opened.transfer_id, sizeof(accept.transfer_id));
-    if (!table_add(t->session->shared, t)) {
+    if (!lh_rshared_add(t->session->shared, t)) {
         refuse(t, LH_WIRE_REFUSED, 0, "too many transfers in one session");
         lh_target_unref(t);
         return;
@@ -586,126 +532,4 @@ void lh_target_inline(struct lh_target *t, const struct lh_frame *frame, const u
     memcpy(t->inline_data, payload, frame->length);
     t->inline_len = frame->length;
     t->inline_hash = frame->hash;
-}
-
-/* ---- hashes and retracts: jobs of their own, several may wait ---- */
-
-struct side_job {
-    struct lh_job job;
-    struct lh_target *target; /* with a reference */
-    struct lh_err err;
-    uint64_t first;
-    uint32_t n;
-    struct lh_hash *hashes;
-    uint8_t *payload; /* LH_CONTROL_MAX bytes */
-    struct lh_runs runs;
-    bool last;
-};
-
-static struct side_job *side_job_new(struct lh_target *t)
-{
-    struct side_job *s;
-
-    if (t->state != LH_TARGET_OPEN || t->done)
-        return NULL;
-    if (t->n_side_jobs >= SIDE_JOBS_MAX) {
-        lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "more questions than answers are waited for");
-        return NULL;
-    }
-    s = calloc(1, sizeof(*s));
-    if (s == NULL)
-        return NULL;
-    s->target = t;
-    t->n_side_jobs++;
-    lh_runs_init(&s->runs, LH_RUNS_MAX);
-    atomic_fetch_add(&t->refs, 1);
-    return s;
-}
-
-static void side_job_free(struct side_job *s)
-{
-    s->target->n_side_jobs--;
-    lh_target_unref(s->target);
-    lh_runs_free(&s->runs);
-    free(s->hashes);
-    free(s->payload);
-    free(s);
-}
-
-static void hashes_run(struct lh_job *job)
-{
-    struct side_job *s = LH_CONTAINER_OF(job, struct side_job, job);
-
-    lh_sink_hashes(s->target->sink, s->first, s->n, s->hashes, &s->err);
-}
-
-static void on_hashes(struct lh_job *job)
-{
-    struct side_job *s = LH_CONTAINER_OF(job, struct side_job, job);
-    struct lh_target *t = s->target;
-
-    if (s->err.status != 0) {
-        lh_target_fail(t, &s->err);
-    } else if (t->session != NULL) {
-        lh_rsession_send(t->session, LH_FRAME_HASHES, 0, t, s->payload,
-                         lh_hashes_encode(s->first, s->hashes, s->n, s->payload));
-    }
-    side_job_free(s);
-}
-
-void lh_target_hashes(struct lh_target *t, const struct lh_hashes_wanted *wanted)
-{
-    struct side_job *s = side_job_new(t);
-
-    if (s == NULL)
-        return;
-    s->first = wanted->first;
-    s->n = wanted->count;
-    s->hashes = calloc(wanted->count, sizeof(*s->hashes));
-    s->payload = malloc(LH_CONTROL_MAX);
-    if (s->hashes == NULL || s->payload == NULL) {
-        side_job_free(s);
-        return;
-    }
-    lh_committer_submit(t->committer, &s->job, hashes_run, on_hashes, &t->serve->mbox);
-}
-
-static void retract_run(struct lh_job *job)
-{
-    struct side_job *s = LH_CONTAINER_OF(job, struct side_job, job);
-
-    for (size_t i = 0; i < s->runs.n; i++)
-        if (lh_sink_retract(s->target->sink, s->runs.v[i].first, s->runs.v[i].end, &s->err) != 0)
-            return;
-    if (s->last)
-        lh_sink_compared(s->target->sink, &s->err);
-}
-
-static void on_retracted(struct lh_job *job)
-{
-    struct side_job *s = LH_CONTAINER_OF(job, struct side_job, job);
-    struct lh_target *t = s->target;
-
-    if (s->err.status != 0)
-        lh_target_fail(t, &s->err);
-    else if (t->session != NULL)
-        lh_rsession_send_runs(t->session, LH_FRAME_RETRACTED, s->last ? LH_FRAME_LAST : 0, t,
-                              &s->runs);
-    side_job_free(s);
-}
-
-void lh_target_retract(struct lh_target *t, const struct lh_block_run *runs, size_t n, bool last)
-{
-    struct side_job *s = side_job_new(t);
-
-    if (s == NULL)
-        return;
-    s->last = last;
-    for (size_t i = 0; i < n; i++)
-        if (lh_runs_add(&s->runs, runs[i].first, runs[i].first + runs[i].count) != 0) {
-            side_job_free(s);
-            lh_rsession_end(t->session, LH_WIRE_INTERNAL, "the receiver is out of memory");
-            return;
-        }
-    lh_committer_submit(t->committer, &s->job, retract_run, on_retracted, &t->serve->mbox);
 }
