@@ -1,0 +1,48 @@
+#ifndef LH_WAN_LINK_H
+#define LH_WAN_LINK_H
+/* One direction of the emulated WAN: what one TUN device sends comes out of the other, later. A
+ * link runs on a thread of its own; settings and counts are the only things that others touch. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum lh_cut { LH_CUT_OFF, LH_CUT_BLACKHOLE, LH_CUT_RESET };
+
+struct lh_link_settings {
+    double rate_bps;     /* on the wire, Ethernet's headers counted; 0: no limit */
+    double delay_ns;     /* one way */
+    double jitter_ns;    /* up to this much more, for each packet; the order stays */
+    double loss;         /* of each segment, 0 to 1 */
+    double bad_enter;    /* Gilbert-Elliott: from the good state to the bad one, per segment */
+    double bad_leave;    /* and back */
+    double bad_loss;     /* loss in the bad state */
+    double good_loss;    /* loss in the good one */
+    double buffer_bytes; /* before the bottleneck; what does not fit is dropped */
+    double reorder;      /* share of packets held back */
+    double hold_ns;      /* by how much */
+    double corrupt_body; /* share of segments that get a bit of their payload flipped */
+    double corrupt_head; /* or a bit of their TCP header */
+    enum lh_cut cut;
+};
+
+/* What happened so far, in segments unless it says otherwise. */
+struct lh_link_counts {
+    _Atomic uint64_t packets, arrived, wire_bytes, tail_dropped, lost, cut, corrupted, held, resets,
+        delivered, delivered_wire_bytes, refused, queue_max_bytes, late_max_ns, memory_bytes;
+};
+
+struct lh_link {
+    int from_fd, to_fd; /* TUN devices, non-blocking */
+    int wake_fd;        /* eventfd: settings changed */
+    uint64_t seed;
+    pthread_mutex_t lock; /* of settings */
+    struct lh_link_settings settings;
+    _Atomic uint32_t generation; /* raised with every change of settings */
+    struct lh_link_counts counts;
+};
+
+/* Thread body; `arg` is the struct lh_link. Ends the process when a device has gone away. */
+void *lh_link_run(void *arg);
+
+#endif
