@@ -187,6 +187,13 @@ void lh_compare_retracted(struct lh_send *s, bool last)
 {
     if (!s->compare.wanted)
         return;
+    if (s->compare.hashing) {
+        struct lh_err err;
+
+        lh_err_set(&err, LH_E_PROTOCOL, "RETRACTED that was not asked for");
+        lh_session_lost(s, &err);
+        return;
+    }
     if (!last) {
         submit(s);
         return;
