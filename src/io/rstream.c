@@ -20,6 +20,7 @@
 #define TURN_BYTES (2u * 1024 * 1024) /* read by one stream before the others of the loop */
 #define POOL_RETRY_MS 5
 #define DISCARD_BYTES (64u * 1024)
+#define DAMAGED_MAX 64 /* blocks: then the stream is no good, or means no good */
 
 /* What each stream loop keeps. */
 struct rloop {
@@ -50,6 +51,7 @@ struct rstream {
     bool in_payload;
     struct lh_frame frame;
     size_t payload_have;
+    unsigned n_damaged;
     struct lh_target *target; /* with a reference while its block is under way; NULL: discard */
     struct lh_pool_buf *buf;
 };
@@ -231,7 +233,10 @@ static bool take_payload(struct rstream *st)
     if (memcmp(&hash, &st->frame.hash, sizeof(hash)) != 0 && !lh_mutant("skip-verify")) {
         tell_main(st, NULL);
         drop_block(st);
-        return true;
+        if (++st->n_damaged < DAMAGED_MAX)
+            return true;
+        end_stream(st, "too many damaged blocks");
+        return false;
     }
     r = lh_sink_write(st->target->sink, st->frame.epoch, st->frame.offset, st->buf->base,
                       st->frame.length, &hash, &soon, &err);
