@@ -170,6 +170,7 @@ int lh_dial_start(struct lh_dial *dial, uv_loop_t *loop)
     static const struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     char port[8];
+    int r;
 
     dial->loop = loop;
     dial->fd = -1;
@@ -178,8 +179,10 @@ int lh_dial_start(struct lh_dial *dial, uv_loop_t *loop)
     memset(&dial->err, 0, sizeof(dial->err));
     snprintf(port, sizeof(port), "%u", dial->port);
     dial->resolve.data = dial;
-    if (uv_getaddrinfo(loop, &dial->resolve, on_resolved, dial->host, port, &hints) != 0)
-        return -LH_E_NOMEM;
+    r = uv_getaddrinfo(loop, &dial->resolve, on_resolved, dial->host, port, &hints);
+    if (r != 0) /* the name cannot even be asked for */
+        return lh_err_set(&dial->err, r == UV_ENOMEM ? LH_E_NOMEM : LH_E_RESOLVE,
+                          "cannot resolve the host name %s: %s", dial->host, uv_strerror(r));
     dial->resolving = true;
     uv_timer_init(loop, &dial->timer);
     dial->timer.data = dial;

@@ -34,7 +34,8 @@ struct lh_dial {
     void (*done)(struct lh_dial *dial, int fd);
 };
 
-/* host, port, loopback_only, timeout_ms, log, done are set before. Returns 0 or -LH_E_NOMEM. */
+/* host, port, loopback_only, timeout_ms, log, done are set before. Returns 0, or -LH_E_NOMEM or
+ * -LH_E_RESOLVE with a sentence in dial->err; done does not fire then. */
 int lh_dial_start(struct lh_dial *dial, uv_loop_t *loop);
 
 /* done still fires, with -1 and LH_E_CANCELLED. */

@@ -509,7 +509,7 @@ void lh_session_dial(struct lh_send *s)
     s->dial.done = on_dialed;
     if (lh_dial_start(&s->dial, s->loop) != 0) {
         s->dialing = false;
-        lh_send_end(s, LH_E_NOMEM, "out of memory");
+        lh_send_end(s, s->dial.err.status, "%s", s->dial.err.text);
     }
 }
 
