@@ -397,8 +397,6 @@ def test_hosts():
         bbr = "bbr" in f.read().split()
     for host in ("stock", "stock+bbr"):
         wan = Wan("1gbit", "2ms", "0%", host=host)
-        probe = PROBE.replace('("198.18.0.1", 0)', '("", 0)').replace(
-            "s.connect(("198.18.0.2", 9000))", 's.connect(("%s", %d))' % (B, PORT))
         listener = wan.socket("b", socket.SOCK_STREAM)
         listener.bind((B, PORT))
         listener.listen()
