@@ -195,6 +195,10 @@ static bool take_header(struct rstream *st)
         end_stream(st, "only BLOCK frames travel on streams");
         return false;
     }
+    if (st->frame.file != 0) {
+        end_stream(st, "a transfer has one file");
+        return false;
+    }
     found = lh_rshared_lookup(st->shared, st->frame.transfer, &st->target);
     if (found == LH_LOOKUP_UNKNOWN || found == LH_LOOKUP_CLOSED) {
         end_stream(st, found == LH_LOOKUP_CLOSED ? "the session is over" : "unknown transfer");

@@ -104,7 +104,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
             lh_rsession_accept(l->serve, fd, &peer);
         else if (fd >= 0)
             close(fd);
-        else if (errno == EMFILE || errno == ENFILE)
+        else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
             return shed(l);
         else if (errno != EINTR && errno != ECONNABORTED)
             return;

@@ -395,15 +395,23 @@ static void on_opened(struct lh_job *job)
 
 /* ---- who holds it ---- */
 
-/* Another target of the same file that was there first. */
-static struct lh_target *rival_of(struct lh_target *t)
+/* Another target of the same file that goes before this one: whoever has it, or else the oldest of
+ * those that wait for it. */
+static struct lh_target *rival_of(const struct lh_target *t)
 {
     struct lh_target *rival = NULL;
+    bool older = false; /* the list grows at its head: those behind t are */
 
-    /* The list grows at its head: the last match is the oldest. Those behind t are older. */
-    for (struct lh_target *o = t->next; o != NULL; o = o->next)
-        if (o->state != LH_TARGET_KEY && memcmp(&o->key, &t->key, sizeof(o->key)) == 0)
+    for (struct lh_target *o = t->serve->targets; o != NULL; o = o->next) {
+        if (o == t)
+            older = true;
+        else if (o->state == LH_TARGET_KEY || memcmp(&o->key, &t->key, sizeof(o->key)) != 0)
+            continue;
+        else if (o->state != LH_TARGET_WAITING)
+            return o;
+        else if (older)
             rival = o;
+    }
     return rival;
 }
 

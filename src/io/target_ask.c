@@ -26,6 +26,12 @@ struct side_job {
     bool last;
 };
 
+/* No answer would leave the sender waiting. */
+static void out_of_memory(struct lh_target *t)
+{
+    lh_rsession_end(t->session, LH_WIRE_INTERNAL, "the receiver is out of memory");
+}
+
 static struct side_job *side_job_new(struct lh_target *t)
 {
     struct side_job *s;
@@ -37,8 +43,10 @@ static struct side_job *side_job_new(struct lh_target *t)
         return NULL;
     }
     s = calloc(1, sizeof(*s));
-    if (s == NULL)
+    if (s == NULL) {
+        out_of_memory(t);
         return NULL;
+    }
     s->target = t;
     t->n_side_jobs++;
     lh_runs_init(&s->runs, LH_RUNS_MAX);
@@ -89,6 +97,7 @@ void lh_target_hashes(struct lh_target *t, const struct lh_hashes_wanted *wanted
     s->payload = malloc(LH_CONTROL_MAX);
     if (s->hashes == NULL || s->payload == NULL) {
         side_job_free(s);
+        out_of_memory(t);
         return;
     }
     lh_committer_submit(t->committer, &s->job, hashes_run, on_hashes, &t->serve->mbox);
@@ -128,7 +137,7 @@ void lh_target_retract(struct lh_target *t, const struct lh_block_run *runs, siz
     for (size_t i = 0; i < n; i++)
         if (lh_runs_add(&s->runs, runs[i].first, runs[i].first + runs[i].count) != 0) {
             side_job_free(s);
-            lh_rsession_end(t->session, LH_WIRE_INTERNAL, "the receiver is out of memory");
+            out_of_memory(t);
             return;
         }
     lh_committer_submit(t->committer, &s->job, retract_run, on_retracted, &t->serve->mbox);
