@@ -4,20 +4,20 @@
  * have fail the reader, so that what comes behind may put them into off_t and struct timespec. */
 #include "proto/identity.h"
 
-static bool same_time(const struct lh_time *a, const struct lh_time *b)
+bool lh_time_same(const struct lh_time *a, const struct lh_time *b)
 {
     return a->sec == b->sec && a->nsec == b->nsec;
 }
 
 bool lh_identity_same_version(const struct lh_identity *a, const struct lh_identity *b)
 {
-    return a->size == b->size && same_time(&a->mtime, &b->mtime);
+    return a->size == b->size && lh_time_same(&a->mtime, &b->mtime);
 }
 
 bool lh_identity_same(const struct lh_identity *a, const struct lh_identity *b)
 {
     return lh_identity_same_version(a, b) && a->dev == b->dev && a->ino == b->ino &&
-           same_time(&a->ctime, &b->ctime);
+           lh_time_same(&a->ctime, &b->ctime);
 }
 
 void lh_put_time(struct lh_writer *w, const struct lh_time *t)

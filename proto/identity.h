@@ -22,6 +22,8 @@ struct lh_identity {
 
 #define LH_IDENTITY_SIZE 48 /* bytes encoded: dev, ino, size, 2 × (sec i64, nsec u32) */
 
+bool lh_time_same(const struct lh_time *a, const struct lh_time *b);
+
 /* The same version, as far as another run or another host can tell: size and mtime. */
 bool lh_identity_same_version(const struct lh_identity *a, const struct lh_identity *b);
 

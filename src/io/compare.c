@@ -45,19 +45,10 @@ void lh_compare_start(struct lh_send *s)
 /* What was found to differ so far goes out; last: the comparison is over. */
 static void send_retract(struct lh_send *s, bool last)
 {
-    struct lh_block_run runs[STEP_BLOCKS];
-    uint8_t payload[STEP_BLOCKS * 16 + 64];
-    size_t n = 0;
-
-    for (; n < s->compare.differ.n && n < STEP_BLOCKS; n++) {
-        runs[n].first = s->compare.differ.v[n].first;
-        runs[n].count = s->compare.differ.v[n].end - s->compare.differ.v[n].first;
-    }
+    s->compare.waiting = true;
+    lh_session_send_runs(s, LH_FRAME_RETRACT, last ? LH_FRAME_LAST : 0, &s->compare.differ);
     s->compare.n_differ += s->compare.differ.blocks;
     lh_runs_clear(&s->compare.differ);
-    s->compare.waiting = true;
-    lh_session_send(s, LH_FRAME_RETRACT, last ? LH_FRAME_LAST : 0, payload,
-                    lh_block_runs_encode(runs, n, payload));
 }
 
 void lh_compare_step(struct lh_send *s)

@@ -1,6 +1,7 @@
 #include "io/ctl.h"
 
 #include "io/sock.h"
+#include "proto/transfer.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define RUNS_A_FRAME 250 /* a sender may not send more: WIRE.md */
 #define OUT_MAX (16u * 1024 * 1024)
 #define KEEP_CAP (128u * 1024) /* a larger input buffer goes back when it is empty */
 #define FRAMES_PER_TURN 64     /* so that one connection does not starve the loop */
@@ -231,6 +233,25 @@ void lh_ctl_send(struct lh_ctl *ctl, const struct lh_frame *head, const void *pa
 
     lh_hash_bytes(payload, length, &hash);
     lh_ctl_send_hashed(ctl, head, payload, length, &hash);
+}
+
+void lh_ctl_send_runs(struct lh_ctl *ctl, const struct lh_frame *head, const struct lh_runs *runs)
+{
+    struct lh_block_run list[RUNS_A_FRAME];
+    uint8_t payload[RUNS_A_FRAME * sizeof(list[0]) + 64];
+    struct lh_frame frame = *head;
+    size_t at = 0;
+
+    do {
+        size_t n = 0;
+
+        for (; n < RUNS_A_FRAME && at < runs->n; n++, at++) {
+            list[n].first = runs->v[at].first;
+            list[n].count = runs->v[at].end - runs->v[at].first;
+        }
+        frame.flags = at == runs->n ? head->flags : 0;
+        lh_ctl_send(ctl, &frame, payload, (uint32_t)lh_block_runs_encode(list, n, payload));
+    } while (at < runs->n);
 }
 
 void lh_ctl_drain(struct lh_ctl *ctl)

@@ -9,6 +9,7 @@
 #ifndef LH_IO_CTL_H
 #define LH_IO_CTL_H
 
+#include "core/runs.h"
 #include "proto/frame.h"
 #include "util/buf.h"
 #include "util/err.h"
@@ -50,6 +51,9 @@ void lh_ctl_send(struct lh_ctl *ctl, const struct lh_frame *head, const void *pa
 /* The same, with the payload's hash known (BLOCK). */
 void lh_ctl_send_hashed(struct lh_ctl *ctl, const struct lh_frame *head, const void *payload,
                         uint32_t length, const struct lh_hash *hash);
+
+/* A list of runs in as many frames as it takes, at least one; head->flags go with the last. */
+void lh_ctl_send_runs(struct lh_ctl *ctl, const struct lh_frame *head, const struct lh_runs *runs);
 
 /* Say goodbye: send what is queued, shut our side, read and drop until the peer shuts its own; then
  * on_closed fires with status 0. The owner bounds how long, and closes. */

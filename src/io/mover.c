@@ -23,7 +23,6 @@ static void out_of_memory(struct lh_send *s)
 static void start_stream(struct lh_send *s, unsigned number, uint64_t delay_ms)
 {
     struct lh_stream_slot *slot = &s->streams[number];
-    uint64_t wmem_max, tcp_wmem_max;
     struct lh_sstream_start how = {
         .send = s,
         .loop = &s->loops.v[number % s->loops.n],
@@ -42,9 +41,8 @@ static void start_stream(struct lh_send *s, unsigned number, uint64_t delay_ms)
         .counters = &slot->counters,
     };
 
-    lh_sock_limits(&wmem_max, &tcp_wmem_max);
-    how.sndbuf_bytes = lh_pace_sndbuf(s->opts.sndbuf_bytes, 0, s->n_streams, wmem_max, tcp_wmem_max,
-                                      lh_random32());
+    how.sndbuf_bytes = lh_pace_sndbuf(s->opts.sndbuf_bytes, 0, s->n_streams, s->wmem_max,
+                                      s->tcp_wmem_max, lh_random32());
     memcpy(how.token, s->token, sizeof(how.token));
     slot->up = slot->wants = false;
     slot->st = lh_sstream_start(&how);

@@ -55,8 +55,8 @@ enum lh_lookup { LH_LOOKUP_FOUND, LH_LOOKUP_ENDED, LH_LOOKUP_UNKNOWN, LH_LOOKUP_
 /* Any thread. Found: *target comes with a reference, see lh_target_unref. */
 enum lh_lookup lh_rshared_lookup(struct lh_rshared *shared, uint32_t transfer,
                                  struct lh_target **target);
-/* Main loop. False when the table is full. */
-bool lh_rshared_add(struct lh_rshared *shared, struct lh_target *t);
+/* Main loop. OFFER has seen to it that there is room. */
+void lh_rshared_add(struct lh_rshared *shared, struct lh_target *t);
 void lh_rshared_remove(struct lh_rshared *shared, struct lh_target *t);
 void lh_rshared_unref(struct lh_rshared *shared);
 

@@ -33,20 +33,10 @@ void lh_rsession_send(struct lh_rsession *session, uint16_t type, uint16_t flags
 void lh_rsession_send_runs(struct lh_rsession *session, uint16_t type, uint16_t last_flags,
                            const struct lh_target *t, const struct lh_runs *runs)
 {
-    struct lh_block_run list[LH_RUNS_PER_FRAME / 16];
-    uint8_t payload[LH_CONTROL_MAX / 8];
-    size_t at = 0;
+    struct lh_frame head = {
+        .type = type, .flags = last_flags, .transfer = t->transfer, .epoch = t->opened.epoch};
 
-    do {
-        size_t n = 0;
-
-        for (; n < sizeof(list) / sizeof(list[0]) && at < runs->n; n++, at++) {
-            list[n].first = runs->v[at].first;
-            list[n].count = runs->v[at].end - runs->v[at].first;
-        }
-        lh_rsession_send(session, type, at == runs->n ? last_flags : 0, t, payload,
-                         lh_block_runs_encode(list, n, payload));
-    } while (at < runs->n);
+    lh_ctl_send_runs(&session->ctl, &head, runs);
 }
 
 void lh_rsession_error(struct lh_rsession *session, uint32_t transfer, uint16_t code,

@@ -27,19 +27,14 @@ enum lh_lookup lh_rshared_lookup(struct lh_rshared *shared, uint32_t transfer,
     return found;
 }
 
-bool lh_rshared_add(struct lh_rshared *shared, struct lh_target *t)
+void lh_rshared_add(struct lh_rshared *shared, struct lh_target *t)
 {
-    bool added = false;
-
     pthread_mutex_lock(&shared->lock);
-    if (shared->n < LH_SESSION_TRANSFERS) {
-        shared->entries[shared->n].transfer = t->transfer;
-        shared->entries[shared->n++].target = t;
-        atomic_fetch_add(&t->refs, 1);
-        added = true;
-    }
+    LH_INVARIANT(shared->n < LH_SESSION_TRANSFERS);
+    shared->entries[shared->n].transfer = t->transfer;
+    shared->entries[shared->n++].target = t;
+    atomic_fetch_add(&t->refs, 1);
     pthread_mutex_unlock(&shared->lock);
-    return added;
 }
 
 void lh_rshared_remove(struct lh_rshared *shared, struct lh_target *t)

@@ -232,7 +232,6 @@ void lh_send_cancel(struct lh_send *s)
 {
     if (s->stats.digest[0] != '\0') /* from inside `delivered`: too late, it is there */
         return;
-    s->cancelled = true;
     lh_send_end(s, LH_E_CANCELLED, "interrupted; the same command resumes");
 }
 
@@ -452,6 +451,7 @@ int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
     /* One buffer for each thread that hashes. */
     lh_pool_init(&s->pool, PREP_THREADS * (size_t)LH_BLOCK_MAX);
     lh_runs_init(&s->extents, LH_EXTENTS_MAX);
+    lh_sock_limits(&s->wmem_max, &s->tcp_wmem_max);
     lh_random_bytes(s->holder, sizeof(s->holder));
     lh_compare_reset(s);
     s->started_ms = s->contact_ms = lh_now_ms();

@@ -132,7 +132,6 @@ struct lh_send {
     enum lh_phase phase;
     int status; /* LH_E_* that it ends with */
     char text[600];
-    bool cancelled;
 
     struct lh_source source;
     bool source_open;
@@ -171,6 +170,8 @@ struct lh_send {
     uint16_t accept_flags;
     bool told_busy;
     bool told_congestion;
+    uint64_t wmem_max; /* of this host, see lh_sock_limits */
+    uint64_t tcp_wmem_max;
 
     struct lh_sched sched;
     bool sched_ready;
@@ -216,6 +217,9 @@ void lh_session_maybe_quiet(struct lh_send *s);
 void lh_session_tick(struct lh_send *s, uint64_t now_ms);
 void lh_session_send(struct lh_send *s, uint16_t type, uint16_t flags, const void *payload,
                      size_t length);
+/* A list of runs in as many frames as it takes; the flags go with the last. */
+void lh_session_send_runs(struct lh_send *s, uint16_t type, uint16_t last_flags,
+                          const struct lh_runs *runs);
 void lh_session_finish(struct lh_send *s);
 /* Say BYE; the connection ends soon, or when the owner closes it. */
 void lh_session_leave(struct lh_send *s);

@@ -32,6 +32,15 @@ void lh_session_send(struct lh_send *s, uint16_t type, uint16_t flags, const voi
     lh_ctl_send(&s->ctl, &head, payload, (uint32_t)length);
 }
 
+void lh_session_send_runs(struct lh_send *s, uint16_t type, uint16_t last_flags,
+                          const struct lh_runs *runs)
+{
+    struct lh_frame head = {
+        .type = type, .flags = last_flags, .transfer = s->transfer, .epoch = s->epoch};
+
+    lh_ctl_send_runs(&s->ctl, &head, runs);
+}
+
 /* ---- lost, and taken up again ---- */
 
 static void on_retry(uv_timer_t *timer)
@@ -142,25 +151,6 @@ static void send_small(struct lh_send *s)
     send_finish(s);
 }
 
-/* Where the source has data: holes are neither sent nor given space. */
-static void send_extents(struct lh_send *s)
-{
-    struct lh_block_run runs[LH_RUNS_PER_FRAME / 16];
-    uint8_t payload[LH_CONTROL_MAX / 8];
-    size_t at = 0;
-
-    do {
-        size_t n = 0;
-
-        for (; n < sizeof(runs) / sizeof(runs[0]) && at < s->extents.n; n++, at++) {
-            runs[n].first = s->extents.v[at].first;
-            runs[n].count = s->extents.v[at].end - s->extents.v[at].first;
-        }
-        lh_session_send(s, LH_FRAME_EXTENTS, at == s->extents.n ? LH_FRAME_LAST : 0, payload,
-                        lh_block_runs_encode(runs, n, payload));
-    } while (at < s->extents.n);
-}
-
 static void offer(struct lh_send *s)
 {
     bool sparse = s->sparse && (s->features & LH_FEATURE_EXTENTS) != 0;
@@ -185,8 +175,8 @@ static void offer(struct lh_send *s)
     lh_session_send(s, LH_FRAME_OFFER, 0, payload, lh_offer_encode(&m, payload));
     if (s->small != NULL)
         send_small(s);
-    if (sparse)
-        send_extents(s);
+    if (sparse) /* where it has data: holes are neither sent nor given space */
+        lh_session_send_runs(s, LH_FRAME_EXTENTS, LH_FRAME_LAST, &s->extents);
 }
 
 static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)

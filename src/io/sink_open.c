@@ -61,16 +61,12 @@ int lh_sink_check_target(const struct lh_sink *s, struct lh_err *err)
 
 /* ---- what is there ------------------------------------------------------------------------- */
 
-static bool same_time(const struct lh_time *a, const struct lh_time *b)
-{
-    return a->sec == b->sec && a->nsec == b->nsec;
-}
-
 /* The very file that the journal was begun with. */
 static bool is_staging(const struct lh_journal_state *st, const struct lh_disk_stat *file)
 {
     return S_ISREG(file->mode) && file->ino == st->head.staging_ino &&
-           same_time(&file->btime, &st->head.staging_btime) && file->size == st->head.source.size;
+           lh_time_same(&file->btime, &st->head.staging_btime) &&
+           file->size == st->head.source.size;
 }
 
 /* The target is what the journal's FINISH record was about, and nobody has touched it since. */
@@ -79,7 +75,7 @@ static bool target_is_it(const struct lh_sink *s, const struct lh_journal_state 
     struct lh_disk_stat file;
 
     return lh_disk_stat(s->dirfd, s->name, &file) == 0 && is_staging(st, &file) &&
-           same_time(&file.mtime, &st->finish.mtime);
+           lh_time_same(&file.mtime, &st->finish.mtime);
 }
 
 static bool same_offer(const struct lh_sink *s, const struct lh_sink_open *how,

@@ -100,11 +100,6 @@ void lh_source_close(struct lh_source *src)
     src->path = NULL;
 }
 
-static bool same_time(const struct lh_time *a, const struct lh_time *b)
-{
-    return a->sec == b->sec && a->nsec == b->nsec;
-}
-
 static int changed(const struct lh_source *src, const struct lh_identity *now, struct lh_err *err)
 {
     const struct lh_identity *was = &src->identity;
@@ -117,7 +112,7 @@ static int changed(const struct lh_source *src, const struct lh_identity *now, s
         return lh_err_set(err, LH_E_SOURCE_CHANGED,
                           "%s changed its size from %" PRIu64 " to %" PRIu64 " bytes", shown,
                           was->size, now->size);
-    if (!same_time(&now->mtime, &was->mtime))
+    if (!lh_time_same(&now->mtime, &was->mtime))
         return lh_err_set(err, LH_E_SOURCE_CHANGED, "%s was written to (its mtime changed)", shown);
     return lh_err_set(err, LH_E_SOURCE_CHANGED, "%s was changed (its ctime changed)", shown);
 }

@@ -303,11 +303,7 @@ static void on_attached(struct lh_job *job)
     t->state = LH_TARGET_OPEN;
     t->holder.epoch = t->opened.epoch;
     memcpy(accept.transfer_id, t->opened.transfer_id, sizeof(accept.transfer_id));
-    if (!lh_rshared_add(t->session->shared, t)) {
-        refuse(t, LH_WIRE_REFUSED, 0, "too many transfers in one session");
-        lh_target_unref(t);
-        return;
-    }
+    lh_rshared_add(t->session->shared, t);
     lh_rsession_send(t->session, LH_FRAME_ACCEPT, 0, t, payload,
                      lh_accept_encode(&accept, payload));
     if (!(t->offer.flags & LH_OFFER_INLINE))
