@@ -79,8 +79,9 @@ static void feed(struct lh_send *s, unsigned number)
     struct lh_stream_slot *slot = &s->streams[number];
     uint64_t first, end;
 
-    lh_sched_stream_rate(&s->sched, number,
-                         atomic_load_explicit(&slot->counters.rate_Bps, memory_order_relaxed));
+    lh_sched_stream_rate(
+        &s->sched, number,
+        atomic_load_explicit(&slot->counters.meter.rate_Bps, memory_order_relaxed));
     if (lh_sched_grant(&s->sched, number, &first, &end)) {
         slot->wants = false;
         lh_sstream_range(slot->st, first, end);

@@ -99,7 +99,7 @@ static void refresh(struct lh_send *s)
         st->fallback_bytes += atomic_load_explicit(&c->fallback_bytes, memory_order_relaxed);
         st->zero_copy_count += atomic_load_explicit(&c->zero_copy_count, memory_order_relaxed);
         st->fallback_count += atomic_load_explicit(&c->fallback_count, memory_order_relaxed);
-        st->retransmits += atomic_load_explicit(&c->retransmits, memory_order_relaxed);
+        st->retransmits += atomic_load_explicit(&c->meter.retransmits, memory_order_relaxed);
     }
 }
 

@@ -13,6 +13,7 @@
 #include "io/ctl.h"
 #include "io/dial.h"
 #include "io/loops.h"
+#include "io/meter.h"
 #include "io/pool.h"
 #include "io/sock.h"
 #include "io/source.h"
@@ -40,8 +41,7 @@ struct lh_sstream_counters {
     atomic_uint_fast64_t fallback_bytes;
     atomic_uint_fast64_t zero_copy_count;
     atomic_uint_fast64_t fallback_count;
-    atomic_uint_fast64_t retransmits;
-    atomic_uint_fast64_t rate_Bps;
+    struct lh_meter_counters meter;
 };
 
 struct lh_sstream;

@@ -126,6 +126,13 @@ void lh_sock_lowat(int fd, uint32_t bytes)
     setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof(value));
 }
 
+void lh_sock_pace(int fd, uint64_t max_Bps)
+{
+    uint64_t value = max_Bps > 0 ? max_Bps : UINT64_MAX;
+
+    setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &value, sizeof(value));
+}
+
 void lh_sock_stream(int fd, const struct lh_stream_options *opts, struct lh_stream_given *given)
 {
     socklen_t len = sizeof(given->congestion);
@@ -158,7 +165,11 @@ bool lh_sock_state(int fd, struct lh_tcp_state *state)
         return false;
     state->bytes_acked = info.tcpi_bytes_acked;
     state->delivery_Bps = info.tcpi_delivery_rate;
+    state->bytes_resent = info.tcpi_bytes_retrans;
     state->retransmits = info.tcpi_total_retrans;
+    state->busy_us = info.tcpi_busy_time;
+    state->rwnd_limited_us = info.tcpi_rwnd_limited;
+    state->sndbuf_limited_us = info.tcpi_sndbuf_limited;
     state->rtt_us = info.tcpi_rtt;
     state->min_rtt_us = info.tcpi_min_rtt;
     state->last_ack_ms = info.tcpi_last_ack_recv;

@@ -53,10 +53,18 @@ void lh_sock_stream(int fd, const struct lh_stream_options *opts, struct lh_stre
 /* TCP_NOTSENT_LOWAT. */
 void lh_sock_lowat(int fd, uint32_t bytes);
 
+/* SO_MAX_PACING_RATE, bytes a second, socket(7); 0: no limit. The kernel paces by itself where no
+ * fq does. */
+void lh_sock_pace(int fd, uint64_t max_Bps);
+
 struct lh_tcp_state {
     uint64_t bytes_acked;
-    uint64_t delivery_Bps; /* tcpi_delivery_rate */
-    uint64_t retransmits;  /* segments, tcpi_total_retrans */
+    uint64_t delivery_Bps;      /* tcpi_delivery_rate */
+    uint64_t bytes_resent;      /* tcpi_bytes_retrans */
+    uint64_t retransmits;       /* segments, tcpi_total_retrans */
+    uint64_t busy_us;           /* since the connection began: something to send, */
+    uint64_t rwnd_limited_us;   /* held up by the peer's window, */
+    uint64_t sndbuf_limited_us; /* by the send buffer; linux/tcp.h, Documentation/networking */
     uint32_t rtt_us;
     uint32_t min_rtt_us;
     uint32_t last_ack_ms; /* since the last acknowledgement came */

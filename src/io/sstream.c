@@ -86,11 +86,8 @@ struct lh_sstream {
     uint8_t *copy; /* COPY_BYTES, once it is needed */
     uint32_t copy_at;
     uint32_t copy_end;
-    uint64_t acked_before;
-    uint64_t sampled_ms;
-    uint64_t retransmits_before;
-    uint64_t rate_Bps;
-    uint32_t lowat_bytes;
+    struct lh_meter meter;
+    uint32_t lowat_bytes; /* asked for at first */
 };
 
 /* ---- notes to the main loop ---- */
@@ -293,7 +290,7 @@ static void prepare_more(struct lh_sstream *st)
 
 static void ask_for_more(struct lh_sstream *st)
 {
-    uint64_t low = st->rate_Bps * LOW_MS / 1000;
+    uint64_t low = st->meter.rate_Bps * LOW_MS / 1000;
     uint64_t have =
         (st->unprepared + st->n_ready + (uint64_t)st->n_preps * CHUNK_BLOCKS) * st->how.block_bytes;
 
@@ -497,7 +494,7 @@ static void on_connected(struct lh_sstream *st)
     st->header_len = LH_FRAME_HEADER_SIZE + frame.length;
     st->header_sent = 0;
     st->connected = true;
-    st->sampled_ms = lh_now_ms();
+    lh_meter_start(&st->meter, st->fd, st->lowat_bytes, &st->how.counters->meter);
     tell(st, NOTE_UP);
 }
 
@@ -530,35 +527,13 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
 static void sample(struct lh_sstream *st)
 {
-    uint64_t now_ms = lh_now_ms();
-    uint64_t span_ms = now_ms - st->sampled_ms;
-    struct lh_tcp_state tcp;
-    uint32_t lowat;
+    uint64_t silent_ms;
 
-    if (span_ms == 0 || !lh_sock_state(st->fd, &tcp))
+    if (!lh_meter_sample(&st->meter, &silent_ms) || silent_ms <= LH_SILENCE_MS)
         return;
-    if (tcp.unacked > 0 && tcp.last_ack_ms > LH_SILENCE_MS) {
-        lh_err_set(&st->err, LH_E_NETWORK, "stream %u: nothing acknowledged for %u s",
-                   st->how.number, LH_SILENCE_MS / 1000);
-        end_stream(st);
-        return;
-    }
-    if (tcp.bytes_acked > st->acked_before) {
-        uint64_t now_Bps = (tcp.bytes_acked - st->acked_before) * 1000 / span_ms;
-
-        st->rate_Bps = st->rate_Bps == 0 ? now_Bps : (3 * st->rate_Bps + now_Bps) / 4;
-        atomic_store_explicit(&st->how.counters->rate_Bps, st->rate_Bps, memory_order_relaxed);
-    }
-    atomic_fetch_add_explicit(&st->how.counters->retransmits,
-                              tcp.retransmits - st->retransmits_before, memory_order_relaxed);
-    st->retransmits_before = tcp.retransmits;
-    st->acked_before = tcp.bytes_acked;
-    st->sampled_ms = now_ms;
-    lowat = lh_pace_lowat(st->rate_Bps, lh_random32());
-    if (lowat > st->lowat_bytes + st->lowat_bytes / 4 || lowat < st->lowat_bytes / 2) {
-        st->lowat_bytes = lowat;
-        lh_sock_lowat(st->fd, lowat);
-    }
+    lh_err_set(&st->err, LH_E_NETWORK, "stream %u: nothing acknowledged for %u s", st->how.number,
+               LH_SILENCE_MS / 1000);
+    end_stream(st);
 }
 
 static void on_timer(uv_timer_t *timer)

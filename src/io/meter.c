@@ -1,0 +1,85 @@
+/* Sampling a sending stream; what for is told in meter.h. */
+#include "io/meter.h"
+
+#include "core/pace.h"
+#include "io/sock.h"
+
+#include <string.h>
+
+static void set_pace(struct lh_meter *m)
+{
+    uint64_t pace_Bps = atomic_load_explicit(&m->counters->pace_Bps, memory_order_relaxed);
+
+    if (pace_Bps == m->pace_Bps)
+        return;
+    m->pace_Bps = pace_Bps;
+    lh_sock_pace(m->fd, pace_Bps);
+}
+
+void lh_meter_start(struct lh_meter *m, int fd, uint32_t lowat_bytes,
+                    struct lh_meter_counters *counters)
+{
+    memset(m, 0, sizeof(*m));
+    m->fd = fd;
+    m->lowat_bytes = lowat_bytes;
+    m->counters = counters;
+    m->sampled_ms = lh_now_ms();
+    atomic_store_explicit(&counters->rate_Bps, 0, memory_order_relaxed);
+    set_pace(m);
+}
+
+/* A counter of the connection goes on in the slot's sum. */
+static void go_on(atomic_uint_fast64_t *sum, uint64_t *before, uint64_t now)
+{
+    atomic_fetch_add_explicit(sum, now - *before, memory_order_relaxed);
+    *before = now;
+}
+
+/* With nothing under way the rate stays what it was: the stream is idle, not slow. */
+static void note_rate(struct lh_meter *m, const struct lh_tcp_state *tcp, uint64_t span_ms)
+{
+    uint64_t now_Bps = (tcp->bytes_acked - m->acked_bytes) * 1000 / span_ms;
+
+    if (now_Bps == 0 && (m->rate_Bps == 0 || (tcp->unacked == 0 && tcp->notsent_bytes == 0)))
+        return;
+    m->rate_Bps = m->rate_Bps == 0 ? now_Bps : (3 * m->rate_Bps + now_Bps) / 4;
+    if (m->rate_Bps == 0)
+        m->rate_Bps = 1; /* known, and next to nothing */
+    atomic_store_explicit(&m->counters->rate_Bps, m->rate_Bps, memory_order_relaxed);
+}
+
+static void set_lowat(struct lh_meter *m)
+{
+    uint32_t lowat = lh_pace_lowat(m->rate_Bps, lh_random32());
+
+    if (lowat <= m->lowat_bytes + m->lowat_bytes / 4 && lowat >= m->lowat_bytes / 2)
+        return;
+    m->lowat_bytes = lowat;
+    lh_sock_lowat(m->fd, lowat);
+}
+
+bool lh_meter_sample(struct lh_meter *m, uint64_t *silent_ms)
+{
+    struct lh_meter_counters *c = m->counters;
+    uint64_t now_ms = lh_now_ms();
+    struct lh_tcp_state tcp;
+
+    *silent_ms = 0;
+    if (now_ms == m->sampled_ms || !lh_sock_state(m->fd, &tcp))
+        return false;
+    if (tcp.unacked > 0)
+        *silent_ms = tcp.last_ack_ms;
+    note_rate(m, &tcp, now_ms - m->sampled_ms);
+    m->sampled_ms = now_ms;
+    go_on(&c->acked_bytes, &m->acked_bytes, tcp.bytes_acked);
+    go_on(&c->resent_bytes, &m->resent_bytes, tcp.bytes_resent);
+    go_on(&c->retransmits, &m->retransmits, tcp.retransmits);
+    go_on(&c->busy_us, &m->busy_us, tcp.busy_us);
+    go_on(&c->rwnd_limited_us, &m->rwnd_limited_us, tcp.rwnd_limited_us);
+    go_on(&c->sndbuf_limited_us, &m->sndbuf_limited_us, tcp.sndbuf_limited_us);
+    atomic_store_explicit(&c->rtt_us, tcp.rtt_us, memory_order_relaxed);
+    atomic_store_explicit(&c->min_rtt_us, tcp.min_rtt_us, memory_order_relaxed);
+    set_lowat(m);
+    set_pace(m);
+    return true;
+}

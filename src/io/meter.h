@@ -1,0 +1,54 @@
+/* What the kernel says of a sending stream, sampled, and what is asked of it in return: its
+ * low-water mark by its rate, its pacing as the main loop wants it.
+ *
+ * Thread: the stream's loop; the counters are atomics, which the main loop reads. */
+#ifndef LH_IO_METER_H
+#define LH_IO_METER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Of one stream slot. The sums are over all connections that it had; tcp(7) TCP_INFO. */
+struct lh_meter_counters {
+    /* Written by the stream's loop. */
+    atomic_uint_fast64_t acked_bytes;
+    atomic_uint_fast64_t resent_bytes; /* sent again by TCP */
+    atomic_uint_fast64_t retransmits;  /* the same in segments */
+    atomic_uint_fast64_t busy_us;      /* there was something to send */
+    atomic_uint_fast64_t rwnd_limited_us;
+    atomic_uint_fast64_t sndbuf_limited_us;
+    atomic_uint_fast64_t rate_Bps; /* bytes acknowledged a second, smoothed; 0: not known yet */
+    atomic_uint_fast32_t rtt_us;   /* smoothed; 0: no connection */
+    atomic_uint_fast32_t min_rtt_us;
+    /* Written by the main loop. */
+    atomic_uint_fast64_t pace_Bps; /* at most so fast, bytes a second; 0: as TCP likes */
+};
+
+struct lh_tcp_state;
+
+/* One connection's. */
+struct lh_meter {
+    struct lh_meter_counters *counters;
+    int fd;
+    uint64_t sampled_ms;
+    uint64_t acked_bytes; /* at the last sample, and so on */
+    uint64_t resent_bytes;
+    uint64_t retransmits;
+    uint64_t busy_us;
+    uint64_t rwnd_limited_us;
+    uint64_t sndbuf_limited_us;
+    uint64_t rate_Bps;
+    uint64_t pace_Bps; /* as set */
+    uint32_t lowat_bytes;
+};
+
+/* The connection is up. lowat_bytes: what it was given. */
+void lh_meter_start(struct lh_meter *m, int fd, uint32_t lowat_bytes,
+                    struct lh_meter_counters *counters);
+
+/* Sample, and set what follows from it. silent_ms: how long the peer has acknowledged nothing of
+ * what is in flight, 0 when nothing is. False when the kernel does not say. */
+bool lh_meter_sample(struct lh_meter *m, uint64_t *silent_ms);
+
+#endif
