@@ -2,9 +2,9 @@
  *
  * Thread: main loop.
  *
- * Happy path: dial -> HELLO -> WELCOME -> OFFER -> ACCEPT, LEDGER … last -> the mover moves ->
- * source checked -> FINISH -> DONE -> CONFIRM, BYE -> end. A small file's contents and FINISH go
- * right behind OFFER: three round trips from connect to done. Failures: until the first WELCOME
+ * Happy path: dial -> HELLO, OFFER -> WELCOME, ACCEPT, LEDGER … last -> the mover moves -> source
+ * checked -> FINISH -> DONE -> CONFIRM, BYE -> end. A small file's contents and FINISH go right
+ * behind OFFER: two round trips from connect to done. Failures: until the first WELCOME
  * every failure ends the send. After it, a lost connection closes the session's parts, waits with
  * jittered backoff and dials again, for ever or until --give-up-after. What the receiver refuses in
  * words ends the send with those words. A fenced sender ends. */
@@ -21,7 +21,7 @@
 #define HOLDER_SILENT_MS 5000 /* a holder that missed a heartbeat is worth waiting for */
 #define PROTOCOL_ERRORS_MAX 5 /* in a row: no bit flips, the other side is broken */
 
-static void offer(struct lh_send *s);
+static void send_offer(struct lh_send *s);
 
 void lh_session_send(struct lh_send *s, uint16_t type, uint16_t flags, const void *payload,
                      size_t length)
@@ -50,7 +50,7 @@ static void on_retry(uv_timer_t *timer)
     if (s->phase == LH_PHASE_LOST)
         lh_session_dial(s);
     else if (s->phase == LH_PHASE_OFFERED)
-        offer(s);
+        send_offer(s);
 }
 
 void lh_session_maybe_quiet(struct lh_send *s)
@@ -125,6 +125,7 @@ static void say_hello(struct lh_send *s)
     uint8_t payload[LH_HELLO_MAX];
 
     s->phase = LH_PHASE_HELLO;
+    s->transfer = 0;
     lh_ctl_send(&s->ctl, &head, payload, (uint32_t)lh_hello_encode(&hello, payload));
 }
 
@@ -151,7 +152,7 @@ static void send_small(struct lh_send *s)
     send_finish(s);
 }
 
-static void offer(struct lh_send *s)
+static void send_offer(struct lh_send *s)
 {
     bool sparse = s->sparse && (s->features & LH_FEATURE_EXTENTS) != 0;
     struct lh_offer m = {
@@ -171,12 +172,17 @@ static void offer(struct lh_send *s)
     memcpy(m.holder, s->holder, sizeof(m.holder));
     s->transfer++;
     s->epoch = 0;
-    s->phase = LH_PHASE_OFFERED;
     lh_session_send(s, LH_FRAME_OFFER, 0, payload, lh_offer_encode(&m, payload));
     if (s->small != NULL)
         send_small(s);
     if (sparse) /* where it has data: holes are neither sent nor given space */
         lh_session_send_runs(s, LH_FRAME_EXTENTS, LH_FRAME_LAST, &s->extents);
+}
+
+/* An offer that needs no feature need not wait for WELCOME: that saves a round trip. */
+static bool offers_with_hello(const struct lh_send *s)
+{
+    return !s->sparse;
 }
 
 static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
@@ -205,8 +211,9 @@ static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const ui
         return;
     }
     lh_log(&s->log, LH_LOG_INFO, "session agent=\"%.*s\"", (int)welcome.agent_len, welcome.agent);
-    s->transfer = 0;
-    offer(s);
+    s->phase = LH_PHASE_OFFERED;
+    if (!offers_with_hello(s))
+        send_offer(s);
 }
 
 /* ---- the answer ---- */
@@ -481,6 +488,8 @@ static void on_dialed(struct lh_dial *dial, int fd)
     }
     s->ctl_open = true;
     say_hello(s);
+    if (offers_with_hello(s))
+        send_offer(s);
 }
 
 void lh_session_dial(struct lh_send *s)

@@ -98,6 +98,21 @@ def test_versions():
     well(serve, at, src, "versions")
 
 
+def test_offer_behind_hello():
+    serve, at, src = start()
+    peer = Peer(serve.port).send(hello() + offer("x", 3 * BLOCK))
+    same([(peer.read() or [0])[0] for _ in range(2)], [WELCOME, ACCEPT],
+         "an offer that does not wait for WELCOME is answered behind it")
+    peer = Peer(serve.port).send(hello(version_min=200, version_max=300) + offer("y", 5, flags=2)
+                                 + frame(BLOCK_FRAME, b"12345", transfer=0))
+    got = peer.read()
+    ok(got is not None and got[0] == ERROR and struct.unpack_from("<H", got[2])[0] == E_VERSION,
+       "a refused HELLO is refused by its name, whatever came with it")
+    same(peer.read(), None, "once, and then the connection is closed")
+    well(serve, at, src, "offers behind HELLO")
+    same(e2e.visible(at), [b"well"], "nothing of what was refused is there")
+
+
 def test_join():
     serve, at, src = start()
     peer = Peer(serve.port).send(join(os.urandom(16)))
