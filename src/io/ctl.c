@@ -288,8 +288,8 @@ void lh_ctl_close(struct lh_ctl *ctl)
 {
     if (ctl->closing)
         return;
-    /* Last words, as far as the socket takes them at once; and the answer to what came before a frame
-     * that broke the protocol, by which a dialler knows that somebody is there. */
+    /* Last words, as far as the socket takes them at once; and the answer to what came before a
+     * frame that broke the protocol, by which a dialler knows that somebody is there. */
     if (lh_buf_len(&ctl->out) > 0)
         (void)!send(ctl->fd, lh_buf_data(&ctl->out), lh_buf_len(&ctl->out), MSG_NOSIGNAL);
     close(lh_ctl_release(ctl));
