@@ -58,12 +58,12 @@ struct lh_join {
     uint32_t generation; /* counts redials of that stream */
 };
 
-/* What a side is waiting for, sent at least every heartbeat_ms / 2 while nothing else is. */
+/* What a side is waiting for. */
 struct lh_heartbeat {
     uint64_t count;
     uint32_t disk_wait_ms; /* how long the sync or write under way now has lasted; 0: none */
     uint32_t commit_ms;    /* how long the last commit took */
-    uint64_t undurable;    /* bytes received and not yet durable */
+    uint64_t undurable;    /* bytes verified and not yet durable */
 };
 
 /* Codes of ERROR and of ACCEPT's status; numbers are for good. */

@@ -8,6 +8,7 @@
 
 #include <longhaul/longhaul.h>
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct lh_loop {
@@ -18,6 +19,7 @@ struct lh_loop {
     struct lh_msg stop_msg;
     struct lh_msg stopped_msg;
     void *user; /* what the owner keeps for each loop; the loop's thread only */
+    atomic_uint_fast64_t writing_since_ms; /* a write to a disk is under way; 0: none. Any thread */
 };
 
 struct lh_loops {

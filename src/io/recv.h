@@ -139,6 +139,7 @@ struct lh_rsession {
     uint64_t ended_ms; /* 0: it lives */
     uint32_t n_streams;
     uint64_t heartbeats;
+    uint64_t beat_ms; /* when the last was sent */
 };
 
 /* Takes fd. */

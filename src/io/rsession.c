@@ -351,21 +351,32 @@ void lh_rsession_accept(struct lh_serve *serve, int fd, const struct lh_addr *pe
     serve->n_sessions++;
 }
 
+/* The longest of what waits for a disk. */
+static void note_wait(struct lh_heartbeat *beat, uint64_t since_ms, uint64_t now_ms)
+{
+    if (since_ms != 0 && now_ms > since_ms && now_ms - since_ms > beat->disk_wait_ms)
+        beat->disk_wait_ms = (uint32_t)(now_ms - since_ms);
+}
+
+/* By it a sender tells a disk that stalls from a stream that hangs, so it goes out however much
+ * else is said. */
 static void send_heartbeat(struct lh_rsession *session, uint64_t now_ms)
 {
     struct lh_heartbeat beat = {.count = ++session->heartbeats};
+    struct lh_serve *serve = session->serve;
     uint8_t payload[64];
 
-    for (struct lh_committer *c = session->serve->committers; c != NULL; c = c->next) {
-        uint64_t since = atomic_load(&c->stats.busy_since_ms);
+    session->beat_ms = now_ms;
+    for (struct lh_committer *c = serve->committers; c != NULL; c = c->next) {
         uint32_t last = (uint32_t)atomic_load(&c->stats.last_ms);
 
-        if (since != 0 && now_ms > since && now_ms - since > beat.disk_wait_ms)
-            beat.disk_wait_ms = (uint32_t)(now_ms - since);
+        note_wait(&beat, atomic_load(&c->stats.busy_since_ms), now_ms);
         if (last > beat.commit_ms)
             beat.commit_ms = last;
     }
-    for (struct lh_target *t = session->serve->targets; t != NULL; t = t->next)
+    for (unsigned i = 0; i < serve->loops.n; i++)
+        note_wait(&beat, atomic_load(&serve->loops.v[i].writing_since_ms), now_ms);
+    for (struct lh_target *t = serve->targets; t != NULL; t = t->next)
         if (t->session == session && t->state == LH_TARGET_OPEN)
             beat.undurable += lh_sink_pending_bytes(t->sink);
     lh_rsession_send(session, LH_FRAME_HEARTBEAT, 0, NULL, payload,
@@ -382,7 +393,7 @@ void lh_rsession_tick(struct lh_rsession *session, uint64_t now_ms)
             lh_rsession_end(session, LH_WIRE_OK, "no HELLO in time");
     } else if (now_ms - session->ctl.heard_ms > session->serve->opts.holder_timeout_ms) {
         lh_rsession_end(session, LH_WIRE_OK, "the sender has been silent for too long");
-    } else if (now_ms - session->ctl.sent_ms >= LH_HEARTBEAT_MS / 2) {
+    } else if (now_ms - session->beat_ms >= LH_HEARTBEAT_MS / 2) {
         send_heartbeat(session, now_ms);
     }
 }

@@ -242,8 +242,10 @@ static bool take_payload(struct rstream *st)
         end_stream(st, "too many damaged blocks");
         return false;
     }
+    atomic_store(&st->loop->writing_since_ms, lh_now_ms());
     r = lh_sink_write(st->target->sink, st->frame.epoch, st->frame.offset, st->buf->base,
                       st->frame.length, &hash, &soon, &err);
+    atomic_store(&st->loop->writing_since_ms, 0);
     if (r == LH_CLAIM_OK)
         lh_committer_wrote(st->target->committer, st->frame.length, soon);
     else if (r < 0)

@@ -455,7 +455,8 @@ uint64_t lh_sink_pending_bytes(struct lh_sink *s)
     uint64_t bytes;
 
     pthread_mutex_lock(&s->lock);
-    bytes = (s->ledger.pending.n + s->ledger.n_syncing) * (uint64_t)s->block_bytes;
+    bytes = (s->ledger.n_writing + s->ledger.pending.n + s->ledger.n_syncing) *
+            (uint64_t)s->block_bytes;
     pthread_mutex_unlock(&s->lock);
     return bytes < s->source.size ? bytes : s->source.size;
 }

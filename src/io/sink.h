@@ -84,7 +84,7 @@ int lh_sink_write(struct lh_sink *sink, uint64_t epoch, uint64_t offset, const v
  * and thrown away without hashing). A hint; write decides. */
 bool lh_sink_wants(struct lh_sink *sink, uint64_t epoch, uint64_t offset);
 
-uint64_t lh_sink_pending_bytes(struct lh_sink *sink); /* written and not yet durable */
+uint64_t lh_sink_pending_bytes(struct lh_sink *sink); /* claimed and not yet durable */
 bool lh_sink_complete(struct lh_sink *sink);          /* every block is durable */
 
 /* The two halves of a commit, so that one committer can sync many sinks' data before any journal.

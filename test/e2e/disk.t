@@ -6,9 +6,11 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import errno
 import resource
+import struct
 
 import e2e
-from e2e import MIB, Proxy, Send, Serve, Shim, done, is_copy, make, need, ok, same, send
+from e2e import (ACCEPT, BLOCK, BLOCK_FRAME, HEARTBEAT, MIB, WELCOME, Peer, Proxy, Send, Serve, Shim, done,
+                 frame, hello, is_copy, join, make, need, offer, ok, same, send)
 
 SIZE = 24 * MIB + 1
 
@@ -43,6 +45,30 @@ def test_sync_stalls():
 @e2e.long
 def test_write_stalls():
     stalled("pwrite64", 25000, 1)
+
+
+def test_a_stalled_write_is_told():
+    """By HEARTBEAT a sender tells a disk that stalls from a stream that hangs."""
+    shim = Shim()
+    serve, _, _ = start("--commit-interval", "100ms", "--holder-timeout", "60s", env=shim.env)
+    control = Peer(serve.port).send(hello(), offer("told", 2 * BLOCK))
+    token = control.read_until(WELCOME)[2][10:26]
+    epoch = struct.unpack_from("<Q", control.read_until(ACCEPT)[2])[0]
+
+    def beat(wanted):
+        for _ in range(20):
+            _, _, payload = control.read_until(HEARTBEAT)
+            wait_ms, _, undurable = struct.unpack_from("<IIQ", payload, 8)
+            if wanted(wait_ms, undurable):
+                return True
+        return False
+
+    ok(beat(lambda wait_ms, undurable: wait_ms == 0 and undurable == 0), "nothing to wait for")
+    shim.set("pwrite64", times=1, stall_ms=9000)
+    Peer(serve.port).send(join(token), frame(BLOCK_FRAME, bytes(BLOCK), transfer=0, epoch=epoch))
+    ok(beat(lambda wait_ms, undurable: wait_ms >= 2000 and undurable == BLOCK),
+       "a write that stalls on a stream's loop: for how long, and that its block is not durable")
+    ok(beat(lambda wait_ms, undurable: wait_ms == 0 and undurable == 0), "and when it is over")
 
 
 def test_accept_fails():

@@ -709,7 +709,7 @@ class Shim:
 
 HEADER_SIZE = 64
 MAGIC = 0x3146484C
-HELLO, WELCOME, JOIN, OFFER, ACCEPT, BLOCK_FRAME, ACK, ERROR = 1, 2, 3, 4, 7, 9, 10, 20
+HELLO, WELCOME, JOIN, OFFER, ACCEPT, BLOCK_FRAME, ACK, HEARTBEAT, ERROR = 1, 2, 3, 4, 7, 9, 10, 19, 20
 
 
 def frame(kind, payload=b"", flags=0, transfer=0xFFFFFFFF, offset=0, epoch=0, length=None,
