@@ -2,10 +2,11 @@
  *
  * Thread: main loop.
  *
- * Happy path: start (the ledger is known) -> streams, staggered -> each asks, is granted a range,
- * asks again before it runs dry -> ACK by ACK everything becomes durable -> lh_session_finish.
- * Failures: a stream that goes down gives its blocks back at once, is dialled again with jittered
- * backoff; AGAIN puts a block back; a source that changed begins again (send.c). */
+ * Happy path: dial (while HELLO and OFFER are under way) -> streams connect, staggered -> join ->
+ * start (the ledger is known) -> each asks, is granted a range, asks again before it runs dry ->
+ * ACK by ACK everything becomes durable -> lh_session_finish. Failures: a stream that goes down
+ * gives its blocks back at once, is dialled again with jittered backoff; AGAIN puts a block back; a
+ * source that changed begins again (send.c). */
 #include "core/pace.h"
 #include "io/sender.h"
 
@@ -30,8 +31,6 @@ static void start_stream(struct lh_send *s, unsigned number, uint64_t delay_ms)
         .generation = slot->generation++,
         .delay_ms = delay_ms,
         .addr = s->peer,
-        .transfer = s->transfer,
-        .epoch = s->epoch,
         .size = s->source.identity.size,
         .block_bytes = s->opts.block_bytes,
         .zero_copy = s->opts.zero_copy == LH_ZERO_COPY_ON ||
@@ -43,13 +42,24 @@ static void start_stream(struct lh_send *s, unsigned number, uint64_t delay_ms)
 
     how.sndbuf_bytes = lh_pace_sndbuf(s->opts.sndbuf_bytes, 0, s->n_streams, s->wmem_max,
                                       s->tcp_wmem_max, lh_random32());
-    memcpy(how.token, s->token, sizeof(how.token));
     slot->up = slot->wants = false;
     slot->st = lh_sstream_start(&how);
-    if (slot->st == NULL)
+    if (slot->st == NULL) {
         out_of_memory(s);
-    else
-        s->n_alive++;
+        return;
+    }
+    s->n_alive++;
+    if (s->phase > LH_PHASE_HELLO)
+        lh_sstream_join(slot->st, s->token);
+}
+
+static void stop_streams_from(struct lh_send *s, unsigned first)
+{
+    for (unsigned i = first; i < LH_MAX_STREAMS; i++) {
+        s->streams[i].up = s->streams[i].wants = false;
+        if (s->streams[i].st != NULL)
+            lh_sstream_stop(s->streams[i].st);
+    }
 }
 
 /* No more streams than there are ranges to keep them busy. */
@@ -62,13 +72,46 @@ static unsigned streams_needed(const struct lh_send *s)
     return blocks < n ? (unsigned)blocks : n;
 }
 
+/* For a file of which nothing is there yet: what is too many is known, and stopped, later. */
+void lh_mover_dial(struct lh_send *s)
+{
+    uint64_t blocks = lh_blocks_of(s->source.identity.size, s->opts.block_bytes);
+
+    s->n_streams = s->small != NULL           ? 0
+                   : blocks < s->opts.streams ? (unsigned)blocks
+                                              : s->opts.streams;
+    for (unsigned i = 0; i < s->n_streams && s->phase == LH_PHASE_HELLO; i++) {
+        s->streams[i].attempt = 0;
+        start_stream(s, i, i == 0 ? 0 : lh_pace_stagger(s->opts.stagger_ms, lh_random32()));
+    }
+}
+
+static void keep_streams(struct lh_send *s, unsigned n)
+{
+    if (n < s->n_streams)
+        s->n_streams = n;
+    stop_streams_from(s, s->n_streams);
+}
+
+void lh_mover_join(struct lh_send *s)
+{
+    keep_streams(s, s->max_streams);
+    for (unsigned i = 0; i < s->n_streams; i++)
+        if (s->streams[i].st != NULL)
+            lh_sstream_join(s->streams[i].st, s->token);
+}
+
 void lh_mover_start(struct lh_send *s)
 {
     s->phase = LH_PHASE_MOVING;
-    s->n_streams = streams_needed(s);
+    keep_streams(s, streams_needed(s));
     for (unsigned i = 0; i < s->n_streams && s->phase == LH_PHASE_MOVING; i++) {
-        s->streams[i].attempt = 0;
-        start_stream(s, i, lh_pace_stagger(s->opts.stagger_ms, lh_random32()));
+        struct lh_stream_slot *slot = &s->streams[i];
+
+        if (slot->up)
+            lh_sched_stream_up(&s->sched, i);
+        else if (slot->st == NULL)
+            start_stream(s, i, lh_pace_backoff(slot->attempt, lh_random32()));
     }
     lh_compare_start(s);
     lh_mover_feed(s);
@@ -84,7 +127,7 @@ static void feed(struct lh_send *s, unsigned number)
         atomic_load_explicit(&slot->counters.meter.rate_Bps, memory_order_relaxed));
     if (lh_sched_grant(&s->sched, number, &first, &end)) {
         slot->wants = false;
-        lh_sstream_range(slot->st, first, end);
+        lh_sstream_range(slot->st, s->transfer, s->epoch, first, end);
     }
 }
 
@@ -101,11 +144,7 @@ void lh_mover_feed(struct lh_send *s)
 
 void lh_mover_stop_streams(struct lh_send *s)
 {
-    for (unsigned i = 0; i < LH_MAX_STREAMS; i++) {
-        s->streams[i].up = s->streams[i].wants = false;
-        if (s->streams[i].st != NULL)
-            lh_sstream_stop(s->streams[i].st);
-    }
+    stop_streams_from(s, 0);
 }
 
 void lh_mover_reset(struct lh_send *s)
@@ -135,11 +174,12 @@ void lh_mover_up(struct lh_send *s, unsigned number, const struct lh_stream_give
     lh_log(&s->log, LH_LOG_INFO, "stream number=%u congestion=%s sndbuf=%d notsent_lowat=%d",
            number, given->congestion, given->sndbuf_bytes, given->lowat_bytes);
     tell_congestion(s, given);
-    if (s->phase == LH_PHASE_MOVING) {
-        s->streams[number].up = true;
-        s->streams[number].up_ms = lh_now_ms();
+    if (number >= s->n_streams || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_MOVING)
+        return; /* it has been stopped meanwhile */
+    s->streams[number].up = true;
+    s->streams[number].up_ms = lh_now_ms();
+    if (s->phase == LH_PHASE_MOVING)
         lh_sched_stream_up(&s->sched, number);
-    }
 }
 
 void lh_mover_wants(struct lh_send *s, unsigned number)
@@ -172,9 +212,9 @@ void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
         lh_send_maybe_end(s);
         return;
     }
-    if (s->phase != LH_PHASE_MOVING)
-        return;
     lh_log(&s->log, LH_LOG_INFO, "stream number=%u down=\"%s\"", number, err->text);
+    if (s->phase != LH_PHASE_MOVING || number >= s->n_streams)
+        return; /* what is needed is dialled again by start */
     r = lh_sched_stream_down(&s->sched, number);
     if (r != 0) {
         out_of_memory(s);

@@ -53,9 +53,6 @@ struct lh_sstream_start {
     uint32_t generation;
     uint64_t delay_ms; /* stagger, or backoff */
     struct lh_addr addr;
-    uint8_t token[LH_TOKEN_SIZE];
-    uint32_t transfer;
-    uint64_t epoch;
     uint64_t size;
     uint32_t block_bytes;
     bool zero_copy;
@@ -64,9 +61,14 @@ struct lh_sstream_start {
     struct lh_sstream_counters *counters;
 };
 
-/* Main loop. NULL: out of memory. Notes come to lh_mover_*, the last of them is down. */
+/* Main loop. It connects; what it may say then, join and range tell. NULL: out of memory. Notes
+ * come to lh_mover_*, the last of them is down. */
 struct lh_sstream *lh_sstream_start(const struct lh_sstream_start *how);
-void lh_sstream_range(struct lh_sstream *st, uint64_t first, uint64_t end);
+/* Once, before any range: the session's token, for JOIN. */
+void lh_sstream_join(struct lh_sstream *st, const uint8_t token[LH_TOKEN_SIZE]);
+/* Blocks of a transfer, which is the same in all of a stream's ranges. */
+void lh_sstream_range(struct lh_sstream *st, uint32_t transfer, uint64_t epoch, uint64_t first,
+                      uint64_t end);
 void lh_sstream_stop(struct lh_sstream *st);
 
 /* ---- send ---- */
@@ -85,9 +87,9 @@ enum lh_phase {
 
 struct lh_stream_slot {
     struct lh_sstream *st; /* NULL: none */
-    bool up;
-    bool wants;       /* asked for a range and got none yet */
-    unsigned attempt; /* redials in a row, of streams that did not last */
+    bool up;               /* connected */
+    bool wants;            /* asked for a range and got none yet */
+    unsigned attempt;      /* redials in a row, of streams that did not last */
     uint64_t up_ms;
     uint32_t generation;
     struct lh_sstream_counters counters; /* over all generations */
@@ -224,7 +226,9 @@ void lh_session_finish(struct lh_send *s);
 /* Say BYE; the connection ends soon, or when the owner closes it. */
 void lh_session_leave(struct lh_send *s);
 
-/* mover.c */
+/* mover.c: dial, join and start follow one another in each session. */
+void lh_mover_dial(struct lh_send *s);  /* the control connection is up: so soon can streams be */
+void lh_mover_join(struct lh_send *s);  /* WELCOME is there */
 void lh_mover_start(struct lh_send *s); /* ACCEPT and the ledger are there */
 void lh_mover_frame(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload);
 void lh_mover_feed(struct lh_send *s);

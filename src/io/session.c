@@ -214,6 +214,7 @@ static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const ui
     s->phase = LH_PHASE_OFFERED;
     if (!offers_with_hello(s))
         send_offer(s);
+    lh_mover_join(s);
 }
 
 /* ---- the answer ---- */
@@ -241,6 +242,7 @@ static void on_accept(struct lh_send *s, const struct lh_frame *frame, const uin
         if (!s->started)
             s->stats.bytes_skipped = size;
         s->phase = LH_PHASE_FINISHING;
+        lh_mover_stop_streams(s);
         lh_send_report_start(s);
         return;
     }
@@ -490,6 +492,7 @@ static void on_dialed(struct lh_dial *dial, int fd)
     say_hello(s);
     if (offers_with_hello(s))
         send_offer(s);
+    lh_mover_dial(s);
 }
 
 void lh_session_dial(struct lh_send *s)

@@ -1,13 +1,13 @@
 /* A data connection at the sender: connect, JOIN, then block after block.
  *
- * Thread: its stream loop, but for start, range, stop and the notes' ends (main loop).
+ * Thread: its stream loop, but for start, join, range, stop and the notes' ends (main loop).
  *
- * Happy path: delay -> connect -> JOIN -> ask for a range -> the range's blocks are hashed on a
- * prep thread, a few ahead of the socket, which warms the page cache too -> writable: header with
- * MSG_MORE, then sendfile(2), at most a quantum a turn -> ask for the next range before the queue
- * runs dry. Failures: refused, reset, silent, closed by the receiver: one `down` note, the last;
- * the mover gives the stream's blocks to others. A source that cannot be read or got shorter is
- * told as such.
+ * Happy path: delay -> connect -> JOIN, once the token is there -> ask for a range -> the range's
+ * blocks are hashed on a prep thread, a few ahead of the socket, which warms the page cache too ->
+ * writable: header with MSG_MORE, then sendfile(2), at most a quantum a turn -> ask for the next
+ * range before the queue runs dry. Failures: refused, reset, silent, closed by the receiver: one
+ * `down` note, the last; the mover gives the stream's blocks to others. A source that cannot be
+ * read or got shorter is told as such.
  *
  * Level-triggered: WRITABLE is armed exactly while something is ready to go. */
 #include "core/pace.h"
@@ -50,6 +50,7 @@ struct prep {
 struct lh_sstream {
     struct lh_sstream_start how;
     struct lh_msg start_msg;
+    struct lh_msg join_msg;
     struct lh_msg stop_msg;
     struct lh_msg free_msg;
     uv_timer_t timer;
@@ -57,12 +58,16 @@ struct lh_sstream {
     int fd;
     int armed;
     bool connected;
+    bool may_join; /* the token is there */
     bool polling;
     bool closing;
     bool down_sent;
     bool stop_asked; /* the main loop's */
     unsigned n_handles;
     uint64_t connect_due_ms;
+    uint8_t token[LH_TOKEN_SIZE];
+    uint32_t transfer;
+    uint64_t epoch;
     struct lh_stream_given given;
     struct lh_err err;
     bool asked;
@@ -108,7 +113,8 @@ static void on_free(struct lh_msg *msg)
     free(st);
 }
 
-/* Ranges and a stop may still be on their way to the loop: the memory goes behind them, there. */
+/* Ranges, a token and a stop may still be on their way to the loop: the memory goes behind them,
+ * there. */
 static void on_down(struct lh_sstream *st)
 {
     struct lh_send *s = st->how.send;
@@ -323,10 +329,10 @@ static void next_block(struct lh_sstream *st)
     uint32_t length = lh_block_length(st->how.size, st->how.block_bytes, r->block);
     struct lh_frame frame = {.type = LH_FRAME_BLOCK,
                              .length = length,
-                             .transfer = st->how.transfer,
+                             .transfer = st->transfer,
                              .raw_length = length,
                              .offset = r->block * st->how.block_bytes,
-                             .epoch = st->how.epoch,
+                             .epoch = st->epoch,
                              .hash = r->hash};
 
     lh_frame_encode(&frame, st->header);
@@ -482,18 +488,26 @@ static void read_turn(struct lh_sstream *st)
     end_stream(st);
 }
 
-static void on_connected(struct lh_sstream *st)
+/* Once it is both connected and let in. */
+static void say_join(struct lh_sstream *st)
 {
     struct lh_join join = {.stream = (uint16_t)st->how.number, .generation = st->how.generation};
     struct lh_frame frame = {.type = LH_FRAME_JOIN, .transfer = LH_NO_TRANSFER};
 
-    memcpy(join.token, st->how.token, sizeof(join.token));
+    if (!st->connected || !st->may_join)
+        return;
+    memcpy(join.token, st->token, sizeof(join.token));
     frame.length = (uint32_t)lh_join_encode(&join, st->header + LH_FRAME_HEADER_SIZE);
     lh_hash_bytes(st->header + LH_FRAME_HEADER_SIZE, frame.length, &frame.hash);
     lh_frame_encode(&frame, st->header);
     st->header_len = LH_FRAME_HEADER_SIZE + frame.length;
     st->header_sent = 0;
+}
+
+static void on_connected(struct lh_sstream *st)
+{
     st->connected = true;
+    say_join(st);
     lh_meter_start(&st->meter, st->fd, st->lowat_bytes, &st->how.counters->meter);
     tell(st, NOTE_UP);
 }
@@ -597,9 +611,26 @@ struct lh_sstream *lh_sstream_start(const struct lh_sstream_start *how)
     return st;
 }
 
+static void on_join(struct lh_msg *msg)
+{
+    struct lh_sstream *st = LH_CONTAINER_OF(msg, struct lh_sstream, join_msg);
+
+    st->may_join = true;
+    say_join(st);
+    arm(st);
+}
+
+void lh_sstream_join(struct lh_sstream *st, const uint8_t token[LH_TOKEN_SIZE])
+{
+    memcpy(st->token, token, LH_TOKEN_SIZE);
+    lh_mbox_post(&st->how.loop->mbox, &st->join_msg, on_join);
+}
+
 struct range_msg {
     struct lh_msg msg;
     struct lh_sstream *st;
+    uint32_t transfer;
+    uint64_t epoch;
     struct lh_run range;
 };
 
@@ -611,6 +642,8 @@ static void on_range(struct lh_msg *msg)
     st->asked = false;
     if (!st->closing) {
         LH_INVARIANT(st->n_ranges < RANGES_MAX);
+        st->transfer = r->transfer;
+        st->epoch = r->epoch;
         st->ranges[st->n_ranges++] = r->range;
         st->unprepared += r->range.end - r->range.first;
         pump(st);
@@ -618,12 +651,15 @@ static void on_range(struct lh_msg *msg)
     free(r);
 }
 
-void lh_sstream_range(struct lh_sstream *st, uint64_t first, uint64_t end)
+void lh_sstream_range(struct lh_sstream *st, uint32_t transfer, uint64_t epoch, uint64_t first,
+                      uint64_t end)
 {
     struct range_msg *r = calloc(1, sizeof(*r));
 
     LH_INVARIANT(r != NULL);
     r->st = st;
+    r->transfer = transfer;
+    r->epoch = epoch;
     r->range.first = first;
     r->range.end = end;
     lh_mbox_post(&st->how.loop->mbox, &r->msg, on_range);

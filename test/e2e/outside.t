@@ -10,7 +10,7 @@ import threading
 import time
 
 import e2e
-from e2e import (BLOCK, HELLO, MIB, OFFER, Frames, Net, Proxy, Send, Serve, done, is_copy, make, need, ok,
+from e2e import (BLOCK, BLOCK_FRAME, HELLO, JOIN, MIB, OFFER, Frames, Net, Proxy, Send, Serve, done, is_copy, make, need, ok,
                  same, send)
 
 FINISH, CONFIRM = 16, 18
@@ -216,10 +216,12 @@ def test_round_trips_of_streams():
     serve = Serve(at)
     src = make(os.path.join(e2e.dir(), "source"), 3 * BLOCK)
     count = lockstep(serve, src, "three blocks")
-    same((count.said[HELLO], count.said[OFFER]), (1, 1), "the offer goes with HELLO")
+    same([count.said[k] for k in (HELLO, OFFER, JOIN, BLOCK_FRAME, FINISH)], [1, 1, 2, 2, 3],
+         "what the sender says in its first, second and third turn")
     os.truncate(src, 5 * BLOCK)
     count = lockstep(serve, src, "a file with a hole")
-    same((count.said[HELLO], count.said[OFFER]), (1, 2), "its offer waits for WELCOME, which may have no EXTENTS")
+    same([count.said[k] for k in (HELLO, OFFER, JOIN, BLOCK_FRAME, FINISH)], [1, 2, 2, 3, 4],
+         "its offer waits for WELCOME, which may have no EXTENTS")
 
 
 e2e.main()
