@@ -32,6 +32,7 @@ static const char *const names[LH_FRAME_TYPE_MAX] = {
     [LH_FRAME_HEARTBEAT] = "HEARTBEAT",
     [LH_FRAME_ERROR] = "ERROR",
     [LH_FRAME_BYE] = "BYE",
+    [LH_FRAME_STATS] = "STATS",
 };
 
 bool lh_grid_allowed(uint32_t block_bytes)

@@ -41,6 +41,7 @@ enum lh_frame_type {
     LH_FRAME_HEARTBEAT = 19,
     LH_FRAME_ERROR = 20,
     LH_FRAME_BYE = 21,
+    LH_FRAME_STATS = 22,
     LH_FRAME_TYPE_MAX
 };
 

@@ -189,6 +189,40 @@ int lh_heartbeat_decode(const uint8_t *in, size_t len, struct lh_heartbeat *m, c
     return 0;
 }
 
+size_t lh_stats_encode(const struct lh_stats *m, uint8_t *out)
+{
+    struct lh_writer w;
+
+    lh_writer_init(&w, out, LH_CONTROL_MAX);
+    lh_put_u32(&w, m->span_ms);
+    lh_put_u16(&w, m->busy);
+    lh_put_u16(&w, m->write);
+    lh_put_u16(&w, m->pool);
+    lh_put_u16(&w, m->sync);
+    LH_INVARIANT(!w.failed);
+    return (size_t)(w.at - out);
+}
+
+int lh_stats_decode(const uint8_t *in, size_t len, struct lh_stats *m, const char **why)
+{
+    struct lh_stats got;
+    struct lh_reader r;
+
+    lh_reader_init(&r, in, len);
+    got.span_ms = lh_get_u32(&r);
+    got.busy = lh_get_u16(&r);
+    got.write = lh_get_u16(&r);
+    got.pool = lh_get_u16(&r);
+    got.sync = lh_get_u16(&r);
+    if (r.failed)
+        return refuse(why, "STATS is cut short");
+    if (got.span_ms == 0 || got.busy > LH_PERMILLE || got.write > LH_PERMILLE ||
+        got.pool > LH_PERMILLE || got.sync > LH_PERMILLE)
+        return refuse(why, "STATS has a share above the whole, or of nothing");
+    *m = got;
+    return 0;
+}
+
 size_t lh_error_encode(const struct lh_error_frame *m, uint8_t *out)
 {
     size_t text_len = m->text_len;

@@ -1,4 +1,4 @@
-/* Frames that open, keep and end a session: HELLO WELCOME JOIN HEARTBEAT ERROR BYE.
+/* Frames that open, keep and end a session: HELLO WELCOME JOIN HEARTBEAT ERROR BYE STATS.
  *
  * Every encoder writes one payload into `out` (at least LH_CONTROL_MAX bytes unless said otherwise)
  * and returns its length in bytes. Every decoder returns 0 or -LH_E_PROTOCOL with *why set, writes
@@ -26,6 +26,7 @@ enum lh_role { LH_ROLE_SEND = 1, LH_ROLE_RECEIVE = 2 }; /* what the dialler want
 #define LH_FEATURE_AUTH (1ull << 4)        /* the dialler has proved who it is (by TLS) */
 #define LH_FEATURE_TLS (1ull << 5)         /* the session is inside TLS, from its first byte */
 #define LH_FEATURE_MULTI (1ull << 6)       /* several senders in one transfer */
+#define LH_FEATURE_STATS (1ull << 7)       /* the receiver says what its time goes into: STATS */
 
 struct lh_hello {
     uint16_t version_min;
@@ -66,6 +67,18 @@ struct lh_heartbeat {
     uint64_t undurable;    /* bytes verified and not yet durable */
 };
 
+#define LH_PERMILLE 1000
+
+/* What the receiver's time went into since the last one, in thousandths; of the stream loop that
+ * has most of it. A "stream loop" is a thread. */
+struct lh_stats {
+    uint32_t span_ms; /* not 0 */
+    uint16_t busy;    /* ran or waited for a core */
+    uint16_t write;   /* slept in writes to disk */
+    uint16_t pool;    /* had streams that waited for a buffer */
+    uint16_t sync;    /* a commit was under way */
+};
+
 /* Codes of ERROR and of ACCEPT's status; numbers are for good. */
 enum lh_wire_code {
     LH_WIRE_OK = 0,
@@ -104,6 +117,8 @@ size_t lh_join_encode(const struct lh_join *m, uint8_t *out);
 int lh_join_decode(const uint8_t *in, size_t len, struct lh_join *m, const char **why);
 size_t lh_heartbeat_encode(const struct lh_heartbeat *m, uint8_t *out);
 int lh_heartbeat_decode(const uint8_t *in, size_t len, struct lh_heartbeat *m, const char **why);
+size_t lh_stats_encode(const struct lh_stats *m, uint8_t *out);
+int lh_stats_decode(const uint8_t *in, size_t len, struct lh_stats *m, const char **why);
 size_t lh_error_encode(const struct lh_error_frame *m, uint8_t *out);
 int lh_error_decode(const uint8_t *in, size_t len, struct lh_error_frame *m, const char **why);
 

@@ -65,6 +65,9 @@ struct lh_send_stats {
     uint64_t verification_failures; /* blocks that arrived damaged and were asked for again */
     uint32_t reconnects;            /* sessions that were lost and taken up again */
     bool restarted;                 /* the source changed: sent from the beginning, once */
+    char limit[24];                 /* what held it up: "network", "source disk"…, see
+                                       docs/tuning.md; empty while nothing was sent */
+    char limit_reason[320];         /* a sentence with the numbers; may be empty */
     char digest[64];                /* "xxh3-128/256k:…", empty until it is done */
 };
 

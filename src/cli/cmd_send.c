@@ -119,6 +119,8 @@ static void say_done(struct sender *s, const struct lh_send_stats *stats)
     lh_progress_remarks(text, stats);
     if (text[0] != '\0')
         lh_term_line(s->term, "%s", text);
+    if (stats->limit[0] != '\0')
+        lh_term_line(s->term, "limit: %s (%s)", stats->limit, stats->limit_reason);
     if (stats->digest[0] != '\0')
         lh_term_line(s->term, "digest %s", stats->digest);
 }

@@ -228,7 +228,11 @@ void lh_help_man(FILE *out)
          "bytes_sent, bytes_skipped, bytes_holes, streams, rate_bps (bits per second), duration_s, "
          "retransmits, "
          "zero_copy_bytes, fallback_bytes, zero_copy_count, fallback_count, "
-         "verification_failures, reconnects, restarted, digest. start adds source and destination; "
+         "verification_failures, reconnects, restarted, limit, limit_reason, digest. limit is one "
+         "of: "
+         "too short to tell, rate limit, source disk, sender cpu, send buffer, network, receiver "
+         "window, receiver cpu, receiver disk; empty while nothing was sent. start adds source and "
+         "destination; "
          "error adds status, exit_code and message. Names that are not UTF-8 come with a second "
          "member, NAME_hex, that has their bytes.");
     fprintf(out, "\n.SH SIGNALS\n");

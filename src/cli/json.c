@@ -127,6 +127,8 @@ void lh_json_stats(struct lh_json *json, const char *event, const struct lh_send
     lh_json_u64(json, "verification_failures", stats->verification_failures);
     lh_json_u64(json, "reconnects", stats->reconnects);
     lh_json_bool(json, "restarted", stats->restarted);
+    lh_json_text(json, "limit", stats->limit);
+    lh_json_text(json, "limit_reason", stats->limit_reason);
     lh_json_text(json, "digest", stats->digest);
 }
 

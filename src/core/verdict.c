@@ -5,8 +5,10 @@
 
 #include <stdio.h>
 
-#define NO_TIME_LEFT 0.85 /* of a thread */
+#define NO_TIME_LEFT 0.85    /* of a thread */
+#define HARDLY_ANY_LEFT 0.75 /* the same, where the closed window points to it already */
 #define SLEPT 0.3
+#define PACED 0.25 /* of TCP's time: so much of a closed window means all of it */
 #define MOSTLY 0.5
 #define AT_LIMIT 0.9 /* of the rate that was asked for */
 
@@ -59,6 +61,7 @@ struct parts {
     double network;
     double rwnd;
     double commits; /* waited for, with nothing to send */
+    double cut;
 };
 
 static struct parts part(const struct lh_verdict_input *in)
@@ -78,7 +81,22 @@ static struct parts part(const struct lh_verdict_input *in)
                           .sndbuf = sndbuf,
                           .rwnd = rwnd,
                           .commits = commits,
+                          .cut = cut,
                           .network = 1 - source - rwnd - sndbuf - commits};
+}
+
+/* BBR takes the rate that a small window or buffer allows for the path's, and paces by it: most of
+ * the time it then waits for its own clock. */
+static struct parts see_through_pacing(struct parts p)
+{
+    double tcp = p.rwnd + p.sndbuf + p.network - p.cut;
+    double *most = p.rwnd >= p.sndbuf ? &p.rwnd : &p.sndbuf;
+
+    if (tcp > 0 && *most >= PACED * tcp) {
+        *most += p.network - p.cut;
+        p.network = p.cut;
+    }
+    return p;
 }
 
 /* What a stream has under way, and what the kernel's limit must be for twice the rate: half of it
@@ -140,16 +158,17 @@ static enum lh_limit judge_receiver(const struct lh_verdict_input *in, const str
 {
     char have[24], need[24];
 
-    if (p->commits >= p->rwnd || in->receiver_write >= SLEPT) {
+    if (p->commits >= p->rwnd ||
+        (in->receiver_write >= SLEPT && in->receiver_write > in->receiver_loop_busy)) {
         SAY("%u %% of the time went into waiting for its disk; writes slept %u %%, commits "
             "took %u %% of the time",
             percent(p->commits + p->rwnd), percent(in->receiver_write), percent(in->receiver_sync));
         return LH_LIMIT_RECEIVER_DISK;
     }
-    if (in->receiver_loop_busy >= NO_TIME_LEFT) {
+    if (in->receiver_loop_busy + in->receiver_write >= HARDLY_ANY_LEFT) {
         SAY("its window was closed %u %% of the time; a stream loop there had or wanted a core "
-            "%u %% of it",
-            percent(p->rwnd), percent(in->receiver_loop_busy));
+            "%u %% of it and slept in writes %u %%",
+            percent(p->rwnd), percent(in->receiver_loop_busy), percent(in->receiver_write));
         return LH_LIMIT_RECEIVER_CPU;
     }
     if (in->receiver_pool >= SLEPT) {
@@ -170,20 +189,24 @@ static enum lh_limit judge_receiver(const struct lh_verdict_input *in, const str
 void lh_verdict(const struct lh_verdict_input *in, struct lh_verdict *out)
 {
     struct parts p = part(in);
-    double receiver = p.rwnd + p.commits;
+    struct parts seen = see_through_pacing(p);
+    double receiver = seen.rwnd + seen.commits;
 
-    if (in->seconds < LH_VERDICT_MIN_S || in->seconds < LH_VERDICT_MIN_RTTS * in->rtt_s) {
+    out->reason[0] = '\0';
+    if (in->streams == 0) {
+        out->limit = LH_LIMIT_NONE;
+    } else if (in->seconds < LH_VERDICT_MIN_S || in->seconds < LH_VERDICT_MIN_RTTS * in->rtt_s) {
         SAY("contents moved for %.1f s", in->seconds);
         out->limit = LH_LIMIT_TOO_SHORT;
     } else if (in->limit_Bps > 0 && in->rate_Bps >= AT_LIMIT * in->limit_Bps) {
         SAY("it went at %u %% of the rate that was asked for",
             (unsigned)(100 * in->rate_Bps / in->limit_Bps));
         out->limit = LH_LIMIT_RATE;
-    } else if (receiver >= p.source && receiver >= p.sndbuf && receiver >= p.network) {
+    } else if (receiver >= seen.source && receiver >= seen.sndbuf && receiver >= seen.network) {
         out->limit = judge_receiver(in, &p, out);
-    } else if (p.source >= p.sndbuf && p.source >= p.network) {
+    } else if (seen.source >= seen.sndbuf && seen.source >= seen.network) {
         out->limit = judge_source(in, p.source, out);
-    } else if (p.sndbuf >= p.network) {
+    } else if (seen.sndbuf >= seen.network) {
         out->limit = judge_sndbuf(in, p.sndbuf, out);
     } else {
         out->limit = judge_network(in, p.network, out);

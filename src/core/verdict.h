@@ -11,14 +11,20 @@
  * the send buffer was too small                  -> send buffer else      congestion control,
  * pacing, or nobody fed it   -> network
  *
- * Precedence: a transfer of less than LH_VERDICT_MIN_S, or of fewer than LH_VERDICT_MIN_RTTS round
- * trips, is too short to tell; one that kept to its rate limit was held by that. Then the largest
- * of the four has it; of equal ones the first of receiver, source, send buffer, network. Within it:
+ * A window or buffer that held TCP up in a quarter of its time and more gets what is left of that
+ * time too: BBR paces by the rate that they allow, and then waits for its own clock most of the
+ * time.
+ *
+ * Precedence: without a stream that carried contents there is none; a transfer of less than
+ * LH_VERDICT_MIN_S, or of fewer than LH_VERDICT_MIN_RTTS round trips, is too short to tell; one
+ * that kept to its rate limit was held by that. Then the largest of the four has it; of equal ones
+ * the first of receiver, source, send buffer, network. Within it:
  *
  *   source     the threads that hash mostly slept in their jobs: source disk; else sender CPU
  *   network    a stream loop had no time left: CPU of that side (of the busier one); else network
- *   receiver   waiting for commits outweighs the closed window, or writes slept: receiver disk; a
- *              stream loop there had no time left: receiver CPU; else receiver window
+ *   receiver   waiting for commits outweighs the closed window, or its stream loops slept in writes
+ *              more than they worked: receiver disk; they had hardly any time left: receiver CPU;
+ *              else receiver window
  *
  * "No time left" and "slept" are judged by threads that ran or waited for a core: on a host that
  * others keep busy, waiting for a core is CPU, not disk. Pure. */
@@ -74,7 +80,8 @@ struct lh_verdict_input {
 
 struct lh_verdict {
     enum lh_limit limit;
-    char reason[LH_VERDICT_REASON_SIZE]; /* a sentence without its full stop, with the numbers */
+    char reason[LH_VERDICT_REASON_SIZE]; /* a sentence without its full stop, with the numbers; "":
+                                            none */
 };
 
 void lh_verdict(const struct lh_verdict_input *in, struct lh_verdict *out);

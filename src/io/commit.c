@@ -97,6 +97,7 @@ static void commit(struct lh_committer *c)
         if (e->begun)
             end(e);
     atomic_store(&c->stats.last_ms, (uint_fast32_t)(lh_now_ms() - start));
+    atomic_fetch_add(&c->stats.all_ms, lh_now_ms() - start);
     atomic_store(&c->stats.busy_since_ms, 0);
 }
 

@@ -35,6 +35,7 @@ struct lh_commit_entry {
 struct lh_committer_stats {
     atomic_uint_fast64_t busy_since_ms; /* a commit is under way since; 0: none */
     atomic_uint_fast32_t last_ms;       /* how long the last one took */
+    atomic_uint_fast64_t all_ms;        /* how long all took that have ended */
 };
 
 struct lh_committer {

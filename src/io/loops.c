@@ -23,6 +23,7 @@ static void *loop_main(void *arg)
 {
     struct lh_loop *loop = arg;
 
+    atomic_store(&loop->tid, gettid());
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     LH_INVARIANT(uv_loop_close(&loop->uv) == 0);
     if (!loop->set->failed)

@@ -19,7 +19,11 @@ struct lh_loop {
     struct lh_msg stop_msg;
     struct lh_msg stopped_msg;
     void *user; /* what the owner keeps for each loop; the loop's thread only */
-    atomic_uint_fast64_t writing_since_ms; /* a write to a disk is under way; 0: none. Any thread */
+    /* Any thread reads these. */
+    atomic_int tid;                        /* of the thread; 0: not running yet */
+    atomic_uint_fast64_t writing_since_ms; /* a write to a disk is under way; 0: none */
+    atomic_uint_fast64_t writing_us;       /* went into writes that have ended */
+    atomic_uint_fast64_t pool_wait_us;     /* some stream waited for a buffer */
 };
 
 struct lh_loops {

@@ -105,6 +105,7 @@ void lh_mover_start(struct lh_send *s)
 {
     s->phase = LH_PHASE_MOVING;
     keep_streams(s, streams_needed(s));
+    lh_limits_start(s);
     for (unsigned i = 0; i < s->n_streams && s->phase == LH_PHASE_MOVING; i++) {
         struct lh_stream_slot *slot = &s->streams[i];
 
@@ -138,6 +139,7 @@ void lh_mover_feed(struct lh_send *s)
     for (unsigned i = 0; i < s->n_streams; i++)
         if (s->streams[i].up && s->streams[i].wants)
             feed(s, i);
+    lh_limits_note(s);
     if (lh_sched_complete(&s->sched) && !s->compare.wanted)
         lh_session_finish(s);
 }

@@ -128,6 +128,16 @@ void lh_target_unref(struct lh_target *t);
 
 /* ---- session: a sender's control connection ---- */
 
+/* What the receiver's time goes into, for the sender's verdict: counters at the last STATS. */
+struct lh_rstats {
+    bool wanted;    /* by the sender */
+    uint64_t at_us; /* 0: nothing is moving yet */
+    uint64_t busy_us[LH_MAX_LOOPS];
+    uint64_t writing_us[LH_MAX_LOOPS];
+    uint64_t pool_us[LH_MAX_LOOPS];
+    uint64_t sync_ms;
+};
+
 struct lh_rsession {
     struct lh_rsession *next; /* serve's list */
     struct lh_serve *serve;
@@ -140,6 +150,7 @@ struct lh_rsession {
     uint32_t n_streams;
     uint64_t heartbeats;
     uint64_t beat_ms; /* when the last was sent */
+    struct lh_rstats stats;
 };
 
 /* Takes fd. */
@@ -154,6 +165,11 @@ void lh_rsession_send(struct lh_rsession *session, uint16_t type, uint16_t flags
 /* A list of runs in as many frames as it takes; flags go with the last. */
 void lh_rsession_send_runs(struct lh_rsession *session, uint16_t type, uint16_t last_flags,
                            const struct lh_target *t, const struct lh_runs *runs);
+
+/* rstats.c, main loop: contents are about to come; STATS is due (says nothing before that). */
+void lh_rstats_begin(struct lh_rsession *session);
+void lh_rstats_send(struct lh_rsession *session);
+void lh_rstats_tick(struct lh_rsession *session, uint64_t now_ms);
 
 /* ---- stream: a data connection ---- */
 

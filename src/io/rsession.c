@@ -155,7 +155,8 @@ static void on_hello(struct lh_rsession *session, const struct lh_frame *frame,
                      const uint8_t *payload)
 {
     struct lh_welcome welcome = {.version = LH_PROTOCOL_VERSION,
-                                 .features = LH_FEATURE_INSECURE | LH_FEATURE_EXTENTS,
+                                 .features =
+                                     LH_FEATURE_INSECURE | LH_FEATURE_EXTENTS | LH_FEATURE_STATS,
                                  .heartbeat_ms = heartbeat_ms(session->serve),
                                  .max_streams = LH_MAX_STREAMS,
                                  .max_block = LH_BLOCK_MAX,
@@ -190,6 +191,7 @@ static void on_hello(struct lh_rsession *session, const struct lh_frame *frame,
     pthread_mutex_init(&session->shared->lock, NULL);
     session->shared->session = session;
     welcome.features &= hello.features;
+    session->stats.wanted = (welcome.features & LH_FEATURE_STATS) != 0;
     lh_random_bytes(session->token, sizeof(session->token));
     memcpy(welcome.token, session->token, sizeof(welcome.token));
     memcpy(welcome.receiver, session->serve->id, sizeof(welcome.receiver));
@@ -396,4 +398,6 @@ void lh_rsession_tick(struct lh_rsession *session, uint64_t now_ms)
     } else if (now_ms - session->beat_ms >= LH_HEARTBEAT_MS / 2) {
         send_heartbeat(session, now_ms);
     }
+    if (session->ended_ms == 0)
+        lh_rstats_tick(session, now_ms);
 }

@@ -29,6 +29,7 @@ struct rloop {
     struct rstream *streams;
     uv_timer_t retry; /* runs while somebody waits for a buffer */
     bool retrying;
+    uint64_t retry_us; /* since when */
     bool ready;
     uint8_t discard[DISCARD_BYTES];
 };
@@ -161,6 +162,7 @@ static void on_retry(uv_timer_t *timer)
 
     uv_timer_stop(timer);
     on->retrying = false;
+    atomic_fetch_add(&on->loop->pool_wait_us, lh_now_us() - on->retry_us);
     for (struct rstream *st = on->streams; st != NULL; st = next) {
         next = st->next;
         if (st->waiting) {
@@ -177,6 +179,7 @@ static void wait_for_buffer(struct rstream *st)
     uv_poll_stop(&st->poll);
     if (!st->on->retrying) {
         st->on->retrying = true;
+        st->on->retry_us = lh_now_us();
         uv_timer_start(&st->on->retry, on_retry, POOL_RETRY_MS, 0);
     }
 }
@@ -227,6 +230,7 @@ static bool take_payload(struct rstream *st)
 {
     struct lh_err err = {0};
     struct lh_hash hash;
+    uint64_t start_us;
     bool soon = false;
     int r;
 
@@ -242,10 +246,12 @@ static bool take_payload(struct rstream *st)
         end_stream(st, "too many damaged blocks");
         return false;
     }
-    atomic_store(&st->loop->writing_since_ms, lh_now_ms());
+    start_us = lh_now_us();
+    atomic_store(&st->loop->writing_since_ms, start_us / 1000);
     r = lh_sink_write(st->target->sink, st->frame.epoch, st->frame.offset, st->buf->base,
                       st->frame.length, &hash, &soon, &err);
     atomic_store(&st->loop->writing_since_ms, 0);
+    atomic_fetch_add(&st->loop->writing_us, lh_now_us() - start_us);
     if (r == LH_CLAIM_OK)
         lh_committer_wrote(st->target->committer, st->frame.length, soon);
     else if (r < 0)

@@ -117,6 +117,7 @@ void lh_send_report_start(struct lh_send *s)
 void lh_send_report_delivered(struct lh_send *s)
 {
     refresh(s);
+    lh_limits_report(s);
     s->stats.rate_bps = mean_rate(s);
     if (s->cbs.delivered != NULL)
         s->cbs.delivered(s->cbs.arg, &s->stats);
@@ -130,6 +131,7 @@ static void on_tick(uv_timer_t *timer)
     if (s->phase == LH_PHASE_ENDING)
         return;
     lh_session_tick(s, now_ms);
+    lh_limits_note(s);
     if (s->phase == LH_PHASE_ENDING || now_ms < s->progress_due_ms)
         return;
     s->progress_due_ms = now_ms + s->opts.progress_ms;
@@ -137,6 +139,7 @@ static void on_tick(uv_timer_t *timer)
         return;
     refresh(s);
     s->stats.rate_bps = recent_rate(s, now_ms);
+    lh_limits_report(s);
     if (s->cbs.progress != NULL)
         s->cbs.progress(s->cbs.arg, &s->stats);
 }
@@ -214,6 +217,7 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
     if (s->phase == LH_PHASE_ENDING)
         return;
     refresh(s);
+    lh_limits_report(s);
     s->status = status;
     va_start(ap, fmt);
     vsnprintf(s->text, sizeof(s->text), fmt, ap);

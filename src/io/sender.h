@@ -10,6 +10,7 @@
 #define LH_IO_SENDER_H
 
 #include "core/sched.h"
+#include "core/verdict.h"
 #include "io/ctl.h"
 #include "io/dial.h"
 #include "io/loops.h"
@@ -41,6 +42,10 @@ struct lh_sstream_counters {
     atomic_uint_fast64_t fallback_bytes;
     atomic_uint_fast64_t zero_copy_count;
     atomic_uint_fast64_t fallback_count;
+    /* Time with blocks to send: what it went into. */
+    atomic_uint_fast64_t starved_us;    /* none was read and hashed yet */
+    atomic_uint_fast64_t sending_us;    /* some were, and went into the socket, or waited for it */
+    atomic_uint_fast64_t idle_since_us; /* nothing to send; 0: there is */
     struct lh_meter_counters meter;
 };
 
@@ -110,6 +115,26 @@ struct lh_compare {
     struct lh_hash ours[64];
     struct lh_runs differ;
     uint64_t n_differ; /* blocks, in all */
+};
+
+/* What the transfer's time goes into, for the verdict: limits.c. */
+enum lh_spent { LH_SPENT_CUT, LH_SPENT_WORKING, LH_SPENT_WINDOW, LH_SPENT_TAIL, LH_SPENT_KINDS };
+
+struct lh_limits {
+    bool started;
+    enum lh_spent spending;
+    uint64_t since_us; /* what was before is in `us` */
+    uint64_t us[LH_SPENT_KINDS];
+    uint64_t loop_busy_us[LH_MAX_LOOPS]; /* of each stream loop, and */
+    uint64_t hash_busy_us;               /* of the prep threads, at the start */
+    atomic_uint_fast64_t hashing_us;     /* went into hashing jobs; the prep threads' */
+    struct {                             /* sums of STATS: span, and share × span in ‰ ms */
+        uint64_t span_ms;
+        uint64_t busy;
+        uint64_t write;
+        uint64_t pool;
+        uint64_t sync;
+    } receiver;
 };
 
 struct lh_send {
@@ -184,6 +209,7 @@ struct lh_send {
     uint64_t bad_block;
     unsigned bad_block_times;
 
+    struct lh_limits limits;
     struct lh_send_stats stats;
     uint64_t started_ms;
     uint64_t progress_due_ms;
@@ -238,6 +264,13 @@ void lh_mover_reset(struct lh_send *s);
 void lh_mover_up(struct lh_send *s, unsigned number, const struct lh_stream_given *given);
 void lh_mover_wants(struct lh_send *s, unsigned number);
 void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err);
+
+/* limits.c, main loop: contents begin to move, in this session; something may have changed; the
+ * receiver told; the verdict so far, into stats. */
+void lh_limits_start(struct lh_send *s);
+void lh_limits_note(struct lh_send *s);
+void lh_limits_heard(struct lh_send *s, const struct lh_stats *stats);
+void lh_limits_report(struct lh_send *s);
 
 /* compare.c */
 void lh_compare_start(struct lh_send *s);

@@ -115,7 +115,8 @@ static void say_hello(struct lh_send *s)
     struct lh_hello hello = {.version_min = LH_PROTOCOL_VERSION,
                              .version_max = LH_PROTOCOL_VERSION,
                              .role = LH_ROLE_SEND,
-                             .features = LH_FEATURE_INSECURE | LH_FEATURE_EXTENTS,
+                             .features =
+                                 LH_FEATURE_INSECURE | LH_FEATURE_EXTENTS | LH_FEATURE_STATS,
                              .required = LH_FEATURE_INSECURE,
                              .heartbeat_ms = HEARTBEAT_MS,
                              .streams = (uint16_t)s->opts.streams,
@@ -315,6 +316,7 @@ void lh_session_finish(struct lh_send *s)
 {
     if (s->source_busy)
         return;
+    lh_limits_report(s);
     s->phase = LH_PHASE_CHECKING;
     lh_send_check_source(s, checked);
 }
@@ -409,6 +411,17 @@ static void on_error(struct lh_send *s, const struct lh_frame *frame, const uint
     }
 }
 
+static void on_stats(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
+{
+    struct lh_stats stats;
+    const char *why = NULL;
+
+    if (lh_stats_decode(payload, frame->length, &stats, &why) != 0)
+        lost_for(s, LH_E_PROTOCOL, why);
+    else
+        lh_limits_heard(s, &stats);
+}
+
 /* ---- frames ---- */
 
 static void on_frame(struct lh_ctl *ctl, const struct lh_frame *frame, const uint8_t *payload)
@@ -423,6 +436,8 @@ static void on_frame(struct lh_ctl *ctl, const struct lh_frame *frame, const uin
         on_error(s, frame, payload);
     else if (frame->type == LH_FRAME_HEARTBEAT)
         return;
+    else if (frame->type == LH_FRAME_STATS && (s->features & LH_FEATURE_STATS) != 0)
+        on_stats(s, frame, payload);
     else if (frame->type == LH_FRAME_WELCOME && s->phase == LH_PHASE_HELLO)
         on_welcome(s, frame, payload);
     else if (frame->type == LH_FRAME_ACCEPT && s->phase == LH_PHASE_OFFERED && ours)

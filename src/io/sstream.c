@@ -47,6 +47,8 @@ struct prep {
     bool ended;
 };
 
+enum spending { NOT_YET, IDLE, STARVED, SENDING };
+
 struct lh_sstream {
     struct lh_sstream_start how;
     struct lh_msg start_msg;
@@ -93,6 +95,8 @@ struct lh_sstream {
     uint32_t copy_end;
     struct lh_meter meter;
     uint32_t lowat_bytes; /* asked for at first */
+    enum spending spending;
+    uint64_t spending_us; /* since when, or counted until */
 };
 
 /* ---- notes to the main loop ---- */
@@ -213,6 +217,7 @@ static void prep_run(struct lh_job *job)
     struct prep *p = LH_CONTAINER_OF(job, struct prep, job);
     struct lh_sstream_start *how = &p->st->how;
     struct lh_pool_buf *buf = lh_pool_get(&how->send->pool, how->block_bytes);
+    uint64_t start_us = lh_now_us();
 
     if (buf == NULL) {
         lh_err_set(&p->err, LH_E_NOMEM, "out of memory");
@@ -222,6 +227,8 @@ static void prep_run(struct lh_job *job)
                               p->hashes, &p->err) == 0)
         lh_source_check(&how->send->source, &p->err);
     lh_pool_put(&how->send->pool, buf);
+    atomic_fetch_add_explicit(&how->send->limits.hashing_us, lh_now_us() - start_us,
+                              memory_order_relaxed);
 }
 
 static void on_prep(struct lh_job *job)
@@ -312,10 +319,14 @@ static void ask_for_more(struct lh_sstream *st)
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
+static bool more_to_write(const struct lh_sstream *st)
+{
+    return st->header_sent < st->header_len || st->in_block || st->n_ready > 0;
+}
+
 static void arm(struct lh_sstream *st)
 {
-    bool more = st->header_sent < st->header_len || st->in_block || st->n_ready > 0;
-    int want = UV_READABLE | (more || !st->connected ? UV_WRITABLE : 0);
+    int want = UV_READABLE | (more_to_write(st) || !st->connected ? UV_WRITABLE : 0);
 
     if (st->closing || !st->polling || want == st->armed)
         return;
@@ -453,6 +464,24 @@ static void write_turn(struct lh_sstream *st)
     }
 }
 
+/* Count the time since the last turn, and see what the stream spends its time on from here. */
+static void count_time(struct lh_sstream *st)
+{
+    struct lh_sstream_counters *c = st->how.counters;
+    uint64_t now_us = lh_now_us();
+    enum spending now = more_to_write(st)                     ? SENDING
+                        : st->n_preps > 0 || st->n_ranges > 0 ? STARVED
+                                                              : IDLE;
+
+    if (st->spending == STARVED || st->spending == SENDING)
+        atomic_fetch_add_explicit(st->spending == STARVED ? &c->starved_us : &c->sending_us,
+                                  now_us - st->spending_us, memory_order_relaxed);
+    if (now != IDLE || st->spending != IDLE)
+        atomic_store_explicit(&c->idle_since_us, now == IDLE ? now_us : 0, memory_order_relaxed);
+    st->spending = now;
+    st->spending_us = now_us;
+}
+
 /* Move everything one step on: hashed chunks in, new chunks out, sockets armed, more asked for. */
 static void pump(struct lh_sstream *st)
 {
@@ -461,6 +490,7 @@ static void pump(struct lh_sstream *st)
     if (st->connected)
         ask_for_more(st);
     arm(st);
+    count_time(st);
 }
 
 /* Nothing is due from the receiver but an ERROR before it closes, which only a log wants to know.

@@ -143,8 +143,10 @@ static void on_committed(struct lh_commit_entry *entry, const struct lh_runs *ac
 {
     struct lh_target *t = LH_CONTAINER_OF(entry, struct lh_target, entry);
 
-    if (acked->n > 0 && t->session != NULL)
+    if (acked->n > 0 && t->session != NULL) {
+        lh_rstats_send(t->session);
         lh_rsession_send_runs(t->session, LH_FRAME_ACK, 0, t, acked);
+    }
     if (err->status != 0)
         lh_target_fail(t, err);
 }
@@ -315,6 +317,7 @@ static void on_attached(struct lh_job *job)
         maybe_finish(t);
     } else if (!(t->offer.flags & LH_OFFER_INLINE)) {
         lh_rsession_send_runs(t->session, LH_FRAME_LEDGER, LH_FRAME_LAST, t, &t->durable);
+        lh_rstats_begin(t->session);
     }
     lh_target_unref(t);
 }

@@ -2,9 +2,13 @@
 
 #include "util/err.h"
 
+#include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 int lh_thread_start(pthread_t *thread, const char *name, void *(*main)(void *), void *arg)
 {
@@ -21,6 +25,34 @@ int lh_thread_start(pthread_t *thread, const char *name, void *(*main)(void *), 
     return 0;
 }
 
+uint64_t lh_thread_busy_us(int tid)
+{
+    uint64_t ran_ns = 0, waited_ns = 0;
+    char text[96];
+    ssize_t n;
+    int fd;
+
+    snprintf(text, sizeof(text), "/proc/self/task/%d/schedstat", tid);
+    fd = tid > 0 ? open(text, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return 0;
+    n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    if (sscanf(text, "%" SCNu64 " %" SCNu64, &ran_ns, &waited_ns) != 2)
+        return 0;
+    return (ran_ns + waited_ns) / 1000;
+}
+
+uint64_t lh_worker_busy_us(struct lh_worker *w)
+{
+    uint64_t sum_us = 0;
+
+    for (unsigned i = 0; i < w->n_threads; i++)
+        sum_us += lh_thread_busy_us(atomic_load(&w->tids[i]));
+    return sum_us;
+}
+
 static void job_done(struct lh_msg *msg)
 {
     struct lh_job *job = LH_CONTAINER_OF(msg, struct lh_job, msg);
@@ -32,6 +64,7 @@ static void *worker_main(void *arg)
 {
     struct lh_worker *w = arg;
 
+    atomic_store(&w->tids[atomic_fetch_add(&w->n_tids, 1)], gettid());
     pthread_mutex_lock(&w->lock);
     for (;;) {
         struct lh_job *job = w->head;

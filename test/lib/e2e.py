@@ -688,7 +688,8 @@ class Shim:
         self.env = {"LD_PRELOAD": library, "FAULTSHIM": self.dir}
 
     def set(self, call, errno=0, skip=0, times=-1, stall_ms=0):  # pylint: disable=redefined-outer-name
-        """From now on: let `skip` calls pass, then `times` (-1: all) stall and fail with errno."""
+        """From now on: let `skip` calls pass, then `times` (-1: all) stall (below 0: on a core) and fail
+        with errno."""
         path = os.path.join(self.dir, call)
         with open(path + ".new", "w", encoding="ascii") as f:
             f.write("%d %d %d %d\n" % (errno, skip, times, stall_ms))

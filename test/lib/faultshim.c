@@ -1,9 +1,9 @@
 /* Preloaded into a program under test: system calls that stall or fail, switched while it runs.
  *
  * FAULTSHIM names a directory. A file CALL in it, "errno skip times stall_ms", means: let `skip`
- * calls pass, then make `times` of them (-1: all) stall for stall_ms and, where errno is not 0,
- * fail with it instead of being made. A file that is replaced starts counting anew. Each call that
- * was made to stall or fail adds one byte to CALL.hits. */
+ * calls pass, then make `times` of them (-1: all) stall for stall_ms (below 0: keep a core busy for
+ * so long) and, where errno is not 0, fail with it instead of being made. A file that is replaced
+ * starts counting anew. Each call that was made to stall or fail adds one byte to CALL.hits. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -79,6 +80,16 @@ static void count_hit(const char *name)
     close(fd);
 }
 
+/* This thread's time on a core. */
+static long ran_ms(void)
+{
+    struct rusage use;
+
+    getrusage(RUSAGE_THREAD, &use);
+    return (use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000 +
+           (use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1000;
+}
+
 /* Stalls as told; the errno to fail with, or 0. Leaves errno alone. */
 static int apply(struct rule *rule)
 {
@@ -102,6 +113,10 @@ static int apply(struct rule *rule)
         return 0;
     }
     count_hit(rule->name);
+    if (order.stall_ms < 0) {
+        for (long end_ms = ran_ms() - order.stall_ms; ran_ms() < end_ms;) {
+        }
+    }
     if (order.stall_ms > 0) {
         struct timespec t = {order.stall_ms / 1000, order.stall_ms % 1000 * 1000000};
         while (nanosleep(&t, &t) != 0 && errno == EINTR) {
@@ -131,6 +146,7 @@ static int apply(struct rule *rule)
 
 REPLACE(int, fdatasync, (int fd), (fd))
 REPLACE(int, fsync, (int fd), (fd))
+REPLACE(ssize_t, pread64, (int fd, void *data, size_t len, off64_t at), (fd, data, len, at))
 REPLACE(ssize_t, pwrite64, (int fd, const void *data, size_t len, off64_t at), (fd, data, len, at))
 REPLACE(ssize_t, sendfile64, (int out, int in, off64_t *at, size_t len), (out, in, at, len))
 REPLACE(int, fallocate64, (int fd, int mode, off64_t at, off64_t len), (fd, mode, at, len))

@@ -91,7 +91,7 @@ static void test_stats(void)
         "streams",         "rate_bps",        "duration_s",
         "retransmits",     "zero_copy_bytes", "fallback_bytes",
         "zero_copy_count", "fallback_count",  "verification_failures",
-        "digest"};
+        "limit",           "limit_reason",    "digest"};
     struct lh_send_stats stats = {.transfer = "id",
                                   .bytes_total = 1,
                                   .bytes_durable = 2,
@@ -109,6 +109,8 @@ static void test_stats(void)
                                   .verification_failures = 13,
                                   .reconnects = 14,
                                   .restarted = true,
+                                  .limit = "network",
+                                  .limit_reason = "so",
                                   .digest = "d"};
     struct lh_json json = begin();
 
@@ -118,7 +120,8 @@ static void test_stats(void)
            "\"bytes_sent\":3,\"bytes_skipped\":4,\"bytes_holes\":15,\"streams\":5,\"rate_bps\":6,"
            "\"duration_s\":7.000,\"retransmits\":8,\"zero_copy_bytes\":9,\"fallback_bytes\":10,"
            "\"zero_copy_count\":11,\"fallback_count\":12,\"verification_failures\":13,"
-           "\"reconnects\":14,\"restarted\":true,\"digest\":\"d\"}\n",
+           "\"reconnects\":14,\"restarted\":true,\"limit\":\"network\",\"limit_reason\":\"so\","
+           "\"digest\":\"d\"}\n",
            "every counter under its name");
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         char member[64];

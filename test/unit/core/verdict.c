@@ -85,6 +85,13 @@ static void test_one_thing(void)
     in.receiver_write = 0.1;
     in.receiver_loop_busy = 0.95;
     is_limit(in, LH_LIMIT_RECEIVER_CPU, "the window, while its loop has no time");
+    in.receiver_write = 0.4;
+    in.receiver_loop_busy = 0.5;
+    is_limit(in, LH_LIMIT_RECEIVER_CPU, "the window, while its loop works and writes by turns");
+    in.receiver_write = 0.55;
+    is_limit(in, LH_LIMIT_RECEIVER_DISK, "… and writes most of the time");
+    in.receiver_write = 0.2;
+    is_limit(in, LH_LIMIT_RECEIVER_WINDOW, "… and has time left");
 }
 
 static void test_commits(void)
@@ -132,7 +139,18 @@ static void test_mixed(void)
     in.sndbuf = 0.35;
     is_limit(in, LH_LIMIT_RECEIVER_WINDOW, "window 45 %, send buffer 35 %, network 20 %");
     in.rwnd = 0.2;
-    is_limit(in, LH_LIMIT_NETWORK, "window 20 %, send buffer 35 %, network 45 %");
+    is_limit(in, LH_LIMIT_SEND_BUFFER, "window 20 %, send buffer 35 %, pacing 45 %");
+    says("35 %");
+    in.rwnd = 0.3;
+    in.sndbuf = 0;
+    is_limit(in, LH_LIMIT_RECEIVER_WINDOW, "window 30 %, pacing 70 %");
+    says("closed 30 %");
+    in.rwnd = in.sndbuf = 0.2;
+    is_limit(in, LH_LIMIT_NETWORK, "window 20 %, send buffer 20 %, network 60 %");
+    in.cut = 0.6;
+    in.rwnd = 0.5;
+    is_limit(in, LH_LIMIT_NETWORK, "no connection 60 %, the window in what is left");
+    in.cut = 0;
     in.rwnd = 0.5;
     in.sndbuf = 0.5;
     is_limit(in, LH_LIMIT_RECEIVER_WINDOW, "of equal ones the receiver");
@@ -188,12 +206,21 @@ static void test_nonsense(void)
     ok(judge(in) == LH_LIMIT_NETWORK, "shares below 0");
     in = plain();
     in.rwnd = 1;
-    in.streams = 0;
+    in.streams = 1;
     in.receiver_known = false;
     in.rate_Bps = 1e18;
     in.rtt_s = 1;
     ok(judge(in) == LH_LIMIT_RECEIVER_WINDOW, "the longest sentence fits");
     says("does not say)");
+}
+
+static void test_nothing(void)
+{
+    struct lh_verdict_input in = plain();
+
+    in.streams = 0;
+    judge(in);
+    ok(last.limit == LH_LIMIT_NONE && last.reason[0] == '\0', "nothing was sent: no verdict");
 }
 
 static void test_names(void)
@@ -216,6 +243,7 @@ int main(void)
     test_mixed();
     test_short_and_limited();
     test_nonsense();
+    test_nothing();
     test_names();
     return done_testing();
 }

@@ -129,6 +129,7 @@ static void session_frames(void)
     };
     struct lh_join join = {.stream = 5, .generation = 2};
     struct lh_heartbeat beat = {77, 20001, 350, 0x0fedcba9};
+    struct lh_stats stats = {1004, 950, 20, 1, 1000};
     struct lh_error_frame error = {LH_WIRE_BUSY, 4200, text, sizeof(text) - 1};
 
     count_up(welcome.token, 0x10);
@@ -142,6 +143,7 @@ static void session_frames(void)
           .transfer = LH_NO_TRANSFER);
     CHECK(error, lh_error_encode(&error, out), .type = LH_FRAME_ERROR, .transfer = 3);
     CHECK(bye, 0, .type = LH_FRAME_BYE, .transfer = LH_NO_TRANSFER);
+    CHECK(stats, lh_stats_encode(&stats, out), .type = LH_FRAME_STATS, .transfer = LH_NO_TRANSFER);
 }
 
 static size_t run_list(size_t n, const struct lh_block_run *runs)

@@ -169,6 +169,7 @@ def frames():
         "error": frame(20, table((0, "H", 6), (2, "I", 4200), (6, "H", len(text)), (8, None, text)),
                        transfer=3),
         "bye": frame(21, b""),
+        "stats": frame(22, table((0, "I", 1004), (4, "H", 950), (6, "H", 20), (8, "H", 1), (10, "H", 1000))),
     }
 
 

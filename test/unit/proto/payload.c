@@ -79,6 +79,8 @@ int payload_again(uint16_t type, const uint8_t *in, size_t len, uint8_t *out, si
         AGAIN(done);
     case LH_FRAME_HEARTBEAT:
         AGAIN(heartbeat);
+    case LH_FRAME_STATS:
+        AGAIN(stats);
     case LH_FRAME_ERROR: {
         struct lh_error_frame m;
         int rc = lh_error_decode(in, len, &m, why);

@@ -75,6 +75,32 @@ static void hello(void)
     is_i64(hello_pass(&m, &got), -LH_E_PROTOCOL, "HELLO: too slow a heartbeat");
 }
 
+static int stats_pass(struct lh_stats m)
+{
+    struct lh_stats got = {0};
+    const char *why = NULL;
+    int rc = lh_stats_decode(out, lh_stats_encode(&m, out), &got, &why);
+
+    if (rc != 0 && (why == NULL || got.span_ms != 0))
+        return 1; /* a refusal must say why and write nothing */
+    return rc;
+}
+
+static void stats(void)
+{
+    is_i64(stats_pass((struct lh_stats){UINT32_MAX, 1000, 1000, 1000, 1000}), 0,
+           "STATS at its limits");
+    is_i64(stats_pass((struct lh_stats){.span_ms = 0}), -LH_E_PROTOCOL, "STATS of no time");
+    is_i64(stats_pass((struct lh_stats){.span_ms = 1, .busy = 1001}), -LH_E_PROTOCOL,
+           "STATS: busy for more than all of it");
+    is_i64(stats_pass((struct lh_stats){.span_ms = 1, .write = 1001}), -LH_E_PROTOCOL,
+           "STATS: write");
+    is_i64(stats_pass((struct lh_stats){.span_ms = 1, .pool = 1001}), -LH_E_PROTOCOL,
+           "STATS: pool");
+    is_i64(stats_pass((struct lh_stats){.span_ms = 1, .sync = 1001}), -LH_E_PROTOCOL,
+           "STATS: sync");
+}
+
 /* A text longer than its limit cannot be encoded: forge its length. */
 static void forged_texts(void)
 {
@@ -206,6 +232,7 @@ int main(void)
 {
     hello();
     forged_texts();
+    stats();
     welcome();
     errors();
     codes();

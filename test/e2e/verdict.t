@@ -1,0 +1,124 @@
+#!/usr/bin/python3
+"""The verdict: each side made the limit, and the word for it in --json and in the summary.
+
+What is made slow is ten times slower than all the rest, so the word does not depend on the machine."""
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+
+import e2e
+from e2e import BLOCK, MIB, Net, Process, Send, Serve, Shim, diag, done, make, ok, same, send
+
+WAN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../wan")
+STALL_MS = 50
+
+
+def serve_at(listen="127.0.0.1:0", **how):
+    root = os.path.join(e2e.dir(), "root")
+    os.mkdir(root)
+    return Serve(root, *(("--insecure",) if "wrap" in how else ()), listen=listen, **how)
+
+
+def limits(serve, size, word, host="127.0.0.1", **how):
+    """Two sends side by side, one for programs and one for people."""
+    src = make(os.path.join(e2e.dir(), "source"), size)
+    more = ("--insecure",) if "wrap" in how else ()
+    machine = Send(src, serve.url("json", host=host), "-vv", *more, **how)
+    person = Process(["send", *more, src, serve.url("text", host=host)], **how)
+    machine.wait()
+    same(person.wait(), 0, "%s: the one for people ends well" % word)
+    done(machine, "%s: the one for programs ends well" % word)
+    if not same(machine.last("done").get("limit"), word, "%s: --json says so" % word):
+        diag("\n".join(re.findall("limits .*", machine.err())[-1:]))
+    if not ok(re.search(r"^longhaul: limit: %s \(.+\)$" % word, person.err(), re.M),
+              "%s: the summary says so" % word):
+        person.show()
+    return machine.last("done").get("limit_reason", "")
+
+
+def slow(call, word, serving, stall_ms=STALL_MS, size=24 * MIB):
+    shim = Shim()
+    shim.set(call, stall_ms=stall_ms)
+    serve = serve_at(env=shim.env if serving else None)
+    limits(serve, size, word, env=None if serving else shim.env)
+    ok(shim.hits(call) > 0, "%s: it was made slow" % word)
+
+
+def test_source_disk():
+    slow("pread64", "source disk", False)
+
+
+def test_sender_cpu():
+    slow("pread64", "sender cpu", False, -STALL_MS)
+
+
+def test_receiver_disk_writes():
+    slow("pwrite64", "receiver disk", True)
+
+
+def test_receiver_disk_syncs():
+    slow("fdatasync", "receiver disk", True, 4000)
+
+
+def test_receiver_cpu():
+    slow("pwrite64", "receiver cpu", True, -STALL_MS)
+
+
+def test_network():
+    net = Net()
+    serve = serve_at(Net.B + ":0", wrap=net.in_b())
+    net.rate(40)
+    limits(serve, 10 * MIB, "network", host=Net.B, wrap=net.in_a())
+
+
+def wan(narrow, side):
+    """A long line, and one host with a small limit for its buffers."""
+    e2e.need_root()
+    name = "lhv-%d" % os.getpid()
+    made = subprocess.run([WAN + "/up", "--name", name, "1gbit", "50ms", "0%"], check=False,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if made.returncode != 0:
+        diag(made.stderr.decode())
+        raise e2e.Skip("no network namespaces here")
+    e2e.cleanup(subprocess.run, [WAN + "/down", name])
+    subprocess.run(["ip", "netns", "exec", "%s-%s" % (name, side), "sysctl", "-qw",
+                    "net.ipv4.%s=4096 16384 65536" % narrow], check=True)
+    return [["ip", "netns", "exec", "%s-%s" % (name, s)] for s in "ab"]
+
+
+def buffers(narrow, side, word):
+    a, b = wan(narrow, side)
+    serve = serve_at("198.18.0.2:0", wrap=b)
+    reason = limits(serve, 20 * MIB, word, host="198.18.0.2", wrap=a)
+    ok(narrow in reason, "%s: it names net.ipv4.%s" % (word, narrow))
+
+
+def test_receiver_window():
+    buffers("tcp_rmem", "b", "receiver window")
+
+
+def test_send_buffer():
+    buffers("tcp_wmem", "a", "send buffer")
+
+
+def test_too_short():
+    serve = serve_at()
+    for size in (BLOCK, 1):
+        sent = send(make(os.path.join(e2e.dir(), "source"), size), serve.url("t"))
+        same(sent.last("done").get("limit"), "too short to tell", "%d bytes" % size)
+    again = send(os.path.join(e2e.dir(), "source"), serve.url("t"))
+    done(again, "the same again")
+    same(again.last("done").get("limit"), "too short to tell", "a file of one block, sent again")
+
+
+def test_nothing_sent():
+    serve = serve_at()
+    sent = send(make(os.path.join(e2e.dir(), "source"), 0), serve.url("t"))
+    done(sent, "an empty file")
+    same(sent.last("done").get("limit"), "", "an empty file: no limit")
+
+
+e2e.main()
