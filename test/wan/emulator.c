@@ -1,11 +1,12 @@
-/* A WAN between two network namespaces: two TUN devices, and this process between them.
+/* A WAN between two network namespaces: a veth pair, and this process, which the kernel asks
+ * (NFQUEUE) when each packet may go on.
  *
- *   emulator --a NAMESPACE --b NAMESPACE --control PATH [--dev NAME] [--mtu N] [--seed N] [LINE...]
+ *   emulator --a NAMESPACE --b NAMESPACE --control PATH [--mtu N] [--seed N] [LINE...]
  *
- * test/wan/up starts it. It makes a TUN device (`wan`) in each namespace, which takes super-packets
- * (TSO) and leaves checksums open, prints its pid and goes to the background. Two threads carry the
- * packets (link.c), this one answers the control socket: a Unix stream socket that takes a line and
- * answers it with one, "ok", an "error: " or, for `stats`, JSON. Each LINE is one to begin with:
+ * test/wan/up starts it, with rules that put what arrives in either namespace into queue 0 there.
+ * It prints its pid and goes to the background. Two threads carry the packets (link.c), this one
+ * answers the control socket: a Unix stream socket that takes a line and answers it with one, "ok",
+ * an "error: " or, for `stats`, JSON. Each LINE is one to begin with:
  *
  *   [ab|ba] rate 1gbit|0            on the wire, Ethernet's headers counted; 0: no limit
  *   [ab|ba] delay 50ms              one way
@@ -18,30 +19,35 @@
  *   [ab|ba] reorder 1% 5ms          share of packets held back, by how much
  *   [ab|ba] corrupt 0.1% [header]   flips a bit of the payload (or TCP header), mends the checksum
  *   [ab|ba] cut blackhole|reset|off
- *   stats
+ *   stats                           counts of both directions, and cpu_ns: the CPU time of this
+ *                                   process. The kernel lets a packet on within a thread of it, so
+ *                                   TCP's receiving half and its acknowledgements are in there
  *   quit
  *
+ * Segments of a super-packet that goes through whole are counted as long as the MTU allows, which
+ * is wrong only for connections with a smaller MSS of their own.
+ *
  * `ab` is what a sends to b, `ba` the other way; neither: both. Failures: what cannot be set up is
- * said and ends it with 1; a device that goes away ends it. */
+ * said and ends it with 1. While nobody answers, queued packets wait: end it before the namespaces.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <linux/if_tun.h>
-#include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "link.h"
-#include "packet.h"
+#include "nfq.h"
 
 enum { MAX_WORDS = 8, ANSWER_BYTES = 2048 };
 
@@ -183,13 +189,19 @@ static int print_counts(char *out, size_t size, const char *name, struct lh_link
         {"refused", &c->refused},
         {"queue_max_bytes", &c->queue_max_bytes},
         {"late_max_ns", &c->late_max_ns},
-        {"memory_bytes", &c->memory_bytes},
     };
     int n = snprintf(out, size, "\"%s\":{", name);
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         n += snprintf(out + n, size - (size_t)n, "%s\"%s\":%" PRIu64, i ? "," : "", all[i].key,
                       atomic_load(all[i].count));
     return n + snprintf(out + n, size - (size_t)n, "}");
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec t = {0};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 /* Takes one line, writes its answer (with a newline). False: quit. */
@@ -204,8 +216,8 @@ static bool obey(char *line, char answer[ANSWER_BYTES])
     if (n == 1 && !strcmp(word[0], "quit"))
         return false;
     if (n == 1 && !strcmp(word[0], "stats")) {
-        size_t at = 1;
-        answer[0] = '{';
+        size_t at;
+        at = (size_t)snprintf(answer, ANSWER_BYTES, "{\"cpu_ns\":%" PRIu64 ",", cpu_ns());
         at += (size_t)print_counts(answer + at, ANSWER_BYTES - at, "ab", &links[0]);
         answer[at++] = ',';
         at += (size_t)print_counts(answer + at, ANSWER_BYTES - at, "ba", &links[1]);
@@ -234,8 +246,8 @@ static bool obey(char *line, char answer[ANSWER_BYTES])
     return true;
 }
 
-/* A TUN device in a namespace. Moves the calling thread there. */
-static int tun_open(const char *namespace, const char *name, int mtu)
+/* What `link` needs of the namespace of the host it ends at. Moves the calling thread there. */
+static void link_open(struct lh_link *link, const char *namespace)
 {
     char path[256];
     snprintf(path, sizeof(path), "/run/netns/%s", namespace);
@@ -243,29 +255,14 @@ static int tun_open(const char *namespace, const char *name, int mtu)
     if (ns < 0 || setns(ns, CLONE_NEWNET))
         die("cannot enter namespace", namespace);
     close(ns);
-    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        die("cannot open", "/dev/net/tun");
-    struct ifreq req = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
-    snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", name);
-    if (ioctl(fd, TUNSETIFF, &req))
-        die("cannot make a TUN device in", namespace);
-    int len = LH_VNET_LEN;
-    unsigned long offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
-    if (ioctl(fd, TUNSETVNETHDRSZ, &len))
-        die("cannot use virtio headers in", namespace);
-    /* Without offloads it is slower and no less right. */
-    if (ioctl(fd, TUNSETOFFLOAD, offloads) && ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4))
-        fprintf(stderr, "emulator: no offloads: %s\n", strerror(errno));
-    int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    req.ifr_mtu = mtu;
-    if (sock < 0 || ioctl(sock, SIOCSIFMTU, &req))
-        die("cannot set the MTU in", namespace);
-    req.ifr_qlen = 10000; /* the buffer is ours: the device must not drop */
-    if (ioctl(sock, SIOCSIFTXQLEN, &req))
-        die("cannot set the queue's length in", namespace);
-    close(sock);
-    return fd;
+    link->whole = lh_nfq_open(LH_LINK_WHOLE, LH_NFQ_HEADS, true);
+    link->parts = lh_nfq_open(LH_LINK_PARTS, link->mtu, false);
+    if (!link->whole || !link->parts)
+        die("cannot have a packet queue in", namespace);
+    link->reset_v4 = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+    link->reset_v6 = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+    if (link->reset_v4 < 0)
+        die("cannot have a raw socket in", namespace);
 }
 
 static int control_open(const char *path)
@@ -320,15 +317,11 @@ static void background(void)
 int main(int argc, char **argv)
 {
     static const struct option OPTIONS[] = {
-        {"a", required_argument, NULL, 'a'},
-        {"b", required_argument, NULL, 'b'},
-        {"control", required_argument, NULL, 'c'},
-        {"dev", required_argument, NULL, 'd'},
-        {"mtu", required_argument, NULL, 'm'},
-        {"seed", required_argument, NULL, 's'},
-        {NULL, 0, NULL, 0},
+        {"a", required_argument, NULL, 'a'},       {"b", required_argument, NULL, 'b'},
+        {"control", required_argument, NULL, 'c'}, {"mtu", required_argument, NULL, 'm'},
+        {"seed", required_argument, NULL, 's'},    {NULL, 0, NULL, 0},
     };
-    const char *a = NULL, *b = NULL, *control = NULL, *dev = "wan";
+    const char *a = NULL, *b = NULL, *control = NULL;
     int mtu = 1500;
     uint64_t seed = 1;
     for (int c; (c = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
@@ -338,8 +331,6 @@ int main(int argc, char **argv)
             b = optarg;
         if (c == 'c')
             control = optarg;
-        if (c == 'd')
-            dev = optarg;
         if (c == 'm')
             mtu = atoi(optarg);
         if (c == 's')
@@ -353,6 +344,7 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < 2; i++) {
         links[i].seed = seed * 2 + (unsigned)i;
+        links[i].mtu = (uint32_t)mtu;
         links[i].wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (links[i].wake_fd < 0)
             die("cannot make", "an eventfd");
@@ -365,11 +357,13 @@ int main(int argc, char **argv)
         }
         free(line);
     }
-    links[0].from_fd = links[1].to_fd = tun_open(a, dev, mtu);
-    links[1].from_fd = links[0].to_fd = tun_open(b, dev, mtu);
+    link_open(&links[0], b);
+    link_open(&links[1], a);
     int listener = control_open(control);
     background();
-    setpriority(PRIO_PROCESS, 0, -20); /* a WAN that waits for its CPU is another WAN */
+    /* A WAN that waits for its CPU is another WAN. */
+    if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 1}))
+        setpriority(PRIO_PROCESS, 0, -20);
     for (int i = 0; i < 2; i++) {
         pthread_t thread;
         if ((errno = pthread_create(&thread, NULL, lh_link_run, &links[i])))

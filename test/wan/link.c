@@ -1,50 +1,44 @@
 /* One direction of the WAN emulator.
  *
- * Each link runs on its own thread, and owns all memory behind its packets. Happy path: a packet is
- * read from the device straight into a chunk; every segment of it passes the bottleneck (a clock of
- * when the line is free again: what would wait longer than the buffer is deep is dropped), the
- * line's losses, and its delay; runs of segments that stay together are queued as entries that
- * point into the chunk, and written to the other device when they are due. Contents are not copied.
+ * Each link runs on its own thread. Happy path: the kernel puts a packet that arrives at the host
+ * into a queue and shows us its headers; every segment of it passes the bottleneck (a clock of when
+ * the line is free again: what would wait longer than the buffer is deep is dropped), the line's
+ * losses, and its delay; when it is due, the kernel is told to let it go on. Contents stay where
+ * they are. A super-packet of which a segment is lost, damaged or much later than the first is
+ * moved to a second queue, on whose way the kernel parts it: the dice are thrown back and thrown
+ * again for the parts.
  *
  * The bottleneck comes before the losses: a lost segment has used the line, as on a real one.
- * Failures: a device that is gone ends the process (the namespace was taken away); a packet that
- * the kernel does not take is counted as refused. */
+ * Failures: a queue that fails ends the process; a verdict that the kernel does not take is counted
+ * as refused. */
 #include "link.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/uio.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "nfq.h"
 #include "packet.h"
 
-enum {
-    CHUNK_BYTES = 1 << 20,
-    READ_MAX = LH_VNET_LEN + 65536,
-    READ_BATCH = 32, /* between two looks at what is due */
-};
 static const double NS_PER_S = 1e9;
 static const double RUN_MAX_NS = 600e3; /* wire time of what is delivered as one packet */
-static const uint64_t MEMORY_MAX_BYTES = UINT64_C(4) << 30;
-
-/* Where packets lie. Chunks are used again last-in first-out, so that the cache stays warm. */
-struct chunk {
-    struct chunk *next;
-    uint32_t n_refs, n_used;
-    uint8_t bytes[];
-};
+/* Between two looks, when there is work: as long as a super-packet takes on the wire, within these
+ * bounds and a share of the delay. Wake-ups are what a slow line costs most. */
+static const double REST_MIN_NS = 100e3, REST_MAX_NS = 500e3, REST_OF_DELAY = 1.0 / 100;
+enum { SUPER_BYTES = 65536 };
 
 struct entry {
     double due_ns;
-    struct chunk *chunk;
-    const uint8_t *body;
-    uint32_t n_body, n_head, n_segments, wire_bytes;
-    uint8_t head[LH_HEAD_MAX];
+    struct lh_nfq *queue;
+    uint8_t *contents; /* allocated, when they were changed */
+    uint32_t id, n_bytes, n_segments, wire_bytes;
 };
 
 /* Entries in the order they are due: a ring that grows. */
@@ -53,20 +47,25 @@ struct queue {
     uint32_t n, first, capacity; /* capacity is a power of two */
 };
 
-/* Segments of one packet that have gone the same way so far. */
-struct run {
-    uint32_t first, n;
-    double begin_ns, due_ns;
+/* What a throw changes. */
+struct dice {
+    uint64_t random;
+    bool is_bad;    /* the Gilbert-Elliott model's state */
+    double free_ns; /* when the bottleneck is */
+};
+
+/* What all segments of a packet have in common. */
+struct trip {
+    double now, delay_ns;
+    bool held;
 };
 
 struct state {
     struct lh_link *link;
     struct lh_link_settings set;
     uint32_t generation;
-    uint64_t random;
-    bool is_bad; /* the Gilbert-Elliott model's state */
-    double free_ns, last_due_ns;
-    struct chunk *chunk, *spare;
+    struct dice dice;
+    double last_due_ns;
     struct queue line, held;
 };
 
@@ -98,7 +97,7 @@ static _Noreturn void fatal(const char *what)
 /* splitmix64 */
 static uint64_t random_next(struct state *s)
 {
-    uint64_t z = s->random += UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t z = s->dice.random += UINT64_C(0x9e3779b97f4a7c15);
     z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
     return z ^ z >> 31;
@@ -112,38 +111,6 @@ static double random_unit(struct state *s)
 static bool chance(struct state *s, double p)
 {
     return p > 0 && random_unit(s) < p;
-}
-
-static void chunk_unref(struct state *s, struct chunk *chunk)
-{
-    if (--chunk->n_refs)
-        return;
-    chunk->next = s->spare;
-    s->spare = chunk;
-}
-
-/* Room for one more read, in the current chunk. False when memory is used up. */
-static bool chunk_ready(struct state *s)
-{
-    if (s->chunk && s->chunk->n_used + READ_MAX <= CHUNK_BYTES - sizeof(struct chunk))
-        return true;
-    if (s->chunk)
-        chunk_unref(s, s->chunk);
-    s->chunk = s->spare;
-    if (s->chunk) {
-        s->spare = s->chunk->next;
-    } else {
-        _Atomic uint64_t *memory = &s->link->counts.memory_bytes;
-        if (atomic_load_explicit(memory, memory_order_relaxed) >= MEMORY_MAX_BYTES)
-            return false;
-        s->chunk = malloc(CHUNK_BYTES);
-        if (!s->chunk)
-            fatal("memory");
-        add(memory, CHUNK_BYTES);
-    }
-    s->chunk->n_refs = 1;
-    s->chunk->n_used = 0;
-    return true;
 }
 
 static struct entry *queue_at(struct queue *q, uint32_t i)
@@ -179,51 +146,29 @@ static struct entry *queue_insert(struct queue *q, double due_ns)
 static bool is_lost(struct state *s)
 {
     const struct lh_link_settings *set = &s->set;
-    if (set->bad_enter > 0 && chance(s, s->is_bad ? set->bad_leave : set->bad_enter))
-        s->is_bad = !s->is_bad;
+    if (set->bad_enter > 0 && chance(s, s->dice.is_bad ? set->bad_leave : set->bad_enter))
+        s->dice.is_bad = !s->dice.is_bad;
     if (set->bad_enter <= 0)
-        s->is_bad = false;
-    bool by_state = chance(s, s->is_bad ? set->bad_loss : set->good_loss);
+        s->dice.is_bad = false;
+    bool by_state = chance(s, s->dice.is_bad ? set->bad_loss : set->good_loss);
     return chance(s, set->loss) || by_state;
 }
 
-/* Queues a run of segments. `flip_head`: a bit of the first one's header is to be flipped. */
-static void emit(struct state *s, const struct lh_packet *packet, const struct run *run, bool held,
-                 bool flip_head)
+/* Hands a packet to the line; *entry is complete but for its due_ns, which is `left_ns` and more.
+ */
+static void emit(struct state *s, const struct trip *trip, double left_ns, struct entry entry)
 {
-    if (!run->n)
-        return;
-    struct lh_link_counts *counts = &s->link->counts;
-    double due_ns = run->due_ns;
-    if (held) {
+    double due_ns = left_ns + trip->delay_ns;
+    if (trip->held) {
         due_ns += s->set.hold_ns;
-        add(&counts->held, run->n);
+        add(&s->link->counts.held, entry.n_segments);
     } else if (due_ns < s->last_due_ns) {
         due_ns = s->last_due_ns;
     } else {
         s->last_due_ns = due_ns;
     }
-    struct entry *entry = queue_insert(held ? &s->held : &s->line, due_ns);
-    entry->chunk = s->chunk;
-    s->chunk->n_refs++;
-    entry->n_segments = run->n;
-    entry->wire_bytes = 0;
-    for (uint32_t i = 0; i < run->n; i++)
-        entry->wire_bytes += lh_packet_wire_bytes(packet, run->first + i);
-    if (run->n == packet->n_segments) {
-        entry->n_head = 0;
-        entry->body = packet->bytes;
-        entry->n_body = packet->n_bytes;
-        if (flip_head)
-            lh_packet_corrupt_header(packet->bytes, packet->l4_at, random_next(s));
-        return;
-    }
-    uint32_t body_at, n_body;
-    entry->n_head = lh_packet_piece(packet, run->first, run->n, entry->head, &body_at, &n_body);
-    entry->body = packet->bytes + body_at;
-    entry->n_body = n_body;
-    if (flip_head)
-        lh_packet_corrupt_header(entry->head, packet->l4_at, random_next(s));
+    entry.due_ns = due_ns;
+    *queue_insert(trip->held ? &s->held : &s->line, due_ns) = entry;
 }
 
 /* When a segment that came at `now` has left the bottleneck; negative: the buffer was full. */
@@ -231,87 +176,153 @@ static double pass_bottleneck(struct state *s, double now, uint32_t wire_bytes)
 {
     if (s->set.rate_bps <= 0)
         return now;
-    double start = s->free_ns > now ? s->free_ns : now;
+    double start = s->dice.free_ns > now ? s->dice.free_ns : now;
     double queued = (start - now) * s->set.rate_bps / 8 / NS_PER_S;
     if (queued + wire_bytes > s->set.buffer_bytes)
         return -1;
     at_least(&s->link->counts.queue_max_bytes, queued + wire_bytes);
-    s->free_ns = start + wire_bytes * 8.0 * NS_PER_S / s->set.rate_bps;
-    return s->free_ns;
+    s->dice.free_ns = start + wire_bytes * 8.0 * NS_PER_S / s->set.rate_bps;
+    return s->dice.free_ns;
+}
+
+static void refuse_unless(struct state *s, bool taken)
+{
+    if (!taken)
+        add(&s->link->counts.refused, 1);
+}
+
+static void drop(struct state *s, struct lh_nfq *queue, uint32_t id)
+{
+    refuse_unless(s, lh_nfq_verdict(queue, id, LH_NFQ_DROP, NULL, 0));
 }
 
 static void answer_reset(struct state *s, const struct lh_packet *packet)
 {
     uint8_t reset[LH_RESET_LEN];
     uint32_t n = lh_packet_reset(packet, reset);
-    if (n && write(s->link->from_fd, reset, n) == (ssize_t)n)
+    struct sockaddr_in to4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 to6 = {.sin6_family = AF_INET6};
+    if (!n)
+        return;
+    bool is_v4 = packet->ip_version == 4;
+    memcpy(&to4.sin_addr, reset + 16, 4);
+    memcpy(&to6.sin6_addr, reset + 24, 16);
+    int sock = is_v4 ? s->link->reset_v4 : s->link->reset_v6;
+    const void *to = is_v4 ? (void *)&to4 : (void *)&to6;
+    if (sendto(sock, reset, n, 0, to, is_v4 ? sizeof(to4) : sizeof(to6)) == (ssize_t)n)
         add(&s->link->counts.resets, 1);
 }
 
-static void arrive(struct state *s, uint8_t *bytes, size_t n_bytes, double now)
+/* Lets a packet on as it is. False, with nothing done: some segment of it fares differently. */
+static bool carry_whole(struct state *s, const struct lh_nfq_packet *raw,
+                        const struct lh_packet *packet, const struct trip *trip)
+{
+    struct dice before = s->dice;
+    double first_ns = 0, left_ns = 0;
+    uint32_t wire_bytes = 0;
+    for (uint32_t i = 0; i < packet->n_segments; i++) {
+        uint32_t n = lh_packet_wire_bytes(packet, i);
+        left_ns = pass_bottleneck(s, trip->now, n);
+        if (!i)
+            first_ns = left_ns;
+        if (left_ns < 0 || is_lost(s) || chance(s, s->set.corrupt_body) ||
+            (packet->proto == IPPROTO_TCP && chance(s, s->set.corrupt_head)) ||
+            left_ns - first_ns > RUN_MAX_NS) {
+            s->dice = before;
+            return false;
+        }
+        wire_bytes += n;
+    }
+    add(&s->link->counts.arrived, packet->n_segments);
+    add(&s->link->counts.wire_bytes, wire_bytes);
+    emit(s, trip, left_ns,
+         (struct entry){.queue = s->link->whole,
+                        .id = raw->id,
+                        .n_segments = packet->n_segments,
+                        .wire_bytes = wire_bytes});
+    return true;
+}
+
+/* One segment, which is there whole. */
+static void carry_part(struct state *s, const struct lh_nfq_packet *raw, const struct trip *trip)
 {
     struct lh_link_counts *counts = &s->link->counts;
     struct lh_packet packet;
-    lh_packet_parse(&packet, bytes, n_bytes);
+    lh_packet_parse(&packet, raw->bytes, raw->n_bytes, raw->len, false, s->link->mtu);
+    uint32_t wire_bytes = lh_packet_wire_bytes(&packet, 0);
+    add(&counts->arrived, 1);
+    add(&counts->wire_bytes, wire_bytes);
+    double left_ns = pass_bottleneck(s, trip->now, wire_bytes);
+    bool full = left_ns < 0;
+    if (full || is_lost(s)) {
+        add(full ? &counts->tail_dropped : &counts->lost, 1);
+        drop(s, s->link->parts, raw->id);
+        return;
+    }
+    struct entry entry = {
+        .queue = s->link->parts, .id = raw->id, .n_segments = 1, .wire_bytes = wire_bytes};
+    uint32_t n_flips = 0;
+    if (chance(s, s->set.corrupt_body) && lh_packet_corrupt_payload(&packet, random_next(s)))
+        n_flips++;
+    if (packet.proto == IPPROTO_TCP && chance(s, s->set.corrupt_head)) {
+        lh_packet_corrupt_header(&packet, random_next(s));
+        n_flips++;
+    }
+    if (n_flips) {
+        add(&counts->corrupted, n_flips);
+        entry.n_bytes = raw->n_bytes;
+        entry.contents = malloc(raw->n_bytes);
+        if (!entry.contents)
+            fatal("memory");
+        memcpy(entry.contents, raw->bytes, raw->n_bytes);
+    }
+    emit(s, trip, left_ns, entry);
+}
+
+static int read_queue(struct state *s, struct lh_nfq *queue, struct lh_nfq_packet *packets)
+{
+    uint64_t n_errors = 0;
+    int n = lh_nfq_read(queue, packets, &n_errors);
+    if (n < 0)
+        fatal("a queue");
+    if (n_errors)
+        add(&s->link->counts.refused, n_errors);
+    return n;
+}
+
+/* The parts are there when lh_nfq_move returns, and nothing else is. */
+static void carry_parts(struct state *s, const struct lh_nfq_packet *raw, const struct trip *trip)
+{
+    static _Thread_local struct lh_nfq_packet parts[LH_NFQ_BATCH];
+    refuse_unless(s, lh_nfq_move(s->link->whole, raw->id, LH_LINK_PARTS));
+    for (int n; (n = read_queue(s, s->link->parts, parts));)
+        for (int i = 0; i < n; i++)
+            carry_part(s, &parts[i], trip);
+}
+
+static void arrive(struct state *s, const struct lh_nfq_packet *raw, double now)
+{
+    struct lh_link_counts *counts = &s->link->counts;
+    struct lh_packet packet;
+    lh_packet_parse(&packet, raw->bytes, raw->n_bytes, raw->len, raw->is_super, s->link->mtu);
+    if (lh_packet_is_our_reset(&packet)) {
+        refuse_unless(s, lh_nfq_verdict(s->link->whole, raw->id, LH_NFQ_ACCEPT, NULL, 0));
+        return;
+    }
     add(&counts->packets, 1);
-    add(&counts->arrived, packet.n_segments);
     if (s->set.cut != LH_CUT_OFF) {
+        add(&counts->arrived, packet.n_segments);
         add(&counts->cut, packet.n_segments);
         if (s->set.cut == LH_CUT_RESET)
             answer_reset(s, &packet);
+        drop(s, s->link->whole, raw->id);
         return;
     }
-    bool held = chance(s, s->set.reorder);
-    double delay_ns = s->set.delay_ns + random_unit(s) * s->set.jitter_ns;
-    struct run run = {.n = 0};
-    for (uint32_t i = 0; i < packet.n_segments; i++) {
-        uint32_t wire_bytes = lh_packet_wire_bytes(&packet, i);
-        add(&counts->wire_bytes, wire_bytes);
-        double left_ns = pass_bottleneck(s, now, wire_bytes);
-        bool full = left_ns < 0;
-        if (full || is_lost(s)) {
-            add(full ? &counts->tail_dropped : &counts->lost, 1);
-            emit(s, &packet, &run, held, false);
-            run.n = 0;
-            continue;
-        }
-        if (chance(s, s->set.corrupt_body) && lh_packet_corrupt_payload(&packet, i, random_next(s)))
-            add(&counts->corrupted, 1);
-        bool flip_head = packet.proto == 6 && chance(s, s->set.corrupt_head);
-        if (run.n && (flip_head || left_ns - run.begin_ns > RUN_MAX_NS)) {
-            emit(s, &packet, &run, held, false);
-            run.n = 0;
-        }
-        if (!run.n)
-            run = (struct run){.first = i, .begin_ns = left_ns};
-        run.n++;
-        run.due_ns = left_ns + delay_ns;
-        if (flip_head) {
-            add(&counts->corrupted, 1);
-            emit(s, &packet, &run, held, true);
-            run.n = 0;
-        }
-    }
-    emit(s, &packet, &run, held, false);
-}
-
-static void deliver_entry(struct state *s, struct entry *entry, double now)
-{
-    struct lh_link_counts *counts = &s->link->counts;
-    struct iovec parts[2] = {{entry->head, entry->n_head},
-                             {(void *)(uintptr_t)entry->body, entry->n_body}};
-    bool whole = entry->n_head == 0;
-    ssize_t n = writev(s->link->to_fd, parts + whole, 2 - whole);
-    if (n < 0 && errno == EBADFD)
-        fatal("the device is gone");
-    if (n < 0) {
-        add(&counts->refused, entry->n_segments);
-    } else {
-        add(&counts->delivered, entry->n_segments);
-        add(&counts->delivered_wire_bytes, entry->wire_bytes);
-    }
-    at_least(&counts->late_max_ns, now - entry->due_ns);
-    chunk_unref(s, entry->chunk);
+    struct trip trip = {.now = now, .held = chance(s, s->set.reorder)};
+    trip.delay_ns = s->set.delay_ns + random_unit(s) * s->set.jitter_ns;
+    bool is_countable = !raw->is_super || packet.proto == IPPROTO_TCP;
+    if (!is_countable || !carry_whole(s, raw, &packet, &trip))
+        carry_parts(s, raw, &trip);
 }
 
 static struct entry *earliest(struct state *s, struct queue **from)
@@ -323,41 +334,55 @@ static struct entry *earliest(struct state *s, struct queue **from)
     return take_held ? held : line;
 }
 
+/* Packets that go on with one message: those of one queue, up to `last`. */
+struct batch {
+    struct lh_nfq *queue;
+    uint32_t last;
+};
+
+static void flush(struct state *s, struct batch *batch)
+{
+    if (batch->queue)
+        refuse_unless(s, lh_nfq_accept_up_to(batch->queue, batch->last));
+    batch->queue = NULL;
+}
+
+static void deliver_entry(struct state *s, struct entry *entry, struct batch *batch)
+{
+    /* What is held back must not go along with what came after it. */
+    bool alone = entry->contents || s->held.n;
+    if (alone || batch->queue != entry->queue)
+        flush(s, batch);
+    if (alone)
+        refuse_unless(s, lh_nfq_verdict(entry->queue, entry->id, LH_NFQ_ACCEPT, entry->contents,
+                                        entry->n_bytes));
+    else
+        *batch = (struct batch){.queue = entry->queue, .last = entry->id};
+    free(entry->contents);
+    add(&s->link->counts.delivered, entry->n_segments);
+    add(&s->link->counts.delivered_wire_bytes, entry->wire_bytes);
+}
+
 /* Delivers what is due. When the next one is, or a negative number. */
-static double deliver(struct state *s, double now)
+static double deliver(struct state *s, double now, bool *did)
 {
     struct queue *q;
     struct entry *entry;
+    struct batch batch = {NULL, 0};
+    double next_ns = -1;
     while ((entry = earliest(s, &q))) {
-        if (entry->due_ns > now)
-            return entry->due_ns;
-        deliver_entry(s, entry, now);
+        if (entry->due_ns > now) {
+            next_ns = entry->due_ns;
+            break;
+        }
+        at_least(&s->link->counts.late_max_ns, now - entry->due_ns);
+        deliver_entry(s, entry, &batch);
         q->first = (q->first + 1) & (q->capacity - 1);
         q->n--;
+        *did = true;
     }
-    return -1;
-}
-
-/* Reads what has come, up to a batch. False when there was nothing more. */
-static bool take(struct state *s)
-{
-    for (int i = 0; i < READ_BATCH; i++) {
-        static _Thread_local uint8_t nowhere[READ_MAX];
-        bool room = chunk_ready(s);
-        uint8_t *at = room ? s->chunk->bytes + s->chunk->n_used : nowhere;
-        ssize_t n = read(s->link->from_fd, at, READ_MAX);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return false;
-        if (n < LH_VNET_LEN)
-            fatal("the device is gone");
-        if (!room) {
-            add(&s->link->counts.refused, 1);
-            continue;
-        }
-        s->chunk->n_used += (uint32_t)(n + 7) & ~7U;
-        arrive(s, at, (size_t)n, now_ns());
-    }
-    return true;
+    flush(s, &batch);
+    return next_ns;
 }
 
 static void take_settings(struct state *s)
@@ -371,17 +396,38 @@ static void take_settings(struct state *s)
     s->generation = generation;
 }
 
+static struct timespec span(double ns)
+{
+    time_t s = (time_t)(ns / NS_PER_S);
+    return (struct timespec){.tv_sec = s, .tv_nsec = (long)(ns - (double)s * NS_PER_S)};
+}
+
+static double least(double a, double b)
+{
+    return a < b ? a : b;
+}
+
+static void rest(const struct state *s)
+{
+    double most = s->set.delay_ns * REST_OF_DELAY, ns = REST_MIN_NS;
+    if (s->set.rate_bps > 0)
+        ns = SUPER_BYTES * 8.0 * NS_PER_S / s->set.rate_bps;
+    ns = least(most, least(REST_MAX_NS, ns > REST_MIN_NS ? ns : REST_MIN_NS));
+    struct timespec pause = span(ns);
+    if (most > 0)
+        nanosleep(&pause, NULL);
+}
+
 static void wait_for_work(struct state *s, double next_ns)
 {
-    struct pollfd fds[2] = {{.fd = s->link->from_fd, .events = POLLIN},
+    struct pollfd fds[2] = {{.fd = lh_nfq_fd(s->link->whole), .events = POLLIN},
                             {.fd = s->link->wake_fd, .events = POLLIN}};
     struct timespec limit, *timeout = NULL;
     if (next_ns >= 0) {
         double left = next_ns - now_ns();
         if (left <= 0)
             return;
-        limit.tv_sec = (time_t)(left / NS_PER_S);
-        limit.tv_nsec = (long)(left - (double)limit.tv_sec * NS_PER_S);
+        limit = span(left);
         timeout = &limit;
     }
     if (ppoll(fds, 2, timeout, NULL) < 0 && errno != EINTR)
@@ -389,24 +435,31 @@ static void wait_for_work(struct state *s, double next_ns)
     uint64_t n;
     if (fds[1].revents && read(s->link->wake_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
         fatal("eventfd");
-    if (fds[0].revents & (POLLERR | POLLNVAL))
-        fatal("the device is gone");
 }
 
 void *lh_link_run(void *arg)
 {
+    static _Thread_local struct lh_nfq_packet packets[LH_NFQ_BATCH];
     struct state *s = calloc(1, sizeof(*s));
     if (!s)
         fatal("memory");
     s->link = arg;
-    s->random = s->link->seed;
+    s->dice.random = s->link->seed;
     s->generation = atomic_load(&s->link->generation) - 1;
     prctl(PR_SET_TIMERSLACK, 1UL);
     for (;;) {
         take_settings(s);
-        bool more = take(s);
-        double next_ns = deliver(s, now_ns());
-        if (!more)
+        int n = read_queue(s, s->link->whole, packets);
+        double now = now_ns();
+        for (int i = 0; i < n; i++)
+            arrive(s, &packets[i], now);
+        bool did = n > 0;
+        double next_ns = deliver(s, now_ns(), &did);
+        if (n == LH_NFQ_BATCH)
+            continue;
+        if (did)
+            rest(s);
+        else
             wait_for_work(s, next_ns);
     }
     return NULL;

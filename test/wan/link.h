@@ -1,7 +1,8 @@
 #ifndef LH_WAN_LINK_H
 #define LH_WAN_LINK_H
-/* One direction of the emulated WAN: what one TUN device sends comes out of the other, later. A
- * link runs on a thread of its own; settings and counts are the only things that others touch. */
+/* One direction of the emulated WAN: what arrives at a host waits in the kernel until the line
+ * would have delivered it. A link runs on a thread of its own; settings and counts are the only
+ * things that others touch. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -29,12 +30,15 @@ struct lh_link_settings {
 /* What happened so far, in segments unless it says otherwise. */
 struct lh_link_counts {
     _Atomic uint64_t packets, arrived, wire_bytes, tail_dropped, lost, cut, corrupted, held, resets,
-        delivered, delivered_wire_bytes, refused, queue_max_bytes, late_max_ns, memory_bytes;
+        delivered, delivered_wire_bytes, refused, queue_max_bytes, late_max_ns;
 };
 
 struct lh_link {
-    int from_fd, to_fd; /* TUN devices, non-blocking */
-    int wake_fd;        /* eventfd: settings changed */
+    struct lh_nfq *whole;   /* what arrives */
+    struct lh_nfq *parts;   /* segments of what does not go through as it came */
+    int reset_v4, reset_v6; /* raw sockets of the receiving host, which answer with resets */
+    uint32_t mtu;
+    int wake_fd; /* eventfd: settings changed */
     uint64_t seed;
     pthread_mutex_t lock; /* of settings */
     struct lh_link_settings settings;
@@ -42,7 +46,10 @@ struct lh_link {
     struct lh_link_counts counts;
 };
 
-/* Thread body; `arg` is the struct lh_link. Ends the process when a device has gone away. */
+/* The number of the queue `parts`. */
+enum { LH_LINK_WHOLE, LH_LINK_PARTS };
+
+/* Thread body; `arg` is the struct lh_link. Ends the process when a queue fails. */
 void *lh_link_run(void *arg);
 
 #endif

@@ -1,14 +1,13 @@
 /* Takes packets apart for the WAN emulator: segments of super-packets, bits to flip, resets.
  *
- * Runs on the two direction threads, on memory that they own. Happy path: parse, then either the
- * packet goes through untouched, or lh_packet_piece makes headers for a run of its segments. What
- * cannot be understood is never an error: it is one opaque segment. */
+ * Runs on the two direction threads, on memory that they own. What cannot be understood is never an
+ * error: it is one opaque segment. */
 #include "packet.h"
 
 #include <netinet/in.h>
 #include <string.h>
 
-enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16, TCP_CWR = 128 };
+enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_ACK = 16 };
 
 static uint16_t load16(const uint8_t *p)
 {
@@ -53,98 +52,49 @@ static uint32_t pseudo_sum(const uint8_t *ip, uint8_t version, uint8_t proto, ui
     return sum_words(addresses, version == 4 ? 8 : 32, proto + l4_len);
 }
 
-void lh_packet_parse(struct lh_packet *packet, uint8_t *bytes, size_t n_bytes)
+void lh_packet_parse(struct lh_packet *packet, uint8_t *bytes, uint32_t n_have, uint32_t n_bytes,
+                     bool is_super, uint32_t mtu)
 {
-    *packet = (struct lh_packet){.bytes = bytes,
-                                 .n_bytes = (uint32_t)n_bytes,
-                                 .head_len = (uint32_t)n_bytes,
-                                 .n_segments = 1};
-    struct virtio_net_hdr vnet;
-    memcpy(&vnet, bytes, sizeof(vnet));
-    const uint8_t *ip = bytes + LH_VNET_LEN;
-    uint32_t ip_len = (uint32_t)n_bytes - LH_VNET_LEN, l3_len;
+    *packet = (struct lh_packet){
+        .bytes = bytes, .n_bytes = n_bytes, .head_len = n_bytes, .n_segments = 1};
+    uint32_t l4_at, l4_len;
     uint8_t proto;
-    if (ip_len >= 20 && ip[0] >> 4 == 4) {
-        l3_len = (ip[0] & 15U) * 4;
-        proto = ip[9];
-        if (load16(ip + 6) & 0x1fff)
+    if (n_have >= 20 && bytes[0] >> 4 == 4) {
+        l4_at = (bytes[0] & 15U) * 4;
+        proto = bytes[9];
+        if (load16(bytes + 6) & 0x1fff)
             return; /* a later fragment has no TCP header */
         packet->ip_version = 4;
-    } else if (ip_len >= 40 && ip[0] >> 4 == 6) {
-        l3_len = 40; /* extension headers: another protocol, one segment */
-        proto = ip[6];
+    } else if (n_have >= 40 && bytes[0] >> 4 == 6) {
+        l4_at = 40; /* extension headers: another protocol, one segment */
+        proto = bytes[6];
         packet->ip_version = 6;
     } else {
         return;
     }
-    uint32_t l4_at = LH_VNET_LEN + l3_len, l4_len;
-    if (proto == IPPROTO_TCP && l3_len + 20 <= ip_len)
+    if (proto == IPPROTO_TCP && l4_at + 20 <= n_have)
         l4_len = (bytes[l4_at + 12] >> 4) * 4U;
-    else if (proto == IPPROTO_UDP && l3_len + 8 <= ip_len)
+    else if (proto == IPPROTO_UDP && l4_at + 8 <= n_have)
         l4_len = 8;
     else
         return;
-    if (l4_len < 8 || l4_at + l4_len > n_bytes)
+    if (l4_len < 8 || l4_at + l4_len > n_have)
         return;
     packet->proto = proto;
     packet->l4_at = l4_at;
     packet->head_len = l4_at + l4_len;
-    uint32_t payload = packet->n_bytes - packet->head_len;
-    bool is_super = vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE && vnet.gso_size;
-    if (is_super && proto == IPPROTO_TCP && payload && packet->head_len <= LH_HEAD_MAX) {
-        packet->gso_size = vnet.gso_size;
-        packet->n_segments = (payload + vnet.gso_size - 1) / vnet.gso_size;
+    uint32_t payload = n_bytes - packet->head_len;
+    if (is_super && payload && packet->head_len < mtu) {
+        packet->gso_size = mtu - packet->head_len;
+        packet->n_segments = (payload + packet->gso_size - 1) / packet->gso_size;
     }
-}
-
-/* Where a segment's payload begins, and how long it is. */
-static uint32_t payload_of(const struct lh_packet *packet, uint32_t first, uint32_t n, uint32_t *at)
-{
-    uint32_t all = packet->n_bytes - packet->head_len;
-    uint32_t begin = first * packet->gso_size, end = (first + n) * packet->gso_size;
-    if (first + n == packet->n_segments)
-        end = all;
-    *at = packet->head_len + begin;
-    return end - begin;
 }
 
 uint32_t lh_packet_wire_bytes(const struct lh_packet *packet, uint32_t segment)
 {
-    uint32_t at;
-    return packet->head_len - LH_VNET_LEN + payload_of(packet, segment, 1, &at) + LH_ETHERNET_LEN;
-}
-
-uint32_t lh_packet_piece(const struct lh_packet *packet, uint32_t first, uint32_t n,
-                         uint8_t head[LH_HEAD_MAX], uint32_t *body_at, uint32_t *n_body)
-{
-    *n_body = payload_of(packet, first, n, body_at);
-    memcpy(head, packet->bytes, packet->head_len);
-    struct virtio_net_hdr vnet;
-    memcpy(&vnet, head, sizeof(vnet));
-    if (n == 1) {
-        vnet.gso_type = VIRTIO_NET_HDR_GSO_NONE;
-        vnet.gso_size = 0;
-    }
-    memcpy(head, &vnet, sizeof(vnet));
-    uint8_t *ip = head + LH_VNET_LEN, *tcp = head + packet->l4_at;
-    uint32_t ip_len = packet->head_len - LH_VNET_LEN + *n_body;
-    if (packet->ip_version == 4) {
-        store16(ip + 2, ip_len);
-        store16(ip + 4, load16(ip + 4) + first);
-        store16(ip + 10, 0);
-        store16(ip + 10, (uint16_t)~fold(sum_words(ip, (ip[0] & 15U) * 4, 0)));
-    } else {
-        store16(ip + 4, ip_len - 40);
-    }
-    store32(tcp + 4, load32(tcp + 4) + first * packet->gso_size);
-    if (first)
-        tcp[13] &= (uint8_t)~TCP_CWR;
-    if (first + n < packet->n_segments)
-        tcp[13] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
-    /* Left for the receiving kernel to complete: the field holds the pseudo header's sum. */
-    store16(tcp + 16, fold(pseudo_sum(ip, packet->ip_version, packet->proto,
-                                      packet->head_len - packet->l4_at + *n_body)));
-    return packet->head_len;
+    uint32_t payload = packet->n_bytes - packet->head_len, before = segment * packet->gso_size;
+    payload = segment + 1 == packet->n_segments ? payload - before : packet->gso_size;
+    return packet->head_len + payload + LH_ETHERNET_LEN;
 }
 
 /* Flips bit `bit` of `l4`, and makes its checksum right again (RFC 1624). */
@@ -159,50 +109,48 @@ static void flip(uint8_t *l4, uint32_t check_at, uint64_t bit, bool mend)
     store16(l4 + check_at, (uint16_t)~fold(sum + (uint16_t)~before + after));
 }
 
-bool lh_packet_corrupt_payload(struct lh_packet *packet, uint32_t segment, uint64_t random)
+bool lh_packet_corrupt_payload(struct lh_packet *packet, uint64_t random)
 {
-    uint32_t at, n = packet->proto ? payload_of(packet, segment, 1, &at) : 0;
-    if (n < 2)
+    if (!packet->proto)
         return false;
-    struct virtio_net_hdr vnet;
-    memcpy(&vnet, packet->bytes, sizeof(vnet));
-    /* Words are counted from the header on; an odd last byte is left alone. A sum that is still to
-     * be completed needs no mending. */
+    /* Words are counted from the header on; an odd last byte is left alone. */
+    uint64_t first_word = (packet->head_len - packet->l4_at + 1) / 2,
+             end_word = (packet->n_bytes - packet->l4_at) / 2;
+    if (first_word >= end_word)
+        return false;
     uint32_t check_at = packet->proto == IPPROTO_TCP ? 16 : 6;
-    bool mend = !(vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM);
-    if (mend && packet->proto == IPPROTO_UDP && !load16(packet->bytes + packet->l4_at + check_at))
-        mend = false;
-    uint64_t first_word = (at - packet->l4_at + 1) / 2, end_word = (at - packet->l4_at + n) / 2;
-    if (first_word == end_word)
-        return false;
+    bool has_sum = packet->proto == IPPROTO_TCP || load16(packet->bytes + packet->l4_at + check_at);
     uint64_t bit = first_word * 16 + random % ((end_word - first_word) * 16);
-    flip(packet->bytes + packet->l4_at, check_at, bit, mend);
+    flip(packet->bytes + packet->l4_at, check_at, bit, has_sum);
     return true;
 }
 
-void lh_packet_corrupt_header(uint8_t *head, uint32_t l4_at, uint64_t random)
+void lh_packet_corrupt_header(struct lh_packet *packet, uint64_t random)
 {
-    struct virtio_net_hdr vnet;
-    memcpy(&vnet, head, sizeof(vnet));
-    bool mend = !(vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM);
-    flip(head + l4_at, 16, 32 + random % 96, mend); /* bytes 4 to 15 */
+    flip(packet->bytes + packet->l4_at, 16, 32 + random % 96, true); /* bytes 4 to 15 */
+}
+
+bool lh_packet_is_our_reset(const struct lh_packet *packet)
+{
+    return packet->proto == IPPROTO_TCP && packet->bytes[packet->l4_at + 13] & TCP_RST &&
+           packet->bytes[packet->ip_version == 4 ? 8 : 7] == LH_RESET_HOPS;
 }
 
 uint32_t lh_packet_reset(const struct lh_packet *packet, uint8_t reset[LH_RESET_LEN])
 {
     if (packet->proto != IPPROTO_TCP)
         return 0;
-    const uint8_t *ip = packet->bytes + LH_VNET_LEN, *tcp = packet->bytes + packet->l4_at;
+    const uint8_t *ip = packet->bytes, *tcp = packet->bytes + packet->l4_at;
     if (tcp[13] & TCP_RST)
         return 0;
     bool is_v4 = packet->ip_version == 4;
-    uint32_t l3_len = is_v4 ? 20 : 40, len = LH_VNET_LEN + l3_len + 20;
+    uint32_t l3_len = is_v4 ? 20 : 40, len = l3_len + 20;
     memset(reset, 0, len);
-    uint8_t *out = reset + LH_VNET_LEN, *rst = out + l3_len;
+    uint8_t *out = reset, *rst = out + l3_len;
     if (is_v4) {
         out[0] = 0x45;
         store16(out + 2, 40);
-        out[8] = 64;
+        out[8] = LH_RESET_HOPS;
         out[9] = IPPROTO_TCP;
         memcpy(out + 12, ip + 16, 4);
         memcpy(out + 16, ip + 12, 4);
@@ -211,7 +159,7 @@ uint32_t lh_packet_reset(const struct lh_packet *packet, uint8_t reset[LH_RESET_
         out[0] = 0x60;
         store16(out + 4, 20);
         out[6] = IPPROTO_TCP;
-        out[7] = 64;
+        out[7] = LH_RESET_HOPS;
         memcpy(out + 8, ip + 24, 16);
         memcpy(out + 24, ip + 8, 16);
     }
