@@ -1,0 +1,212 @@
+"""What the contestants race over: a WAN of test/wan, or a veth pair with nothing between.
+
+Data always flows from end "a" to end "b".
+"""
+import ctypes
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+WAN_DIR = os.path.join(HERE, "../../wan")
+STATE = os.environ.get("LH_WAN_STATE", "/run/longhaul-wan")
+ADDRESS = {"a": "198.18.0.1", "b": "198.18.0.2"}
+HEADERS = 66  # Ethernet, IP and TCP with timestamps
+TICK = os.sysconf("SC_CLK_TCK")
+CLONE_NEWNET = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
+RATES = {"gbit": 1e9, "mbit": 1e6, "kbit": 1e3}
+
+
+class Wan:
+    """"RATE,RTT,LOSS[,BUFFER]" as test/wan/up takes them; LOSS may be "3%/10", which is 3 % in bursts
+    of 10 segments on average. "none": no WAN, a veth pair."""
+
+    def __init__(self, text):
+        self.text = text
+        self.rate_bps = None
+        if text == "none":
+            return
+        parts = text.split(",")
+        rate = re.fullmatch(r"([0-9.]+)([gmk]bit)", parts[0])
+        if not rate or not 3 <= len(parts) <= 4:
+            raise ValueError(f"not a WAN: {text} (RATE,RTT,LOSS[,BUFFER], as 1gbit,100ms,0.1%,1bdp)")
+        self.rate_bps = float(rate[1]) * RATES[rate[2]]
+        self.rate, self.rtt, loss = parts[:3]
+        self.buffer = parts[3] if len(parts) == 4 else "1bdp"
+        self.loss, _, burst = loss.partition("/")
+        self.lines = [f"burst {self.loss} {burst}"] if burst else []
+
+    def up_words(self):
+        return [self.rate, self.rtt, "0%" if self.lines else self.loss, self.buffer] + self.lines
+
+    def words(self):
+        if self.rate_bps is None:
+            return "veth, no WAN"
+        loss = {"0%": "no loss"}.get(self.loss, f"{self.loss} loss")
+        if self.lines:
+            loss += f" in bursts of {self.lines[0].split()[2]}"
+        buffer = "" if self.buffer == "1bdp" else f", buffer {self.buffer}"
+        return f"{self.rate}, {self.rtt}, {loss}{buffer}"
+
+
+def inside(namespace, call):
+    """What call() returns, called in that network namespace."""
+    with open("/proc/thread-self/ns/net", "rb") as back:
+        with open(f"/run/netns/{namespace}", "rb") as there:
+            if LIBC.setns(there.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+        try:
+            return call()
+        finally:
+            if LIBC.setns(back.fileno(), CLONE_NEWNET):
+                os._exit(1)  # nothing may run on in the wrong namespace
+
+
+class Line:
+    def __init__(self, wan, host, name):
+        self.wan, self.host, self.name = wan, host, name
+        self.control = None
+        self.files = {}
+        self.device = "wan"
+        self.emulator_pid = None
+        self.is_up = False
+
+    def __enter__(self):
+        self.is_up = True
+        try:
+            if self.wan.rate_bps is None:
+                self.veth_up()
+            else:
+                self.wan_up()
+            for end in "ab":
+                for table in ("dev", "snmp"):
+                    self.files[end, table] = inside(
+                        f"{self.name}-{end}",
+                        lambda table=table: open(f"/proc/thread-self/net/{table}", "rb", buffering=0))
+                self.write_hosts(end)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def wan_up(self):
+        subprocess.run([os.path.join(WAN_DIR, "up"), "--name", self.name, "--host", self.host]
+                       + self.wan.up_words(), check=True, stdout=subprocess.DEVNULL)
+        state = os.path.join(STATE, self.name)
+        if os.path.exists(os.path.join(state, "control")):
+            self.control = socket.socket(socket.AF_UNIX)
+            self.control.connect(os.path.join(state, "control"))
+            self.answers = self.control.makefile("r", encoding="ascii")
+            with open(os.path.join(state, "pid"), encoding="ascii") as f:
+                self.emulator_pid = int(f.read())
+
+    def veth_up(self):
+        a, b = (f"{self.name}-{end}" for end in "ab")
+        for command in (["netns", "add", a], ["netns", "add", b],
+                        ["-n", a, "link", "add", "wan", "mtu", "1500", "type", "veth",
+                         "peer", "name", "wan", "mtu", "1500", "netns", b]):
+            subprocess.run(["ip"] + command, check=True)
+        for end, name in (("a", a), ("b", b)):
+            for command in (["address", "add", ADDRESS[end] + "/24", "dev", "wan"],
+                            ["link", "set", "lo", "up"], ["link", "set", "wan", "up"]):
+                subprocess.run(["ip", "-n", name] + command, check=True)
+
+    def write_hosts(self, end):
+        """ip netns exec lays this over /etc/hosts: some tools insist on names, and no name server
+        can be reached from there."""
+        directory = f"/etc/netns/{self.name}-{end}"
+        os.makedirs(directory)
+        with open(os.path.join(directory, "hosts"), "w", encoding="ascii") as f:
+            f.write("127.0.0.1 localhost\n")
+            for other, address in ADDRESS.items():
+                own = " " + socket.gethostname() if other == end else ""
+                f.write(f"{address} {self.host_name(other)}{own}\n")
+
+    def host_name(self, end):
+        return f"{self.name}-{end}"
+
+    def __exit__(self, *_):
+        if not self.is_up:
+            return
+        self.is_up = False
+        for f in list(self.files.values()) + ([self.control] if self.control else []):
+            f.close()
+        for end in "ab":
+            shutil.rmtree(f"/etc/netns/{self.name}-{end}", ignore_errors=True)
+        if self.wan.rate_bps is not None and os.path.isdir(os.path.join(STATE, self.name)):
+            subprocess.run([os.path.join(WAN_DIR, "down"), self.name], check=False)
+        elif self.wan.rate_bps is None:
+            for end in "ab":
+                subprocess.run(["ip", "netns", "delete", f"{self.name}-{end}"], check=False,
+                               stderr=subprocess.DEVNULL)
+
+    def bare_argv(self, end, argv):
+        """argv, run in that end with all privileges."""
+        return ["ip", "netns", "exec", f"{self.name}-{end}"] + argv
+
+    def argv(self, end, argv, user=None):
+        """argv, run in that end as on such a host; the second result is its environment."""
+        environment = dict(os.environ)
+        if self.wan.rate_bps is not None:
+            if user:
+                environment["LH_WAN_USER"] = user
+            return [os.path.join(WAN_DIR, "run"), self.name, end] + argv, environment
+        if user:
+            argv = ["setpriv", f"--reuid={user}", "--regid=nogroup", "--clear-groups"] + argv
+        return self.bare_argv(end, argv), environment
+
+    def permits_bbr(self):
+        with open("/proc/sys/net/ipv4/tcp_available_congestion_control", encoding="ascii") as f:
+            return self.host != "stock" and "bbr" in f.read().split()
+
+    def read(self, end, table):
+        f = self.files[end, table]
+        f.seek(0)
+        return f.read(65536).decode()
+
+    def device_counts(self, end):
+        """Bytes and packets received, bytes and packets sent; a super-packet counts once."""
+        for row in self.read(end, "dev").splitlines():
+            name, _, numbers = row.partition(":")
+            if name.strip() == self.device:
+                n = [int(word) for word in numbers.split()]
+                return n[0], n[1], n[8], n[9]
+        raise RuntimeError("the interface has gone away")
+
+    def emulator(self):
+        self.control.sendall(b"stats\n")
+        return json.loads(self.answers.readline())["ab"]
+
+    def arrived(self):
+        """Bytes that have reached b: on the wire where the emulator counts, else as its interface
+        counts them."""
+        if self.control:
+            return self.emulator()["delivered_wire_bytes"]
+        return self.device_counts("b")[0]
+
+    def emulator_cpu_s(self):
+        if self.emulator_pid is None:
+            return 0.0
+        with open(f"/proc/{self.emulator_pid}/stat", encoding="ascii") as f:
+            words = f.read().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / TICK
+
+    def counts(self):
+        """What a has sent so far, b received, and the line dropped."""
+        rows = [row.split() for row in self.read("a", "snmp").splitlines() if row.startswith("Tcp:")]
+        tcp = dict(zip(rows[0][1:], map(int, rows[1][1:])))
+        out = {"segments": tcp["OutSegs"] + tcp["RetransSegs"], "retransmitted": tcp["RetransSegs"],
+               "lost": None, "tail_dropped": None}
+        if self.control:
+            stats = self.emulator()
+            out.update(wire=stats["wire_bytes"], arrived=stats["delivered_wire_bytes"],
+                       lost=stats["lost"], tail_dropped=stats["tail_dropped"])
+        else:
+            sent = self.device_counts("a")
+            out["wire"] = sent[2] + (out["segments"] - sent[3]) * HEADERS
+            out["arrived"] = self.device_counts("b")[0]
+        return out

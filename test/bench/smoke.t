@@ -1,0 +1,79 @@
+#!/usr/bin/python3
+"""The benchmark runs: a small sample of all it measures, longhaul and the yardsticks alone.
+
+No number is judged, only that there is one, and that files arrive whole. LONGHAUL names the program; the
+yardstick lies beside it in the build tree.
+"""
+import json
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import e2e
+from e2e import Skip, need, need_root, ok, same
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+NUMBERS = ("seconds", "bytes", "rate", "cpu_s_per_gb", "own_cpu_s_per_gb", "wire_per_byte",
+           "retransmitted", "memory_bytes", "series", "cut")
+
+
+def need_namespaces():
+    need_root()
+    name = f"lhprobe-{os.getpid()}"
+    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
+        raise Skip("no network namespaces here")
+    e2e.ip("netns", "del", name)
+    if not os.path.exists("/dev/net/tun"):
+        raise Skip("no network namespaces here (no /dev/net/tun)")
+
+
+def test_quick():
+    need_namespaces()
+    room = os.path.join(e2e.dir(), "room")
+    os.mkdir(room)
+    out, tables = (os.path.join(e2e.dir(), name) for name in ("r.json", "r.md"))
+    bench = subprocess.Popen(
+        [os.path.join(HERE, "run"), "--quick", "--rounds", "1", "--only", "longhaul,yardstick",
+         "--size", "8M", "--scout", "0", "--touch", "0", "--tmpfs", room, "--json", out,
+         "--markdown", tables, "--build", os.path.dirname(e2e.BIN)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    e2e.cleanup(bench.terminate)
+    said = bench.communicate()[0]
+    if bench.returncode:
+        e2e.diag(said)
+    need(bench.returncode == 0, "test/bench/run --quick")
+    same(os.listdir(room), [], "no file is left behind")
+    ok(f"lhrace-{bench.pid}-" not in e2e.ip("netns", "list"), "no namespace is left behind")
+    with open(out, encoding="utf-8") as f:
+        found = json.load(f)
+    kinds = [case["kind"] for case in found["cases"]]
+    same(sorted(set(kinds)), ["neighbours", "startup", "transfer"], "every kind of case was run")
+    for case in found["cases"]:
+        check_case(case)
+    with open(tables, encoding="utf-8") as f:
+        text = f.read()
+    ok(all(case["words"] in text for case in found["cases"]), "there is a table of each")
+
+
+def check_case(case):
+    words = f"{case['words']}, {case['kind']}"
+    rows = case["pairs"] if case["kind"] == "neighbours" else case["contestants"]
+    bad = [row for row in rows if row["failed"] or len(row["runs"]) != 1]
+    ok(rows and not bad, words + ": everybody ran")
+    for row in bad:
+        e2e.diag(row["failed"])
+    for row in rows:
+        for run in row["runs"]:
+            if case["kind"] == "transfer":
+                lacks = [key for key in NUMBERS if run.get(key) is None]
+                same(lacks, [], f"{words}: {row['contestant']} {row['setting']}: every number")
+                ok(run["verified"] or run["cut"], "and the same contents, or was too slow")
+            elif case["kind"] == "startup":
+                ok(0 < run["first_s"] <= run["last_s"], f"{words}: {row['contestant']} begins, then ends")
+            else:
+                ok(len(run["rates"]) == len(row["who"]) and sum(run["rates"]) > 0,
+                   f"{words}: {' + '.join(row['who'])} have their shares")
+
+
+e2e.main()
