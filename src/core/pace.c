@@ -6,6 +6,8 @@
 #define LOWAT_MS 8
 #define LOWAT_MIN (128ull * 1024)
 #define LOWAT_MAX (4096ull * 1024)
+#define AGAIN_MIN_MS 200u
+#define AGAIN_MAX_MS 1000u /* then the kernel tries again by itself: RFC 6298, 2.1 */
 #define BACKOFF_FIRST_MS 100u
 #define BACKOFF_MAX_MS 5000u
 
@@ -50,6 +52,15 @@ uint32_t lh_pace_lowat(uint64_t rate_Bps, uint32_t random)
 uint64_t lh_pace_stagger(uint64_t stagger_ms, uint32_t random)
 {
     return stagger_ms == UINT64_MAX ? uniform(stagger_ms, random) : uniform(stagger_ms + 1, random);
+}
+
+uint64_t lh_pace_again(uint32_t rtt_us)
+{
+    uint64_t wait_ms = 3ull * rtt_us / 1000;
+
+    if (wait_ms > AGAIN_MAX_MS || rtt_us == 0)
+        return AGAIN_MAX_MS;
+    return wait_ms < AGAIN_MIN_MS ? AGAIN_MIN_MS : wait_ms;
 }
 
 uint64_t lh_pace_backoff(unsigned attempt, uint32_t random)

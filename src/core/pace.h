@@ -24,6 +24,10 @@ uint32_t lh_pace_lowat(uint64_t rate_Bps, uint32_t random);
 /* When a stream starts: uniform over [0, stagger_ms]. */
 uint64_t lh_pace_stagger(uint64_t stagger_ms, uint32_t random);
 
+/* When a stream's connect that has had no answer is tried a second time, ms: three round trips of
+ * the control connection (rtt_us; 0: not known), 200 to 1000. */
+uint64_t lh_pace_again(uint32_t rtt_us);
+
 /* Pause before the n-th redial in a row (n from 0), ms: exponential from 100 ms to 5 s, the upper
  * half of it jittered. */
 uint64_t lh_pace_backoff(unsigned attempt, uint32_t random);

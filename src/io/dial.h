@@ -4,7 +4,7 @@
 #ifndef LH_IO_DIAL_H
 #define LH_IO_DIAL_H
 
-#include "io/sock.h"
+#include "io/connect.h"
 #include "util/err.h"
 #include "util/log.h"
 
@@ -19,15 +19,12 @@ struct lh_dial {
     bool loopback_only;  /* refuse other addresses: no --insecure */
     uint64_t timeout_ms; /* for each address */
     uv_getaddrinfo_t resolve;
-    uv_poll_t poll;
-    uv_timer_t timer;
     struct addrinfo *list; /* what was resolved, or NULL */
     struct addrinfo *next;
-    struct lh_addr addr; /* that is being tried; once connected, the peer */
-    struct lh_err err;   /* of the last try */
-    int fd;
+    struct lh_connect connect; /* its address: that is being tried; once connected, the peer */
+    struct lh_err err;         /* of the last try */
     bool resolving;
-    bool polling;
+    bool connecting;
     bool cancelled;
     /* Fires once, later: fd >= 0 connected (the receiver owns it), or -1 with dial->err. All of the
      * dial's handles are closed: its memory may go, or dial again. */
@@ -40,9 +37,5 @@ int lh_dial_start(struct lh_dial *dial, uv_loop_t *loop);
 
 /* done still fires, with -1 and LH_E_CANCELLED. */
 void lh_dial_cancel(struct lh_dial *dial);
-
-/* A non-blocking connect: the descriptor, or -1 with errno. opts may be NULL. */
-int lh_dial_socket(const struct lh_addr *addr, const struct lh_stream_options *opts,
-                   struct lh_stream_given *given);
 
 #endif

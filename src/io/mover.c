@@ -24,6 +24,7 @@ static void out_of_memory(struct lh_send *s)
 static void start_stream(struct lh_send *s, unsigned number, uint64_t delay_ms)
 {
     struct lh_stream_slot *slot = &s->streams[number];
+    struct lh_tcp_state control = {0};
     struct lh_sstream_start how = {
         .send = s,
         .loop = &s->loops.v[number % s->loops.n],
@@ -42,6 +43,8 @@ static void start_stream(struct lh_send *s, unsigned number, uint64_t delay_ms)
 
     how.sndbuf_bytes = lh_pace_sndbuf(s->opts.sndbuf_bytes, 0, s->n_streams, s->wmem_max,
                                       s->tcp_wmem_max, lh_random32());
+    lh_sock_state(s->ctl.fd, &control);
+    how.again_ms = lh_pace_again(control.rtt_us);
     slot->up = slot->wants = false;
     slot->st = lh_sstream_start(&how);
     if (slot->st == NULL) {

@@ -57,6 +57,7 @@ struct lh_sstream_start {
     unsigned number;
     uint32_t generation;
     uint64_t delay_ms; /* stagger, or backoff */
+    uint64_t again_ms; /* see lh_pace_again */
     struct lh_addr addr;
     uint64_t size;
     uint32_t block_bytes;

@@ -494,7 +494,7 @@ static void on_dialed(struct lh_dial *dial, int fd)
         lh_session_lost(s, &dial->err);
         return;
     }
-    s->peer = dial->addr;
+    s->peer = dial->connect.addr;
     s->ctl.on_frame = on_frame;
     s->ctl.on_closed = on_closed;
     s->ctl.freed = on_freed;

@@ -56,21 +56,20 @@ struct lh_sstream {
     struct lh_msg stop_msg;
     struct lh_msg free_msg;
     uv_timer_t timer;
+    struct lh_stream_options opts;
+    struct lh_connect connect;
+    bool connecting;
     uv_poll_t poll;
-    int fd;
+    int fd; /* -1: not connected */
     int armed;
-    bool connected;
     bool may_join; /* the token is there */
-    bool polling;
     bool closing;
     bool down_sent;
     bool stop_asked; /* the main loop's */
     unsigned n_handles;
-    uint64_t connect_due_ms;
     uint8_t token[LH_TOKEN_SIZE];
     uint32_t transfer;
     uint64_t epoch;
-    struct lh_stream_given given;
     struct lh_err err;
     bool asked;
     struct lh_run ranges[RANGES_MAX];
@@ -94,7 +93,6 @@ struct lh_sstream {
     uint32_t copy_at;
     uint32_t copy_end;
     struct lh_meter meter;
-    uint32_t lowat_bytes; /* asked for at first */
     enum spending spending;
     uint64_t spending_us; /* since when, or counted until */
 };
@@ -137,7 +135,7 @@ static void on_note(struct lh_msg *msg)
 
     switch (note->kind) {
     case NOTE_UP:
-        lh_mover_up(s, st->how.number, &st->given);
+        lh_mover_up(s, st->how.number, &st->connect.given);
         break;
     case NOTE_WANTS:
         lh_mover_wants(s, st->how.number);
@@ -191,13 +189,14 @@ static void end_stream(struct lh_sstream *st)
     if (st->closing)
         return;
     st->closing = true;
-    if (st->polling) {
+    if (st->connecting)
+        lh_connect_cancel(&st->connect);
+    if (st->fd >= 0) {
         uv_poll_stop(&st->poll);
         uv_close((uv_handle_t *)&st->poll, on_handle_closed);
-    }
-    if (st->fd >= 0)
         close(st->fd);
-    st->fd = -1;
+        st->fd = -1;
+    }
     uv_close((uv_handle_t *)&st->timer, on_handle_closed);
 }
 
@@ -326,9 +325,9 @@ static bool more_to_write(const struct lh_sstream *st)
 
 static void arm(struct lh_sstream *st)
 {
-    int want = UV_READABLE | (more_to_write(st) || !st->connected ? UV_WRITABLE : 0);
+    int want = UV_READABLE | (more_to_write(st) ? UV_WRITABLE : 0);
 
-    if (st->closing || !st->polling || want == st->armed)
+    if (st->fd < 0 || want == st->armed)
         return;
     st->armed = want;
     uv_poll_start(&st->poll, want, on_poll);
@@ -487,8 +486,7 @@ static void pump(struct lh_sstream *st)
 {
     take_chunks(st);
     prepare_more(st);
-    if (st->connected)
-        ask_for_more(st);
+    ask_for_more(st);
     arm(st);
     count_time(st);
 }
@@ -524,7 +522,7 @@ static void say_join(struct lh_sstream *st)
     struct lh_join join = {.stream = (uint16_t)st->how.number, .generation = st->how.generation};
     struct lh_frame frame = {.type = LH_FRAME_JOIN, .transfer = LH_NO_TRANSFER};
 
-    if (!st->connected || !st->may_join)
+    if (st->fd < 0 || !st->may_join)
         return;
     memcpy(join.token, st->token, sizeof(join.token));
     frame.length = (uint32_t)lh_join_encode(&join, st->header + LH_FRAME_HEADER_SIZE);
@@ -534,30 +532,17 @@ static void say_join(struct lh_sstream *st)
     st->header_sent = 0;
 }
 
-static void on_connected(struct lh_sstream *st)
-{
-    st->connected = true;
-    say_join(st);
-    lh_meter_start(&st->meter, st->fd, st->lowat_bytes, &st->how.counters->meter);
-    tell(st, NOTE_UP);
-}
-
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct lh_sstream *st = poll->data;
 
-    if (status < 0 || !st->connected) {
+    if (status < 0) { /* libuv hides the socket's own error */
         int sys_errno = 0;
         socklen_t len = sizeof(sys_errno);
 
         getsockopt(st->fd, SOL_SOCKET, SO_ERROR, &sys_errno, &len);
-        if (status < 0 && sys_errno == 0)
-            sys_errno = ECONNRESET;
-        if (sys_errno != 0) {
-            end_errno(st, sys_errno);
-            return;
-        }
-        on_connected(st);
+        end_errno(st, sys_errno != 0 ? sys_errno : ECONNRESET);
+        return;
     }
     if (events & UV_WRITABLE)
         write_turn(st);
@@ -580,40 +565,59 @@ static void sample(struct lh_sstream *st)
     end_stream(st);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void on_sample(uv_timer_t *timer)
 {
     struct lh_sstream *st = timer->data;
-    struct lh_stream_options opts = {.congestion = st->how.send->congestion,
-                                     .sndbuf_bytes = st->how.sndbuf_bytes,
-                                     .lowat_bytes = lh_pace_lowat(0, lh_random32())};
 
-    if (st->connected) {
-        sample(st);
-        if (!st->closing)
-            pump(st);
+    sample(st);
+    if (!st->closing)
+        pump(st);
+}
+
+static void on_connect(struct lh_connect *connect, int fd, int sys_errno)
+{
+    struct lh_sstream *st = LH_CONTAINER_OF(connect, struct lh_sstream, connect);
+
+    st->connecting = false;
+    st->n_handles--;
+    if (st->closing) {
+        maybe_down(st);
         return;
     }
-    if (st->fd >= 0) {
-        if (lh_now_ms() >= st->connect_due_ms)
-            end_errno(st, ETIMEDOUT);
+    if (fd < 0) {
+        end_errno(st, sys_errno);
         return;
     }
-    st->lowat_bytes = opts.lowat_bytes;
-    st->fd = lh_dial_socket(&st->how.addr, &opts, &st->given);
-    if (st->fd < 0) {
-        end_errno(st, errno);
-        return;
-    }
-    if (uv_poll_init(&st->how.loop->uv, &st->poll, st->fd) != 0) {
+    if (uv_poll_init(&st->how.loop->uv, &st->poll, fd) != 0) {
+        close(fd);
         end_errno(st, ENOMEM);
         return;
     }
+    st->fd = fd;
     st->poll.data = st;
-    st->polling = true;
     st->n_handles++;
-    st->connect_due_ms = lh_now_ms() + LH_CONNECT_MS;
-    uv_timer_start(&st->timer, on_timer, SAMPLE_MS, SAMPLE_MS);
-    arm(st);
+    say_join(st);
+    lh_meter_start(&st->meter, fd, st->opts.lowat_bytes, &st->how.counters->meter);
+    uv_timer_start(&st->timer, on_sample, SAMPLE_MS, SAMPLE_MS);
+    tell(st, NOTE_UP);
+    pump(st);
+}
+
+static void on_delayed(uv_timer_t *timer)
+{
+    struct lh_sstream *st = timer->data;
+
+    st->opts = (struct lh_stream_options){.congestion = st->how.send->congestion,
+                                          .sndbuf_bytes = st->how.sndbuf_bytes,
+                                          .lowat_bytes = lh_pace_lowat(0, lh_random32())};
+    st->connect.addr = st->how.addr;
+    st->connect.opts = &st->opts;
+    st->connect.again_ms = st->how.again_ms;
+    st->connect.limit_ms = LH_CONNECT_MS;
+    st->connect.done = on_connect;
+    st->connecting = true;
+    st->n_handles++;
+    lh_connect_start(&st->connect, &st->how.loop->uv);
 }
 
 /* ---- from the main loop ---- */
@@ -626,7 +630,7 @@ static void on_start(struct lh_msg *msg)
     uv_timer_init(&st->how.loop->uv, &st->timer);
     st->timer.data = st;
     st->n_handles = 1;
-    uv_timer_start(&st->timer, on_timer, st->how.delay_ms, 0);
+    uv_timer_start(&st->timer, on_delayed, st->how.delay_ms, 0);
 }
 
 struct lh_sstream *lh_sstream_start(const struct lh_sstream_start *how)

@@ -23,8 +23,8 @@ TOKEN = b"token of a test."
 class Receiver:
     """Listens, and says what the test tells it to say."""
 
-    def __init__(self, size=STREAMS * BLOCK):
-        self.listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, size=STREAMS * BLOCK, backlog=64):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
         self.listener.settimeout(e2e.LIMIT)
         e2e.cleanup(self.listener.close)
         self.source = make(os.path.join(e2e.dir(), "source"), size)
@@ -50,6 +50,13 @@ class Receiver:
             return False
         except BlockingIOError:
             return True
+
+    def n_unanswered(self):
+        """Connections whose SYN the receiver's host has not answered."""
+        with open("/proc/net/tcp") as f:
+            lines = [line.split() for line in f]
+        port = "%04X" % self.listener.getsockname()[1]
+        return sum(line[2].endswith(":" + port) and line[3] == "02" for line in lines)
 
     def hears(self, peer, *kinds):
         """The next frames but heartbeats are of these types; the last of them."""
@@ -207,6 +214,16 @@ def test_streams_that_do_not_last():
     streams = r.accept_all()
     ok(all([joins(r, s) for s in streams]), "streams lost before they were needed are dialled again")
     r.take(streams)
+
+
+def test_lost_syns():
+    r = Receiver(backlog=0)
+    r.hears(r.control, HELLO, OFFER)
+    # The queue has room for one stream; the host drops the SYNs of the others.
+    e2e.wait_until("each that is not answered is tried a second time",
+                   lambda: r.n_unanswered() == 2 * (STREAMS - 1) or not r.sent.alive())
+    ok(r.sent.alive(), "streams whose SYN is lost are dialled a second time")
+    r.sent.kill()
 
 
 def test_session_lost_before_accept():

@@ -104,6 +104,10 @@ static void test_times(void)
         half_ms = half_ms * 2 > 2500 ? 2500 : half_ms * 2;
     }
     is_u64(lh_pace_backoff(4000000000u, UINT32_MAX), 5000, "after very many it is still 5 s");
+    is_u64(lh_pace_again(0), 1000, "a second try, the round trip unknown");
+    is_u64(lh_pace_again(50), 200, "a second try on a short path");
+    is_u64(lh_pace_again(100000), 300, "a second try at 100 ms");
+    is_u64(lh_pace_again(UINT32_MAX), 1000, "a second try at more than an hour");
 }
 
 int main(void)
