@@ -140,6 +140,7 @@ static enum lh_limit judge_network(const struct lh_verdict_input *in, double wai
 {
     bool there = in->receiver_known && in->receiver_loop_busy > in->loop_busy;
     double busy = there ? in->receiver_loop_busy : in->loop_busy;
+    unsigned resent = (unsigned)(1000 * share(in->resent) + 0.5);
 
     if (busy >= NO_TIME_LEFT) {
         SAY("a stream loop of the %s had or wanted a core %u %% of the time",
@@ -149,7 +150,9 @@ static enum lh_limit judge_network(const struct lh_verdict_input *in, double wai
     if (in->cut >= MOSTLY * waited)
         SAY("there was no connection %u %% of the time", percent(in->cut));
     else
-        SAY("there was more to send than the network took, %u %% of the time", percent(waited));
+        SAY("there was more to send than the network took, %u %% of the time; TCP sent %u.%u %% of "
+            "it again",
+            percent(waited), resent / 10, resent % 10);
     return LH_LIMIT_NETWORK;
 }
 

@@ -67,6 +67,7 @@ struct lh_verdict_input {
     /* Of the time in which TCP had something to send, over all streams: */
     double rwnd;
     double sndbuf;
+    double resent; /* by TCP, of what it delivered */
     /* Threads that ran or waited for a core: of the time of hashing jobs, of the time. */
     double hash_busy;
     double loop_busy; /* the busiest stream loop */

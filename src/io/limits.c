@@ -111,6 +111,7 @@ static uint64_t get(const atomic_uint_fast64_t *counter)
 static void add_streams(const struct lh_send *s, struct lh_verdict_input *in)
 {
     uint64_t starved = 0, sending = 0, busy = 0, rwnd = 0, sndbuf = 0, rtt = 0, bytes = 0;
+    uint64_t acked = 0, resent = 0;
 
     for (unsigned i = 0; i < LH_MAX_STREAMS; i++) {
         const struct lh_sstream_counters *c = &s->streams[i].counters;
@@ -121,6 +122,8 @@ static void add_streams(const struct lh_send *s, struct lh_verdict_input *in)
         bytes += get(&c->bytes_sent);
         starved += get(&c->starved_us);
         sending += get(&c->sending_us);
+        acked += get(&c->meter.acked_bytes);
+        resent += get(&c->meter.resent_bytes);
         busy += get(&c->meter.busy_us);
         rwnd += get(&c->meter.rwnd_limited_us);
         sndbuf += get(&c->meter.sndbuf_limited_us);
@@ -129,6 +132,7 @@ static void add_streams(const struct lh_send *s, struct lh_verdict_input *in)
     in->starved = ratio(starved, starved + sending);
     in->rwnd = ratio(rwnd, busy);
     in->sndbuf = ratio(sndbuf, busy);
+    in->resent = ratio(resent, acked);
     in->rtt_s = ratio(rtt, 1000000ull * in->streams);
     in->rate_Bps = in->seconds > 0 ? (double)bytes / in->seconds : 0;
 }

@@ -47,6 +47,9 @@ static void test_one_thing(void)
 
     is_limit(in, LH_LIMIT_NETWORK, "nothing but the socket");
     says("100 %");
+    in.resent = 0.0124;
+    is_limit(in, LH_LIMIT_NETWORK, "a line that loses");
+    says("TCP sent 1.2 % of it again");
     in = plain();
     in.cut = 0.8;
     is_limit(in, LH_LIMIT_NETWORK, "no connection most of the time");
