@@ -189,6 +189,7 @@ static int print_counts(char *out, size_t size, const char *name, struct lh_link
         {"refused", &c->refused},
         {"queue_max_bytes", &c->queue_max_bytes},
         {"late_max_ns", &c->late_max_ns},
+        {"late", &c->late},
     };
     int n = snprintf(out, size, "\"%s\":{", name);
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)

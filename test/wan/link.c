@@ -31,7 +31,7 @@ static const double NS_PER_S = 1e9;
 static const double RUN_MAX_NS = 600e3; /* wire time of what is delivered as one packet */
 /* Between two looks, when there is work: as long as a super-packet takes on the wire, within these
  * bounds and a share of the delay. Wake-ups are what a slow line costs most. */
-static const double REST_MIN_NS = 100e3, REST_MAX_NS = 500e3, REST_OF_DELAY = 1.0 / 100;
+static const double REST_MIN_NS = 200e3, REST_MAX_NS = 500e3, REST_OF_DELAY = 1.0 / 100;
 enum { SUPER_BYTES = 65536 };
 
 struct entry {
@@ -376,6 +376,8 @@ static double deliver(struct state *s, double now, bool *did)
             break;
         }
         at_least(&s->link->counts.late_max_ns, now - entry->due_ns);
+        if (now - entry->due_ns > LH_LATE_NS)
+            add(&s->link->counts.late, entry->n_segments);
         deliver_entry(s, entry, &batch);
         q->first = (q->first + 1) & (q->capacity - 1);
         q->n--;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { LH_LATE_NS = 1000000 };
 enum lh_cut { LH_CUT_OFF, LH_CUT_BLACKHOLE, LH_CUT_RESET };
 
 struct lh_link_settings {
@@ -27,10 +28,11 @@ struct lh_link_settings {
     enum lh_cut cut;
 };
 
-/* What happened so far, in segments unless it says otherwise. */
+/* What happened so far, in segments unless it says otherwise. `late`: delivered more than
+ * LH_LATE_NS after they were due. */
 struct lh_link_counts {
     _Atomic uint64_t packets, arrived, wire_bytes, tail_dropped, lost, cut, corrupted, held, resets,
-        delivered, delivered_wire_bytes, refused, queue_max_bytes, late_max_ns;
+        delivered, delivered_wire_bytes, refused, queue_max_bytes, late_max_ns, late;
 };
 
 struct lh_link {
