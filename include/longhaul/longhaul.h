@@ -63,6 +63,7 @@ struct lh_send_stats {
     uint64_t zero_copy_count;       /* blocks sent by sendfile(2) */
     uint64_t fallback_count;        /* blocks sent by read(2) and send(2) */
     uint64_t verification_failures; /* blocks that arrived damaged and were asked for again */
+    uint64_t bytes_repeated;        /* of slow streams' last blocks, given to others to send too */
     uint32_t reconnects;            /* sessions that were lost and taken up again */
     bool restarted;                 /* the source changed: sent from the beginning, once */
     char limit[24];                 /* what held it up: "network", "source disk"…, see

@@ -125,6 +125,7 @@ void lh_json_stats(struct lh_json *json, const char *event, const struct lh_send
     lh_json_u64(json, "zero_copy_count", stats->zero_copy_count);
     lh_json_u64(json, "fallback_count", stats->fallback_count);
     lh_json_u64(json, "verification_failures", stats->verification_failures);
+    lh_json_u64(json, "bytes_repeated", stats->bytes_repeated);
     lh_json_u64(json, "reconnects", stats->reconnects);
     lh_json_bool(json, "restarted", stats->restarted);
     lh_json_text(json, "limit", stats->limit);

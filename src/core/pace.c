@@ -8,6 +8,9 @@
 #define LOWAT_MAX (4096ull * 1024)
 #define AGAIN_MIN_MS 200u
 #define AGAIN_MAX_MS 1000u /* then the kernel tries again by itself: RFC 6298, 2.1 */
+#define LOW_MS 100
+#define LOW_SLOW_MS 250
+#define LOW_BYTES (2ull * 1024 * 1024)
 #define BACKOFF_FIRST_MS 100u
 #define BACKOFF_MAX_MS 5000u
 
@@ -47,6 +50,21 @@ uint32_t lh_pace_lowat(uint64_t rate_Bps, uint32_t random)
     if (lowat > high)
         lowat = high;
     return (uint32_t)lh_pace_jitter(lowat, random);
+}
+
+uint64_t lh_pace_low(uint64_t rate_Bps)
+{
+    uint64_t slow = rate_Bps / 1000 * LOW_SLOW_MS;
+    uint64_t fast = rate_Bps / 1000 * LOW_MS;
+
+    if (rate_Bps == 0 || slow > LOW_BYTES)
+        slow = LOW_BYTES;
+    return fast > slow ? fast : slow > 0 ? slow : 1;
+}
+
+uint64_t lh_pace_ahead(uint64_t rate_Bps)
+{
+    return rate_Bps > 0 ? rate_Bps : UINT64_MAX;
 }
 
 uint64_t lh_pace_stagger(uint64_t stagger_ms, uint32_t random)

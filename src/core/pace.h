@@ -21,6 +21,16 @@ uint64_t lh_pace_sndbuf(uint64_t wanted, uint64_t bdp, unsigned streams, uint64_
  * end while the rate is unknown (0). */
 uint32_t lh_pace_lowat(uint64_t rate_Bps, uint32_t random);
 
+/* A stream asks for more when it has no more than so many bytes that are not in its socket: 100 ms
+ * of its rate; 250 ms of a rate so low that it makes less than 2 MiB, which it is otherwise, and
+ * while the rate is unknown (0). What a slow stream has, others have to wait for at the end. At
+ * least 1. */
+uint64_t lh_pace_low(uint64_t rate_Bps);
+
+/* Bytes that a stream has hashed ahead of its socket, at most: a second of its rate; no bound while
+ * it is unknown (0). */
+uint64_t lh_pace_ahead(uint64_t rate_Bps);
+
 /* When a stream starts: uniform over [0, stagger_ms]. */
 uint64_t lh_pace_stagger(uint64_t stagger_ms, uint32_t random);
 

@@ -6,8 +6,11 @@
  * the header says so, ends the session: the next one starts from the receiver's ledger. */
 #include "core/sched.h"
 
+#include "proto/frame.h"
 #include "util/err.h"
 #include "util/mutant.h"
+
+#include <string.h>
 
 int lh_sched_init(struct lh_sched *s, uint64_t size, uint32_t block_bytes, uint64_t window)
 {
@@ -84,9 +87,15 @@ int lh_sched_restore(struct lh_sched *s, uint64_t first, uint64_t end)
 
 void lh_sched_stream_up(struct lh_sched *s, unsigned stream)
 {
-    LH_REQUIRE(stream < LH_SCHED_MAX_STREAMS && !s->streams[stream].live);
-    s->streams[stream].live = true;
-    s->streams[stream].rate_Bps = 0;
+    struct lh_sched_stream *st = &s->streams[stream];
+
+    LH_REQUIRE(stream < LH_SCHED_MAX_STREAMS && !st->live);
+    st->live = true;
+    st->rate_Bps = 0;
+    st->n_way = 0;
+    st->passed_bytes = 0;
+    st->seen = (struct lh_sched_seen){0};
+    st->moved_ms = st->late_ms = 0;
 }
 
 void lh_sched_stream_rate(struct lh_sched *s, unsigned stream, uint64_t rate_Bps)
@@ -140,6 +149,36 @@ static uint64_t range_blocks(const struct lh_sched *s, const struct lh_sched_str
     return most < s->block_bytes ? 1 : most / s->block_bytes;
 }
 
+/* More ranges than fit: the first are counted as brought, so that they are not sent twice. */
+static void push_way(const struct lh_sched *s, struct lh_sched_stream *st, uint64_t first,
+                     uint64_t end)
+{
+    if (st->n_way == 0)
+        st->moved_ms = 0; /* that it brought nothing until now says nothing */
+    if (st->n_way > 0 && st->way[st->n_way - 1].end == first) {
+        st->way[st->n_way - 1].end = end;
+        return;
+    }
+    if (st->n_way == LH_SCHED_WAY_MAX) {
+        for (uint64_t b = st->way[0].first; b < st->way[0].end; b++)
+            st->passed_bytes += LH_FRAME_HEADER_SIZE + lh_block_length(s->size, s->block_bytes, b);
+        memmove(st->way, st->way + 1, --st->n_way * sizeof(st->way[0]));
+    }
+    st->way[st->n_way++] = (struct lh_run){first, end};
+}
+
+int lh_sched_take_over(struct lh_sched *s, unsigned from, unsigned to, uint64_t first, uint64_t end)
+{
+    int rc;
+
+    LH_REQUIRE(from != to && s->streams[to].live);
+    LH_REQUIRE(lh_runs_covers(&s->streams[from].granted, first, end));
+    rc = move(&s->streams[from].granted, &s->streams[to].granted, first, end);
+    if (rc == 0)
+        push_way(s, &s->streams[to], first, end);
+    return rc;
+}
+
 bool lh_sched_grant(struct lh_sched *s, unsigned stream, uint64_t *first, uint64_t *end)
 {
     struct lh_sched_stream *st = &s->streams[stream];
@@ -172,6 +211,7 @@ bool lh_sched_grant(struct lh_sched *s, unsigned stream, uint64_t *first, uint64
     if (move(&s->missing, &st->granted, run.first, run.end) < 0)
         return false;
     s->granted_blocks += want;
+    push_way(s, st, run.first, run.end);
     if (s->reached < run.end)
         s->reached = run.end;
     *first = run.first;

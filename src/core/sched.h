@@ -5,7 +5,8 @@
  * not wait for acknowledgements, within a window of bytes that are granted and not yet durable.
  *
  *     missing --grant--> granted to a stream --ack--> durable
- *        ^                     |                        |
+ *        ^                |    |                        |
+ *        |                +----+ taken over by another stream (tail.h)
  *        +--stream died, again-+-------retracted--------+
  *
  * Pure: time and rates are arguments. Main loop only. */
@@ -25,10 +26,30 @@
     (1024ull * 1024) /* no smaller by shrinking while each can have one                            \
                       */
 
+#define LH_SCHED_WAY_MAX 128 /* ranges; of more the first count as brought */
+
+/* What TCP says of a stream. */
+struct lh_sched_seen {
+    uint64_t rate_Bps;
+    uint64_t brought_bytes; /* frames acknowledged by the far end's TCP since the stream is up */
+    uint64_t queued_bytes;  /* in the socket and not acknowledged */
+    uint32_t rtt_ms;
+    bool held; /* by the far end's window */
+};
+
 struct lh_sched_stream {
     bool live;
     uint64_t rate_Bps;      /* bytes per second, 0: not known yet */
     struct lh_runs granted; /* not yet durable */
+
+    /* What TCP has not brought yet, in the order in which it is sent, whoever it is granted to by
+     * now; see tail.h. */
+    struct lh_run way[LH_SCHED_WAY_MAX];
+    unsigned n_way;
+    uint64_t passed_bytes; /* frames that have left the way */
+    struct lh_sched_seen seen;
+    uint64_t moved_ms; /* something was brought last, or nothing was in the socket; 0: not known */
+    uint64_t late_ms;  /* held, and what is on the way will take long: since then; 0: not so */
 };
 
 struct lh_sched {
@@ -51,6 +72,7 @@ void lh_sched_free(struct lh_sched *s);
  * -LH_E_PROTOCOL when outside the file. */
 int lh_sched_restore(struct lh_sched *s, uint64_t first, uint64_t end);
 
+/* The stream is connected and has nothing. */
 void lh_sched_stream_up(struct lh_sched *s, unsigned stream);
 void lh_sched_stream_rate(struct lh_sched *s, unsigned stream, uint64_t rate_Bps);
 
@@ -61,6 +83,11 @@ int lh_sched_stream_down(struct lh_sched *s, unsigned stream);
 /* The next range for a stream: whole blocks [*first, *end). False: nothing to grant now (all is
  * granted or durable, the window is full, or out of memory). */
 bool lh_sched_grant(struct lh_sched *s, unsigned stream, uint64_t *first, uint64_t *end);
+
+/* Blocks that are granted to one stream are another's from now on, which sends them too. Returns 0
+ * or an error of runs; then nothing has changed. */
+int lh_sched_take_over(struct lh_sched *s, unsigned from, unsigned to, uint64_t first,
+                       uint64_t end);
 
 /* Became durable, whoever sent it. -LH_E_PROTOCOL outside the file or never granted (a block that
  * is durable already is fine: a repeat; so is one that is missing again because its stream died).
@@ -77,6 +104,13 @@ int lh_sched_retracted(struct lh_sched *s, uint64_t first, uint64_t end);
 static inline bool lh_sched_complete(const struct lh_sched *s)
 {
     return s->durable.blocks == s->n_blocks;
+}
+
+/* Nothing is missing, or the window has no room that is worth a range. */
+static inline bool lh_sched_nothing_to_grant(const struct lh_sched *s)
+{
+    return s->missing.n == 0 ||
+           s->granted_blocks * s->block_bytes + LH_RANGE_FLOOR_BYTES > s->window;
 }
 
 /* Bytes of whole blocks of a set, the last block of the file being shorter. */

@@ -25,6 +25,9 @@ void lh_meter_start(struct lh_meter *m, int fd, uint32_t lowat_bytes,
     m->counters = counters;
     m->sampled_ms = lh_now_ms();
     atomic_store_explicit(&counters->rate_Bps, 0, memory_order_relaxed);
+    atomic_store_explicit(&counters->brought_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&counters->queued_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&counters->held, false, memory_order_relaxed);
     set_pace(m);
 }
 
@@ -58,6 +61,27 @@ static void set_lowat(struct lh_meter *m)
     lh_sock_lowat(m->fd, lowat);
 }
 
+/* JOIN went before all frames of blocks, so what is queued is of these first. */
+static void note_queue(struct lh_meter *m, const struct lh_tcp_state *tcp, uint64_t span_ms)
+{
+    struct lh_meter_counters *c = m->counters;
+    uint64_t brought =
+        m->written_bytes > tcp->queued_bytes ? m->written_bytes - tcp->queued_bytes : 0;
+    bool held = (tcp->rwnd_limited_us - m->rwnd_limited_us) / 1000 > span_ms / 2;
+
+    if (brought >= m->skip_at_bytes)
+        m->settled_bytes = m->skipped_bytes;
+    atomic_store_explicit(&c->brought_bytes, brought + m->settled_bytes, memory_order_relaxed);
+    atomic_store_explicit(&c->queued_bytes, tcp->queued_bytes, memory_order_relaxed);
+    atomic_store_explicit(&c->held, held, memory_order_relaxed);
+}
+
+void lh_meter_skip(struct lh_meter *m, uint64_t bytes)
+{
+    m->skipped_bytes += bytes;
+    m->skip_at_bytes = m->written_bytes;
+}
+
 bool lh_meter_sample(struct lh_meter *m, uint64_t *silent_ms)
 {
     struct lh_meter_counters *c = m->counters;
@@ -70,6 +94,7 @@ bool lh_meter_sample(struct lh_meter *m, uint64_t *silent_ms)
     if (tcp.unacked > 0)
         *silent_ms = tcp.last_ack_ms;
     note_rate(m, &tcp, now_ms - m->sampled_ms);
+    note_queue(m, &tcp, now_ms - m->sampled_ms);
     m->sampled_ms = now_ms;
     go_on(&c->acked_bytes, &m->acked_bytes, tcp.bytes_acked);
     go_on(&c->resent_bytes, &m->resent_bytes, tcp.bytes_resent);

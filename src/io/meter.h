@@ -21,6 +21,11 @@ struct lh_meter_counters {
     atomic_uint_fast64_t rate_Bps; /* bytes acknowledged a second, smoothed; 0: not known yet */
     atomic_uint_fast32_t rtt_us;   /* smoothed; 0: no connection */
     atomic_uint_fast32_t min_rtt_us;
+    /* Of the connection at hand. */
+    atomic_uint_fast64_t
+        brought_bytes; /* frames of blocks acknowledged by the peer's TCP, or left out */
+    atomic_uint_fast64_t queued_bytes; /* in the socket and not acknowledged */
+    atomic_bool held;                  /* by the peer's window, most of the last span */
     /* Written by the main loop. */
     atomic_uint_fast64_t pace_Bps; /* at most so fast, bytes a second; 0: as TCP likes */
 };
@@ -41,11 +46,18 @@ struct lh_meter {
     uint64_t rate_Bps;
     uint64_t pace_Bps; /* as set */
     uint32_t lowat_bytes;
+    uint64_t written_bytes; /* frames of blocks handed to the socket; the stream counts */
+    uint64_t skipped_bytes; /* frames left out, */
+    uint64_t skip_at_bytes; /* the last of them behind so many written, */
+    uint64_t settled_bytes; /* and those that count as brought */
 };
 
 /* The connection is up. lowat_bytes: what it was given. */
 void lh_meter_start(struct lh_meter *m, int fd, uint32_t lowat_bytes,
                     struct lh_meter_counters *counters);
+
+/* A frame of so many bytes is left out: it counts as brought when all before it is. */
+void lh_meter_skip(struct lh_meter *m, uint64_t bytes);
 
 /* Sample, and set what follows from it. silent_ms: how long the peer has acknowledged nothing of
  * what is in flight, 0 when nothing is. False when the kernel does not say. */

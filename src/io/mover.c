@@ -107,6 +107,7 @@ void lh_mover_join(struct lh_send *s)
 void lh_mover_start(struct lh_send *s)
 {
     s->phase = LH_PHASE_MOVING;
+    lh_laggard_start(s);
     keep_streams(s, streams_needed(s));
     lh_limits_start(s);
     for (unsigned i = 0; i < s->n_streams && s->phase == LH_PHASE_MOVING; i++) {
@@ -126,10 +127,9 @@ static void feed(struct lh_send *s, unsigned number)
     struct lh_stream_slot *slot = &s->streams[number];
     uint64_t first, end;
 
-    lh_sched_stream_rate(
-        &s->sched, number,
-        atomic_load_explicit(&slot->counters.meter.rate_Bps, memory_order_relaxed));
-    if (lh_sched_grant(&s->sched, number, &first, &end)) {
+    lh_laggard_see(s, number);
+    if (lh_sched_grant(&s->sched, number, &first, &end) ||
+        lh_laggard_help(s, number, &first, &end)) {
         slot->wants = false;
         lh_sstream_range(slot->st, s->transfer, s->epoch, first, end);
     }
@@ -206,8 +206,10 @@ static void source_failed(struct lh_send *s, const struct lh_err *err)
 void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
 {
     struct lh_stream_slot *slot = &s->streams[number];
+    bool redial = slot->redial;
     int r;
 
+    slot->redial = false;
     slot->attempt = slot->up && lh_now_ms() - slot->up_ms > LASTED_MS ? 0 : slot->attempt + 1;
     slot->st = NULL;
     slot->up = slot->wants = false;
@@ -225,7 +227,7 @@ void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
         out_of_memory(s);
         return;
     }
-    if (err->status != LH_E_NETWORK) {
+    if (err->status != LH_E_NETWORK && !(redial && err->status == 0)) {
         source_failed(s, err);
         return;
     }

@@ -131,6 +131,7 @@ static void on_tick(uv_timer_t *timer)
     if (s->phase == LH_PHASE_ENDING)
         return;
     lh_session_tick(s, now_ms);
+    lh_laggard_tick(s);
     lh_limits_note(s);
     if (s->phase == LH_PHASE_ENDING || now_ms < s->progress_due_ms)
         return;

@@ -9,7 +9,9 @@
 #ifndef LH_IO_SENDER_H
 #define LH_IO_SENDER_H
 
+#include "core/laggard.h"
 #include "core/sched.h"
+#include "core/tail.h"
 #include "core/verdict.h"
 #include "io/ctl.h"
 #include "io/dial.h"
@@ -75,6 +77,9 @@ void lh_sstream_join(struct lh_sstream *st, const uint8_t token[LH_TOKEN_SIZE]);
 /* Blocks of a transfer, which is the same in all of a stream's ranges. */
 void lh_sstream_range(struct lh_sstream *st, uint32_t transfer, uint64_t epoch, uint64_t first,
                       uint64_t end);
+/* Another stream sends these blocks: leave out what is not begun. Until they come in a range anew.
+ */
+void lh_sstream_drop(struct lh_sstream *st, uint64_t first, uint64_t end);
 void lh_sstream_stop(struct lh_sstream *st);
 
 /* ---- send ---- */
@@ -95,6 +100,7 @@ struct lh_stream_slot {
     struct lh_sstream *st; /* NULL: none */
     bool up;               /* connected */
     bool wants;            /* asked for a range and got none yet */
+    bool redial;           /* closed by us, because it lags */
     unsigned attempt;      /* redials in a row, of streams that did not last */
     uint64_t up_ms;
     uint32_t generation;
@@ -206,6 +212,8 @@ struct lh_send {
     struct lh_stream_slot streams[LH_MAX_STREAMS];
     unsigned n_streams; /* slots in use */
     unsigned n_alive;   /* slots with a stream, up or not */
+    struct lh_tail_far far;
+    struct lh_laggards laggards;
     struct lh_compare compare;
     uint64_t bad_block;
     unsigned bad_block_times;
@@ -272,6 +280,13 @@ void lh_limits_start(struct lh_send *s);
 void lh_limits_note(struct lh_send *s);
 void lh_limits_heard(struct lh_send *s, const struct lh_stats *stats);
 void lh_limits_report(struct lh_send *s);
+
+/* laggard.c: a session begins to move blocks; what a stream's meter says goes to the schedule;
+ * blocks for a stream that has nothing to do, false when there are none; a few times a second. */
+void lh_laggard_start(struct lh_send *s);
+void lh_laggard_see(struct lh_send *s, unsigned number);
+bool lh_laggard_help(struct lh_send *s, unsigned number, uint64_t *first, uint64_t *end);
+void lh_laggard_tick(struct lh_send *s);
 
 /* compare.c */
 void lh_compare_start(struct lh_send *s);

@@ -422,6 +422,20 @@ static void on_stats(struct lh_send *s, const struct lh_frame *frame, const uint
         lh_limits_heard(s, &stats);
 }
 
+static void on_heartbeat(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
+{
+    struct lh_heartbeat beat;
+    const char *why = NULL;
+
+    if (lh_heartbeat_decode(payload, frame->length, &beat, &why) != 0) {
+        lost_for(s, LH_E_PROTOCOL, why);
+        return;
+    }
+    s->far.heard_ms = lh_now_ms();
+    s->far.disk_wait_ms = beat.disk_wait_ms;
+    s->far.undurable_bytes = beat.undurable;
+}
+
 /* ---- frames ---- */
 
 static void on_frame(struct lh_ctl *ctl, const struct lh_frame *frame, const uint8_t *payload)
@@ -435,7 +449,7 @@ static void on_frame(struct lh_ctl *ctl, const struct lh_frame *frame, const uin
     if (frame->type == LH_FRAME_ERROR)
         on_error(s, frame, payload);
     else if (frame->type == LH_FRAME_HEARTBEAT)
-        return;
+        on_heartbeat(s, frame, payload);
     else if (frame->type == LH_FRAME_STATS && (s->features & LH_FEATURE_STATS) != 0)
         on_stats(s, frame, payload);
     else if (frame->type == LH_FRAME_WELCOME && s->phase == LH_PHASE_HELLO)

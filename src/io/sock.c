@@ -3,10 +3,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -159,9 +161,11 @@ bool lh_sock_state(int fd, struct lh_tcp_state *state)
 {
     struct tcp_info info;
     socklen_t len = sizeof(info);
+    int queued = 0;
 
     memset(&info, 0, sizeof(info));
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 ||
+        ioctl(fd, SIOCOUTQ, &queued) != 0)
         return false;
     state->bytes_acked = info.tcpi_bytes_acked;
     state->delivery_Bps = info.tcpi_delivery_rate;
@@ -175,6 +179,7 @@ bool lh_sock_state(int fd, struct lh_tcp_state *state)
     state->last_ack_ms = info.tcpi_last_ack_recv;
     state->unacked = info.tcpi_unacked;
     state->notsent_bytes = info.tcpi_notsent_bytes;
+    state->queued_bytes = (uint64_t)queued;
     return true;
 }
 

@@ -70,6 +70,7 @@ struct lh_tcp_state {
     uint32_t last_ack_ms; /* since the last acknowledgement came */
     uint32_t unacked;     /* segments in flight */
     uint32_t notsent_bytes;
+    uint64_t queued_bytes; /* handed over and not acknowledged: SIOCOUTQ, tcp(7) */
 };
 
 /* False when the kernel does not say. */

@@ -26,8 +26,6 @@
 #define JOBS 2u                   /* hashing jobs under way for one stream */
 #define RANGES_MAX 8u             /* granted and not yet begun */
 #define SAMPLE_MS 250
-#define LOW_MS 100 /* ask for more when less than so much of the rate is left */
-#define LOW_MIN_BYTES (2u * 1024 * 1024)
 #define COPY_BYTES (64u * 1024) /* for read and send */
 
 struct ready {
@@ -74,7 +72,8 @@ struct lh_sstream {
     bool asked;
     struct lh_run ranges[RANGES_MAX];
     unsigned n_ranges;
-    uint64_t unprepared; /* blocks of the ranges above */
+    uint64_t unprepared;    /* blocks of the ranges above */
+    struct lh_runs dropped; /* others send these: those that are not begun are left out */
     struct prep preps[JOBS];
     unsigned n_preps;
     unsigned next_seq;
@@ -111,6 +110,7 @@ static void on_free(struct lh_msg *msg)
 {
     struct lh_sstream *st = LH_CONTAINER_OF(msg, struct lh_sstream, free_msg);
 
+    lh_runs_free(&st->dropped);
     free(st->copy);
     free(st);
 }
@@ -277,10 +277,15 @@ static struct prep *idle_prep(struct lh_sstream *st)
 
 static void prepare_more(struct lh_sstream *st)
 {
+    uint64_t ahead = lh_pace_ahead(st->meter.rate_Bps) / st->how.block_bytes;
     struct prep *p;
 
+    if (ahead > READY_MAX)
+        ahead = READY_MAX;
+    if (ahead < 2 * CHUNK_BLOCKS)
+        ahead = 2 * CHUNK_BLOCKS;
     while (st->n_ranges > 0 && (p = idle_prep(st)) != NULL &&
-           st->n_ready + (st->n_preps + 1) * CHUNK_BLOCKS <= READY_MAX) {
+           st->n_ready + (st->n_preps + 1) * CHUNK_BLOCKS <= ahead) {
         struct lh_run *range = &st->ranges[0];
         uint64_t n = range->end - range->first;
 
@@ -302,13 +307,10 @@ static void prepare_more(struct lh_sstream *st)
 
 static void ask_for_more(struct lh_sstream *st)
 {
-    uint64_t low = st->meter.rate_Bps * LOW_MS / 1000;
     uint64_t have =
         (st->unprepared + st->n_ready + (uint64_t)st->n_preps * CHUNK_BLOCKS) * st->how.block_bytes;
 
-    if (low < LOW_MIN_BYTES)
-        low = LOW_MIN_BYTES;
-    if (st->asked || have >= low || st->n_ranges == RANGES_MAX)
+    if (st->asked || have >= lh_pace_low(st->meter.rate_Bps) || st->n_ranges == RANGES_MAX)
         return;
     st->asked = true;
     tell(st, NOTE_WANTS);
@@ -333,9 +335,24 @@ static void arm(struct lh_sstream *st)
     uv_poll_start(&st->poll, want, on_poll);
 }
 
-static void next_block(struct lh_sstream *st)
+/* The first block that is ready and not dropped. */
+static struct ready *next_ready(struct lh_sstream *st)
 {
-    struct ready *r = &st->ready[st->ready_at];
+    while (st->n_ready > 0) {
+        struct ready *r = &st->ready[st->ready_at];
+
+        st->ready_at = (st->ready_at + 1) % READY_MAX;
+        st->n_ready--;
+        if (!lh_runs_has(&st->dropped, r->block))
+            return r;
+        lh_meter_skip(&st->meter, LH_FRAME_HEADER_SIZE +
+                                      lh_block_length(st->how.size, st->how.block_bytes, r->block));
+    }
+    return NULL;
+}
+
+static void begin_block(struct lh_sstream *st, const struct ready *r)
+{
     uint32_t length = lh_block_length(st->how.size, st->how.block_bytes, r->block);
     struct lh_frame frame = {.type = LH_FRAME_BLOCK,
                              .length = length,
@@ -351,8 +368,6 @@ static void next_block(struct lh_sstream *st)
     st->offset = frame.offset;
     st->left = length;
     st->in_block = true;
-    st->ready_at = (st->ready_at + 1) % READY_MAX;
-    st->n_ready--;
 }
 
 /* Contents by read(2) and send(2): where sendfile cannot, or is not wanted. What a full socket
@@ -402,6 +417,7 @@ static ssize_t send_contents(struct lh_sstream *st)
     if (n > 0) {
         st->offset += (uint64_t)n;
         st->left -= (uint32_t)n;
+        st->meter.written_bytes += (size_t)n;
         count_sent(st, (size_t)n, by_copy);
         st->in_block = st->left > 0;
         return n;
@@ -441,9 +457,11 @@ static void write_turn(struct lh_sstream *st)
         ssize_t n;
 
         if (st->header_sent == st->header_len && !st->in_block) {
-            if (st->n_ready == 0)
+            const struct ready *r = next_ready(st);
+
+            if (r == NULL)
                 return;
-            next_block(st);
+            begin_block(st, r);
         }
         if (st->header_sent < st->header_len) {
             n = send(st->fd, st->header + st->header_sent, st->header_len - st->header_sent,
@@ -454,6 +472,8 @@ static void write_turn(struct lh_sstream *st)
                 return;
             }
             st->header_sent += (size_t)n;
+            if (st->in_block)
+                st->meter.written_bytes += (size_t)n;
             continue;
         }
         n = send_contents(st);
@@ -641,6 +661,7 @@ struct lh_sstream *lh_sstream_start(const struct lh_sstream_start *how)
         return NULL;
     st->how = *how;
     st->fd = -1;
+    lh_runs_init(&st->dropped, LH_RUNS_MAX);
     lh_mbox_post(&how->loop->mbox, &st->start_msg, on_start);
     return st;
 }
@@ -666,6 +687,7 @@ struct range_msg {
     uint32_t transfer;
     uint64_t epoch;
     struct lh_run range;
+    bool drop;
 };
 
 static void on_range(struct lh_msg *msg)
@@ -673,6 +695,13 @@ static void on_range(struct lh_msg *msg)
     struct range_msg *r = LH_CONTAINER_OF(msg, struct range_msg, msg);
     struct lh_sstream *st = r->st;
 
+    if (r->drop) {
+        lh_runs_add(&st->dropped, r->range.first, r->range.end); /* no memory: it is sent twice */
+        free(r);
+        return;
+    }
+    if (lh_runs_sub(&st->dropped, r->range.first, r->range.end) != 0)
+        lh_runs_clear(&st->dropped);
     st->asked = false;
     if (!st->closing) {
         LH_INVARIANT(st->n_ranges < RANGES_MAX);
@@ -685,18 +714,25 @@ static void on_range(struct lh_msg *msg)
     free(r);
 }
 
+static void post_range(struct lh_sstream *st, struct range_msg what)
+{
+    struct range_msg *r = malloc(sizeof(*r));
+
+    LH_INVARIANT(r != NULL);
+    *r = what;
+    r->st = st;
+    lh_mbox_post(&st->how.loop->mbox, &r->msg, on_range);
+}
+
 void lh_sstream_range(struct lh_sstream *st, uint32_t transfer, uint64_t epoch, uint64_t first,
                       uint64_t end)
 {
-    struct range_msg *r = calloc(1, sizeof(*r));
+    post_range(st, (struct range_msg){.transfer = transfer, .epoch = epoch, .range = {first, end}});
+}
 
-    LH_INVARIANT(r != NULL);
-    r->st = st;
-    r->transfer = transfer;
-    r->epoch = epoch;
-    r->range.first = first;
-    r->range.end = end;
-    lh_mbox_post(&st->how.loop->mbox, &r->msg, on_range);
+void lh_sstream_drop(struct lh_sstream *st, uint64_t first, uint64_t end)
+{
+    post_range(st, (struct range_msg){.drop = true, .range = {first, end}});
 }
 
 static void on_stop(struct lh_msg *msg)

@@ -33,6 +33,7 @@ def stalled(call, ms, times):
     same(shim.hits(call), times, "it did")
     last = sent.last("done")
     same(last["bytes_sent"], SIZE, "nothing is sent again")
+    same(last["bytes_repeated"], 0, "nor given to a second stream")
     same(last["reconnects"], 0, "and no session was lost")
     is_copy(src, target, "the same contents")
 

@@ -4,6 +4,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import re
 import threading
 import time
 
@@ -68,6 +69,38 @@ def test_close_of_control():
     sent.wait()
     done(sent, "the control connection closed in good order")
     is_copy(src, target, "the same contents")
+
+
+def hangs(name, **how):
+    """One stream's far end takes nothing more, and its connection lives on."""
+    serve, target, src = start("--commit-interval", "300ms", size=64 * MIB + 1)
+    proxy = Proxy(serve.port, rate=20 * MIB, **how)
+    sent = Send(src, serve.url("t", proxy.port), "-v")
+    need(sent.until_durable(MIB), "under way")
+    hung = max(proxy.streams(), key=lambda link: link.up_bytes)
+    hung.hung = True
+    sent.wait()
+    done(sent, name + ": ends without it")
+    is_copy(src, target, "the same contents")
+    last = sent.last("done")
+    same(last["reconnects"], 0, "the session was never lost")
+    of = re.findall(r"of stream=(\d+) again, why=\"it hangs", sent.err())
+    same(len(set(of)), 1, "and it says whose blocks it sends again, and why")
+    ok(0 < last["bytes_repeated"] < SIZE, "they are counted (%d bytes)" % last["bytes_repeated"])
+    ok(last["bytes_sent"] - os.path.getsize(src) <= last["bytes_repeated"],
+       "nothing else is sent twice (%d bytes more than the file)"
+       % (last["bytes_sent"] - os.path.getsize(src)))
+    ok(proxy.up_bytes <= 1.001 * os.path.getsize(src) + MIB, "and next to nothing arrives twice")
+
+
+@e2e.long
+def test_a_stream_hangs():
+    hangs("a stream whose far end closes its window for good")
+
+
+@e2e.long
+def test_a_stream_is_swallowed():
+    hangs("a stream whose far end takes what comes and passes nothing on", narrow=False)
 
 
 def test_half_open():

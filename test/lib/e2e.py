@@ -441,11 +441,12 @@ class Link:
         self.kind = None  # "control" or "stream", by its first frame
         self.up_bytes = self.down_bytes = 0
         self.dead = False
+        self.hung = False  # passes nothing more on to the receiver, and goes on existing
         self.up_ended = False  # what the sender closed has been closed towards the receiver
 
     def lags(self):
         """The sender has closed it, and the receiver does not know yet."""
-        if self.dead or self.up_ended:
+        if self.dead or self.hung or self.up_ended:
             return False
         with contextlib.suppress(OSError):
             state = self.near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
@@ -476,12 +477,14 @@ class Proxy:
     """A TCP relay: slow, cut, reset, black-holed, or damaging what passes.
 
     rate: bytes a second, all streams together, towards the receiver; None: no limit.
+    narrow: with little room for what it has not passed on; so it is when there is a rate.
     mangle(link, upward, data): may change the bytearray `data`, whole frames' worth of stream not
     guaranteed; see Frames for damage at a place in a frame."""
 
-    def __init__(self, port, rate=None, host="127.0.0.1", mangle=None):
+    def __init__(self, port, rate=None, host="127.0.0.1", mangle=None, narrow=None):
         self.target = (host, port)
         self.rate, self.mangle = rate, mangle
+        self.narrow = rate is not None if narrow is None else narrow
         self.links = []
         self.holding = threading.Event()  # set: nothing passes (a black hole)
         self.open = True
@@ -516,7 +519,7 @@ class Proxy:
                 continue
             for s in (near, far):
                 s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if self.rate:
+                if self.narrow:
                     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * KIB)
             link = Link(self, len(self.links), near, far)
             self.links.append(link)
@@ -528,7 +531,7 @@ class Proxy:
         try:
             while True:
                 data = source.recv(64 * KIB)
-                while self.holding.is_set() and self.open and not link.dead:
+                while (self.holding.is_set() or (upward and link.hung)) and self.open and not link.dead:
                     time.sleep(0.01)
                 if not data:
                     sink.shutdown(socket.SHUT_WR)

@@ -4,11 +4,13 @@
 #include "test/sim/world.h"
 
 #include "core/pace.h"
+#include "proto/frame.h"
 #include "util/mutant.h"
 
 #include <string.h>
 
 #define IDLE_US 15000
+#define BEAT_MS 2000
 #define COMPARE_AT_A_TIME 8
 
 static struct sim_msg about(const struct sim_world *w, const struct sim_sender *s,
@@ -162,12 +164,68 @@ static void stream_up(struct sim_world *w, struct sim_sender *s, unsigned stream
     struct sim_stream *st = &s->streams[stream];
 
     lh_sched_stream_up(&s->sched, stream);
-    lh_sched_stream_rate(&s->sched, stream, lh_rng_below(&w->rng, 3) * 20000000);
-    st->up = true;
-    st->at = st->end = 0;
+    *st = (struct sim_stream){.up = true, .gen = st->gen + 1, .send_us = w->send_us};
+    if (lh_rng_one_in(&w->rng, 6))
+        st->send_us *= 40;
+    /* A transfer has one stream at least that does not hang. */
+    st->hangs_at = stream > 0 && lh_rng_one_in(&w->rng, 6) ? lh_rng_below(&w->rng, 20) : UINT64_MAX;
+    st->swallows = lh_rng_one_in(&w->rng, 2);
     msg.stream = stream;
-    msg.stream_gen = ++st->gen;
-    sim_after(w, sim_about(w, w->send_us), &msg);
+    msg.stream_gen = st->gen;
+    sim_after(w, sim_about(w, st->send_us), &msg);
+}
+
+/* What TCP_INFO would say. */
+static void see(struct sim_world *w, struct sim_sender *s, unsigned stream)
+{
+    const struct sim_stream *st = &s->streams[stream];
+    uint64_t frame = LH_FRAME_HEADER_SIZE + w->grid;
+    bool hangs = st->n_sent > st->hangs_at && !st->swallows;
+    uint64_t brought = hangs                                  ? st->hangs_at
+                       : w->now - st->sent_at > 2 * w->net_us ? st->n_sent
+                       : st->n_sent > 0                       ? st->n_sent - 1
+                                                              : 0;
+    struct lh_sched_seen seen = {.rate_Bps = st->n_sent == 0 ? 0
+                                             : hangs         ? 1
+                                                             : w->grid * 1000000ull / st->send_us,
+                                 .brought_bytes = brought * frame,
+                                 .queued_bytes = (st->n_sent - brought) * frame,
+                                 .rtt_ms = (uint32_t)(2 * w->net_us / 1000),
+                                 .held = hangs};
+
+    lh_tail_seen(&s->sched, stream, &seen, w->now / 1000 + 1);
+}
+
+/* HEARTBEAT, which comes now and then. */
+static void hear(struct sim_world *w, struct sim_sender *s)
+{
+    const struct sim_sink *k = &w->sink;
+    uint64_t now_ms = w->now / 1000 + 1;
+
+    if (now_ms - s->far.heard_ms < BEAT_MS || !k->open || k->session != s->session)
+        return;
+    s->far.heard_ms = now_ms;
+    s->far.disk_wait_ms = k->commit != SIM_IDLE;
+    s->far.undurable_bytes =
+        (k->ledger.n_writing + k->ledger.pending.n + k->ledger.n_syncing) * (uint64_t)w->grid;
+}
+
+/* The last blocks of another stream, when nothing is left to grant. */
+static bool help(struct sim_world *w, struct sim_sender *s, unsigned stream, struct sim_stream *st)
+{
+    enum lh_tail_why why;
+    unsigned from;
+
+    for (unsigned i = 0; i < w->n_streams; i++)
+        if (s->streams[i].up)
+            see(w, s, i);
+    why = lh_tail_take(&s->sched, stream, &s->far, w->now / 1000 + 1, &from, &st->at, &st->end);
+    if (why == LH_TAIL_NOTHING)
+        return false;
+    sim_trace(w, "stream %u sends blocks %d to %d of stream %u too: %s", stream, (int)st->at,
+              (int)st->end, from, lh_tail_why_text(why));
+    w->stats->n_repeated[why]++;
+    return true;
 }
 
 void sim_stream_lost(struct sim_world *w, int sender, unsigned stream)
@@ -205,7 +263,10 @@ static void stream_send(struct sim_world *w, struct sim_sender *s, struct sim_ms
     if (st->at == st->end) {
         if (changed(w, s)) /* when a range is granted, and after it was sent */
             return;
-        if (!lh_sched_grant(&s->sched, msg->stream, &st->at, &st->end)) {
+        hear(w, s);
+        see(w, s, msg->stream);
+        if (!lh_sched_grant(&s->sched, msg->stream, &st->at, &st->end) &&
+            !help(w, s, msg->stream, st)) {
             check_idle(w, s);
             sim_after(w, sim_about(w, IDLE_US), msg);
             return;
@@ -221,8 +282,10 @@ static void stream_send(struct sim_world *w, struct sim_sender *s, struct sim_ms
     out.hash = sim_hash(&out.contents);
     if (w->corrupt > 0 && lh_rng_one_in(&w->rng, w->corrupt))
         out.contents.sector[lh_rng_below(&w->rng, SIM_SECTORS)] ^= 1u << 30;
-    sim_to_receiver(w, &out);
-    sim_after(w, sim_about(w, w->send_us), msg);
+    st->sent_at = w->now;
+    if (++st->n_sent <= st->hangs_at)
+        sim_to_receiver(w, &out);
+    sim_after(w, sim_about(w, st->send_us), msg);
 }
 
 /* ---- frames ---- */
@@ -248,6 +311,7 @@ static void accepted(struct sim_world *w, struct sim_sender *s, const struct sim
     uint64_t end;
 
     s->attempt = 0;
+    s->far = (struct lh_tail_far){0};
     s->restart = false;
     s->me.epoch = msg->epoch;
     s->state = SIM_MOVING;

@@ -34,6 +34,8 @@ static void check_met(const struct sim_stats *t)
                {"fenced blocks", t->n_fenced_blocks},
                {"damaged blocks", t->n_again},
                {"duplicate blocks", t->n_duplicates},
+               {"blocks of slow streams sent twice", t->n_repeated[LH_TAIL_SLOW]},
+               {"blocks of hanging streams sent twice", t->n_repeated[LH_TAIL_HANGS]},
                {"claims that had to wait for a commit", t->n_full},
                {"retracted blocks", t->n_retracted},
                {"sources that changed on the way", t->n_restarts},

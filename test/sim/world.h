@@ -12,6 +12,7 @@
 #include "core/hold.h"
 #include "core/ledger.h"
 #include "core/sched.h"
+#include "core/tail.h"
 #include "longhaul/status.h"
 #include "proto/journal.h"
 #include "test/lib/rng.h"
@@ -158,6 +159,11 @@ struct sim_stream {
     unsigned gen;
     uint64_t at; /* next block of the range */
     uint64_t end;
+    uint64_t send_us;  /* a block */
+    uint64_t hangs_at; /* so many blocks get through */
+    bool swallows;     /* when it hangs TCP goes on acknowledging; else its window closes */
+    uint64_t n_sent;
+    uint64_t sent_at;
 };
 
 enum sim_run_state { SIM_AWAY, SIM_DIALLING, SIM_OFFERED, SIM_MOVING };
@@ -174,6 +180,7 @@ struct sim_sender {
     struct lh_sched sched;
     bool have_sched;
     struct sim_stream streams[SIM_STREAMS];
+    struct lh_tail_far far; /* the last HEARTBEAT */
     uint64_t to_compare;
     bool comparing;
     bool finish_sent;
@@ -198,6 +205,7 @@ struct sim_stats {
     uint64_t n_fenced_blocks;
     uint64_t n_again;
     uint64_t n_duplicates;
+    uint64_t n_repeated[LH_TAIL_HANGS + 1]; /* takeovers, by why */
     uint64_t n_full;
     uint64_t n_retracted;
     uint64_t n_restarts;

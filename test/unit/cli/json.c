@@ -107,6 +107,7 @@ static void test_stats(void)
                                   .zero_copy_count = 11,
                                   .fallback_count = 12,
                                   .verification_failures = 13,
+                                  .bytes_repeated = 16,
                                   .reconnects = 14,
                                   .restarted = true,
                                   .limit = "network",
@@ -120,7 +121,8 @@ static void test_stats(void)
            "\"bytes_sent\":3,\"bytes_skipped\":4,\"bytes_holes\":15,\"streams\":5,\"rate_bps\":6,"
            "\"duration_s\":7.000,\"retransmits\":8,\"zero_copy_bytes\":9,\"fallback_bytes\":10,"
            "\"zero_copy_count\":11,\"fallback_count\":12,\"verification_failures\":13,"
-           "\"reconnects\":14,\"restarted\":true,\"limit\":\"network\",\"limit_reason\":\"so\","
+           "\"bytes_repeated\":16,\"reconnects\":14,\"restarted\":true,\"limit\":\"network\","
+           "\"limit_reason\":\"so\","
            "\"digest\":\"d\"}\n",
            "every counter under its name");
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {

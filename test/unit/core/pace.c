@@ -86,6 +86,18 @@ static void test_lowat(void)
     ok(s.min < 730000 && s.max > 870000, "jittered");
 }
 
+static void test_queues(void)
+{
+    is_u64(lh_pace_low(0), 2 * MIB, "rate not known: 2 MiB are kept granted");
+    is_u64(lh_pace_low(1000000000), 100000000, "100 ms of 1 GB/s");
+    is_u64(lh_pace_low(15000000), 2 * MIB, "2 MiB of 15 MB/s");
+    is_u64(lh_pace_low(4000000), 1000000, "a quarter of a second of 4 MB/s");
+    is_u64(lh_pace_low(1), 1, "a crawling stream asks when it has none");
+    ok(lh_pace_low(UINT64_MAX) > 0, "no overflow");
+    is_u64(lh_pace_ahead(0), UINT64_MAX, "rate not known: no bound on what is hashed");
+    is_u64(lh_pace_ahead(100000), 100000, "else a second of it");
+}
+
 static void test_times(void)
 {
     struct lh_rng rng = {3};
@@ -115,6 +127,7 @@ int main(void)
     test_jitter();
     test_sndbuf();
     test_lowat();
+    test_queues();
     test_times();
     return done_testing();
 }

@@ -1,0 +1,87 @@
+/* Streams that lag: what they hold at the end is sent a second time on others, and one that lags
+ * for long is dialled again.
+ *
+ * Thread: main loop. Gathers what the streams' meters and the receiver say, asks core/tail and
+ * core/laggard, and does what they say. */
+#include "core/laggard.h"
+#include "io/sender.h"
+
+#include <string.h>
+
+void lh_laggard_start(struct lh_send *s)
+{
+    memset(&s->far, 0, sizeof(s->far));
+    memset(&s->laggards, 0, sizeof(s->laggards));
+}
+
+void lh_laggard_see(struct lh_send *s, unsigned number)
+{
+    const struct lh_meter_counters *m = &s->streams[number].counters.meter;
+    struct lh_sched_seen seen = {
+        .rate_Bps = atomic_load_explicit(&m->rate_Bps, memory_order_relaxed),
+        .brought_bytes = atomic_load_explicit(&m->brought_bytes, memory_order_relaxed),
+        .queued_bytes = atomic_load_explicit(&m->queued_bytes, memory_order_relaxed),
+        .rtt_ms = (uint32_t)atomic_load_explicit(&m->rtt_us, memory_order_relaxed) / 1000,
+        .held = atomic_load_explicit(&m->held, memory_order_relaxed)};
+
+    lh_tail_seen(&s->sched, number, &seen, lh_now_ms());
+}
+
+bool lh_laggard_help(struct lh_send *s, unsigned number, uint64_t *first, uint64_t *end)
+{
+    enum lh_tail_why why;
+    uint64_t bytes = 0;
+    unsigned from = 0;
+
+    why = lh_tail_take(&s->sched, number, &s->far, lh_now_ms(), &from, first, end);
+    if (why == LH_TAIL_NOTHING)
+        return false;
+    lh_sstream_drop(s->streams[from].st, *first, *end);
+    for (uint64_t b = *first; b < *end; b++)
+        bytes += lh_block_length(s->sched.size, s->sched.block_bytes, b);
+    s->stats.bytes_repeated += bytes;
+    lh_log(&s->log, LH_LOG_INFO,
+           "stream number=%u sends first=%llu count=%llu of stream=%u again, why=\"%s\" "
+           "rate_kBps=%llu",
+           number, (unsigned long long)*first, (unsigned long long)(*end - *first), from,
+           lh_tail_why_text(why), (unsigned long long)s->sched.streams[from].rate_Bps / 1000);
+    return true;
+}
+
+/* Closing hands what is in the socket to the kernel, which goes on with it; all that is not durable
+ * goes to others. */
+static void redial(struct lh_send *s)
+{
+    struct lh_laggard_sight sights[LH_MAX_STREAMS] = {{0}};
+    uint64_t median_Bps = 0;
+    unsigned slowest = 0;
+
+    for (unsigned i = 0; i < s->n_streams; i++) {
+        const struct lh_sched_seen *seen = &s->sched.streams[i].seen;
+
+        sights[i].busy = s->streams[i].up && seen->queued_bytes > 0 && !seen->held;
+        sights[i].rate_Bps = seen->rate_Bps;
+        sights[i].up_ms = s->streams[i].up_ms;
+    }
+    if (!lh_laggard_find(&s->laggards, sights, s->n_streams, lh_now_ms(), &slowest, &median_Bps))
+        return;
+    lh_log(&s->log, LH_LOG_INFO,
+           "stream number=%u is dialled again, why=\"it lags\" rate_kBps=%llu others_kBps=%llu",
+           slowest, (unsigned long long)sights[slowest].rate_Bps / 1000,
+           (unsigned long long)median_Bps / 1000);
+    s->streams[slowest].up = s->streams[slowest].wants = false;
+    s->streams[slowest].redial = true;
+    lh_sstream_stop(s->streams[slowest].st);
+}
+
+void lh_laggard_tick(struct lh_send *s)
+{
+    if (s->phase != LH_PHASE_MOVING)
+        return;
+    for (unsigned i = 0; i < s->n_streams; i++)
+        if (s->streams[i].up)
+            lh_laggard_see(s, i);
+    if (s->sched.missing.n > 0)
+        redial(s);
+    lh_mover_feed(s);
+}
