@@ -103,6 +103,45 @@ def test_a_stream_is_swallowed():
     hangs("a stream whose far end takes what comes and passes nothing on", narrow=False)
 
 
+def throttled(size, *args):
+    """One of four streams gets next to nothing through; the others have 10 MB/s between them."""
+    net = Net()
+    at = os.path.join(e2e.dir(), "root")
+    os.mkdir(at)
+    serve = Serve(at, "--insecure", listen=Net.B + ":0", wrap=net.in_b())
+    src = make(os.path.join(e2e.dir(), "source"), size)
+    net.rate(80)
+    sent = Send(src, serve.url("t", host=Net.B), "--insecure", "--streams", "4", "-v", wrap=net.in_a())
+    need(sent.until_durable(4 * MIB), "under way")
+    ports = re.findall(r"^ESTAB.*?:(\d+) +%s:%d\b.*\n.*bytes_sent:\d{6,}" % (Net.B, serve.port),
+                       net.sockets(), re.M)
+    need(len(ports) == 4, "four streams")
+    net.throttle(int(ports[0]), 20)
+    sent.wait()
+    done(sent, "it ends")
+    is_copy(src, os.path.join(at, "t"), "the same contents")
+    last = sent.last("done")
+    same(last["reconnects"], 0, "the session was never lost")
+    return sent.err(), last
+
+
+@e2e.long
+def test_a_stream_is_slow():
+    words, last = throttled(48 * MIB)
+    ok("of stream=" in words and "again, why=\"it is slow\"" in words, "its last blocks go on others")
+    ok(last["bytes_sent"] - last["bytes_total"] <= last["bytes_repeated"] <= 8 * MIB,
+       "%d bytes were given to others, %d sent twice"
+       % (last["bytes_repeated"], last["bytes_sent"] - last["bytes_total"]))
+
+
+@e2e.long
+def test_a_stream_lags():
+    words, last = throttled(240 * MIB)
+    same(len(re.findall("is dialled again, why=\"it lags\"", words)), 1, "it is dialled again, once")
+    ok(last["bytes_sent"] - last["bytes_total"] <= 8 * MIB,
+       "%d bytes were sent twice" % (last["bytes_sent"] - last["bytes_total"]))
+
+
 def test_half_open():
     """The receiver's host forgets the session; the sender hears nothing of it."""
     serve, target, src = start("--holder-timeout", "5s")

@@ -656,6 +656,13 @@ class Net:
             ["tc", "-n", self.a, "qdisc", "replace", "dev", "lh0", "root", "tbf", "rate",
              "%dmbit" % mbit, "burst", "256kb", "latency", "50ms"], check=True, capture_output=True)
 
+    def throttle(self, port, per_second):
+        """Of what the sender sends from that port only so many packets a second get through."""
+        out = self.in_a() + ["iptables", "-A", "OUTPUT", "-p", "tcp", "--sport", str(port)]
+        for rule in (["-m", "limit", "--limit", "%d/second" % per_second, "-j", "ACCEPT"], ["-j", "DROP"]):
+            if subprocess.run(out + rule, capture_output=True, check=False).returncode != 0:
+                raise Skip("cannot limit packets here")
+
     def sockets(self):
         """What the kernel says of the sender's connections."""
         return subprocess.run(self.in_a() + ["ss", "-tinH"], check=True, capture_output=True,
