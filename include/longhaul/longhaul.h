@@ -26,7 +26,7 @@ extern "C" {
 #endif
 
 #define LH_DEFAULT_PORT 7410
-#define LH_DEFAULT_STREAMS 8
+#define LH_DEFAULT_MAX_STREAMS 16
 #define LH_MAX_STREAMS 64
 #define LH_MAX_LOOPS 16
 
@@ -73,13 +73,16 @@ struct lh_send_stats {
 };
 
 struct lh_send_options {
-    const char *source; /* path of the file to send */
-    const char *host;   /* name, IPv4 or IPv6 address of the receiver, without brackets */
-    uint16_t port;      /* 0: LH_DEFAULT_PORT */
-    const void *path;   /* destination below the receiver's root; bytes, no NUL needed */
-    size_t path_len;    /* bytes; a path that ends in '/' keeps the source's name */
-    uint32_t streams;   /* data connections; 0: LH_DEFAULT_STREAMS; at most LH_MAX_STREAMS */
-    uint32_t loops;     /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS */
+    const char *source;   /* path of the file to send */
+    const char *host;     /* name, IPv4 or IPv6 address of the receiver, without brackets */
+    uint16_t port;        /* 0: LH_DEFAULT_PORT */
+    const void *path;     /* destination below the receiver's root; bytes, no NUL needed */
+    size_t path_len;      /* bytes; a path that ends in '/' keeps the source's name */
+    uint32_t streams;     /* data connections; 0: as many as help, up to max_streams; at most
+                             LH_MAX_STREAMS */
+    uint32_t max_streams; /* 0: LH_DEFAULT_MAX_STREAMS; at most LH_MAX_STREAMS */
+    uint64_t limit_bps;   /* bits per second, contents and framing, all streams; 0: no limit */
+    uint32_t loops; /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS */
     uint32_t block_bytes; /* grid: a power of two, 64 KiB to 1 MiB; 0: 256 KiB */
     enum lh_zero_copy zero_copy;
     uint64_t zero_copy_min; /* bytes; files below it go by read and send; UINT64_MAX: the default */

@@ -24,8 +24,17 @@
 const struct lh_option lh_options[] = {
     /* ---- send ---- */
     {.name = "streams", .commands = SEND, .kind = LH_OPTION_NUMBER, AT(send.streams),
-     .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "8",
-     .help = "TCP connections that carry data. More of them help where packets are lost."},
+     .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "as many as help",
+     .help = "TCP connections that carry data: just so many, instead of finding out how many gain "
+             "something. --verbose shows what was tried and why."},
+    {.name = "max-streams", .commands = SEND, .kind = LH_OPTION_NUMBER, AT(send.max_streams),
+     .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "16",
+     .help = "Never use more streams than this. 32 may help on paths that are very long, or that "
+             "lose packets while BBR is not permitted; neighbours will notice."},
+    {.name = "limit-rate", .commands = SEND, .kind = LH_OPTION_RATE, AT(send.limit_bps),
+     .min = 8000, .max = UINT64_C(100000000000000), .arg = "RATE", .def = "none",
+     .help = "Send no faster than this, all streams together, in bits per second: 500M, 2G. Counted "
+             "are contents and their framing, not TCP's and IP's headers."},
     {.name = "loops", .commands = SEND, .kind = LH_OPTION_NUMBER, AT(send.loops),
      .min = 1, .max = LH_MAX_LOOPS, .arg = "N", .def = "one a core, at most 4",
      .help = "Threads that the streams are spread over."},

@@ -50,7 +50,9 @@ static void limit_text(char out[24], enum lh_option_kind kind, uint64_t value)
                  {1 << 20, "M"},
                  {1 << 10, "K"},
                  {1, ""}},
-      times[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+      times[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}},
+      rates[] = {
+          {UINT64_C(1000000000000), "T"}, {1000000000, "G"}, {1000000, "M"}, {1000, "k"}, {1, ""}};
     size_t i = 0;
 
     if (kind == LH_OPTION_NUMBER) {
@@ -59,6 +61,10 @@ static void limit_text(char out[24], enum lh_option_kind kind, uint64_t value)
         while (value % times[i].unit != 0)
             i++;
         snprintf(out, 24, "%" PRIu64 "%s", value / times[i].unit, times[i].suffix);
+    } else if (kind == LH_OPTION_RATE) {
+        while (value % rates[i].unit != 0)
+            i++;
+        snprintf(out, 24, "%" PRIu64 "%s", value / rates[i].unit, rates[i].suffix);
     } else {
         while (value % sizes[i].unit != 0)
             i++;
@@ -72,7 +78,7 @@ char *lh_option_range(char out[LH_OPTION_RANGE_SIZE], const struct lh_option *op
     char max[24];
 
     out[0] = '\0';
-    if (option->kind < LH_OPTION_NUMBER || option->kind > LH_OPTION_TIME || option->min == 0)
+    if (option->kind < LH_OPTION_NUMBER || option->kind > LH_OPTION_RATE || option->min == 0)
         return out;
     limit_text(min, option->kind, option->min);
     limit_text(max, option->kind, option->max);
@@ -136,6 +142,7 @@ static int set_number(struct lh_args *args, const struct lh_option *option, cons
         [LH_OPTION_SIZE] = "a size (bytes, or with K, M, G or T: 64M)",
         [LH_OPTION_POWER] = "a size (bytes, or with K, M, G or T: 64M)",
         [LH_OPTION_TIME] = "a time (seconds, or with ms, s, m, h or d: 30s)",
+        [LH_OPTION_RATE] = "a rate (bits per second, or with k, M, G or T: 500M)",
     };
     char quoted[SHOWN_SIZE];
     char range[LH_OPTION_RANGE_SIZE];
@@ -144,6 +151,8 @@ static int set_number(struct lh_args *args, const struct lh_option *option, cons
 
     if (option->kind == LH_OPTION_TIME) {
         ret = lh_text_parse_duration(text, &value);
+    } else if (option->kind == LH_OPTION_RATE) {
+        ret = lh_text_parse_rate(text, &value);
     } else {
         ret = lh_text_parse_size(text, &value);
         if (option->kind != LH_OPTION_SIZE && option->kind != LH_OPTION_POWER &&

@@ -49,6 +49,7 @@ enum lh_option_kind {
     LH_OPTION_SIZE,   /* bytes */
     LH_OPTION_POWER,  /* bytes, a power of two */
     LH_OPTION_TIME,   /* milliseconds */
+    LH_OPTION_RATE,   /* bits per second */
     LH_OPTION_CHOICE  /* an enum whose values are the places in `arg` */
 };
 

@@ -51,6 +51,15 @@ static void note_rate(struct lh_meter *m, const struct lh_tcp_state *tcp, uint64
     atomic_store_explicit(&m->counters->rate_Bps, m->rate_Bps, memory_order_relaxed);
 }
 
+static void note_delivered(struct lh_meter *m, const struct lh_tcp_state *tcp, uint64_t span_ms)
+{
+    uint64_t bytes = (uint64_t)(tcp->delivered - m->delivered) * tcp->mss_bytes;
+
+    m->delivered = tcp->delivered;
+    atomic_fetch_add_explicit(&m->counters->delivered_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&m->counters->last_Bps, bytes * 1000 / span_ms, memory_order_relaxed);
+}
+
 static void set_lowat(struct lh_meter *m)
 {
     uint32_t lowat = lh_pace_lowat(m->rate_Bps, lh_random32());
@@ -95,7 +104,9 @@ bool lh_meter_sample(struct lh_meter *m, uint64_t *silent_ms)
         *silent_ms = tcp.last_ack_ms;
     note_rate(m, &tcp, now_ms - m->sampled_ms);
     note_queue(m, &tcp, now_ms - m->sampled_ms);
+    note_delivered(m, &tcp, now_ms - m->sampled_ms);
     m->sampled_ms = now_ms;
+    atomic_store_explicit(&c->sampled_ms, now_ms, memory_order_relaxed);
     go_on(&c->acked_bytes, &m->acked_bytes, tcp.bytes_acked);
     go_on(&c->resent_bytes, &m->resent_bytes, tcp.bytes_resent);
     go_on(&c->retransmits, &m->retransmits, tcp.retransmits);

@@ -13,13 +13,16 @@
 struct lh_meter_counters {
     /* Written by the stream's loop. */
     atomic_uint_fast64_t acked_bytes;
-    atomic_uint_fast64_t resent_bytes; /* sent again by TCP */
-    atomic_uint_fast64_t retransmits;  /* the same in segments */
-    atomic_uint_fast64_t busy_us;      /* there was something to send */
+    atomic_uint_fast64_t delivered_bytes; /* in order or not: steadier than what is acknowledged */
+    atomic_uint_fast64_t resent_bytes;    /* sent again by TCP */
+    atomic_uint_fast64_t retransmits;     /* the same in segments */
+    atomic_uint_fast64_t busy_us;         /* there was something to send */
     atomic_uint_fast64_t rwnd_limited_us;
     atomic_uint_fast64_t sndbuf_limited_us;
-    atomic_uint_fast64_t rate_Bps; /* bytes acknowledged a second, smoothed; 0: not known yet */
-    atomic_uint_fast32_t rtt_us;   /* smoothed; 0: no connection */
+    atomic_uint_fast64_t last_Bps;   /* delivered a second, over the last sample alone */
+    atomic_uint_fast64_t sampled_ms; /* when that was */
+    atomic_uint_fast64_t rate_Bps;   /* bytes acknowledged a second, smoothed; 0: not known yet */
+    atomic_uint_fast32_t rtt_us;     /* smoothed; 0: no connection */
     atomic_uint_fast32_t min_rtt_us;
     /* Of the connection at hand. */
     atomic_uint_fast64_t
@@ -38,6 +41,7 @@ struct lh_meter {
     int fd;
     uint64_t sampled_ms;
     uint64_t acked_bytes; /* at the last sample, and so on */
+    uint32_t delivered;
     uint64_t resent_bytes;
     uint64_t retransmits;
     uint64_t busy_us;

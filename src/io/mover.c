@@ -65,28 +65,48 @@ static void stop_streams_from(struct lh_send *s, unsigned first)
     }
 }
 
-/* No more streams than there are ranges to keep them busy. */
+/* No more streams than there are blocks to keep them busy. Before the ledger is known nothing is
+ * taken to be there; what was too many is stopped later. */
 static unsigned streams_needed(const struct lh_send *s)
 {
     bool all = s->accept_flags & LH_ACCEPT_COMPARE; /* durable blocks may turn out to differ */
-    uint64_t blocks = s->sched.n_blocks - (all ? 0 : s->sched.durable.blocks);
-    unsigned n = s->opts.streams < s->max_streams ? s->opts.streams : s->max_streams;
-
-    return blocks < n ? (unsigned)blocks : n;
-}
-
-/* For a file of which nothing is there yet: what is too many is known, and stopped, later. */
-void lh_mover_dial(struct lh_send *s)
-{
     uint64_t blocks = lh_blocks_of(s->source.identity.size, s->opts.block_bytes);
 
-    s->n_streams = s->small != NULL           ? 0
-                   : blocks < s->opts.streams ? (unsigned)blocks
-                                              : s->opts.streams;
-    for (unsigned i = 0; i < s->n_streams && s->phase == LH_PHASE_HELLO; i++) {
+    if (s->small != NULL)
+        return 0;
+    if (s->sched_ready && !all)
+        blocks -= s->sched.durable.blocks;
+    return blocks < s->tune.ramp.n ? (unsigned)blocks : s->tune.ramp.n;
+}
+
+/* The first begins at once, the others staggered; one that was lost is dialled again after a pause.
+ */
+static uint64_t pause_ms(const struct lh_send *s, unsigned number)
+{
+    if (s->streams[number].attempt > 0)
+        return lh_pace_backoff(s->streams[number].attempt, lh_random32());
+    return number == 0 ? 0 : lh_pace_stagger(s->opts.stagger_ms, lh_random32());
+}
+
+void lh_mover_use_streams(struct lh_send *s)
+{
+    unsigned n = streams_needed(s);
+
+    if (s->n_streams < n)
+        s->n_streams = n;
+    for (unsigned i = 0; i < n && s->phase != LH_PHASE_ENDING; i++)
+        if (s->streams[i].st == NULL)
+            start_stream(s, i, pause_ms(s, i));
+    lh_mover_feed(s);
+}
+
+void lh_mover_dial(struct lh_send *s)
+{
+    lh_tune_start(s);
+    s->n_streams = 0;
+    for (unsigned i = 0; i < LH_MAX_STREAMS; i++)
         s->streams[i].attempt = 0;
-        start_stream(s, i, i == 0 ? 0 : lh_pace_stagger(s->opts.stagger_ms, lh_random32()));
-    }
+    lh_mover_use_streams(s);
 }
 
 static void keep_streams(struct lh_send *s, unsigned n)
@@ -98,6 +118,7 @@ static void keep_streams(struct lh_send *s, unsigned n)
 
 void lh_mover_join(struct lh_send *s)
 {
+    lh_tune_at_most(s, s->max_streams);
     keep_streams(s, s->max_streams);
     for (unsigned i = 0; i < s->n_streams; i++)
         if (s->streams[i].st != NULL)
@@ -110,14 +131,10 @@ void lh_mover_start(struct lh_send *s)
     lh_laggard_start(s);
     keep_streams(s, streams_needed(s));
     lh_limits_start(s);
-    for (unsigned i = 0; i < s->n_streams && s->phase == LH_PHASE_MOVING; i++) {
-        struct lh_stream_slot *slot = &s->streams[i];
-
-        if (slot->up)
+    for (unsigned i = 0; i < s->n_streams; i++)
+        if (s->streams[i].up)
             lh_sched_stream_up(&s->sched, i);
-        else if (slot->st == NULL)
-            start_stream(s, i, lh_pace_backoff(slot->attempt, lh_random32()));
-    }
+    lh_mover_use_streams(s);
     lh_compare_start(s);
     lh_mover_feed(s);
 }
@@ -139,7 +156,7 @@ void lh_mover_feed(struct lh_send *s)
 {
     if (s->phase != LH_PHASE_MOVING)
         return;
-    for (unsigned i = 0; i < s->n_streams; i++)
+    for (unsigned i = 0; i < s->n_streams && i < s->tune.ramp.n; i++)
         if (s->streams[i].up && s->streams[i].wants)
             feed(s, i);
     lh_limits_note(s);
@@ -162,23 +179,10 @@ void lh_mover_reset(struct lh_send *s)
 
 /* ---- notes from streams ---- */
 
-static void tell_congestion(struct lh_send *s, const struct lh_stream_given *given)
-{
-    if (s->told_congestion || given->congestion_errno == 0)
-        return;
-    s->told_congestion = true;
-    lh_log(&s->log, LH_LOG_WARN,
-           "this host does not let us use %s (%s), so %s it is: slower where packets are lost. "
-           "Permit it: modprobe tcp_bbr; sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno "
-           "cubic bbr\"",
-           s->congestion, strerror(given->congestion_errno), given->congestion);
-}
-
 void lh_mover_up(struct lh_send *s, unsigned number, const struct lh_stream_given *given)
 {
     lh_log(&s->log, LH_LOG_INFO, "stream number=%u congestion=%s sndbuf=%d notsent_lowat=%d",
            number, given->congestion, given->sndbuf_bytes, given->lowat_bytes);
-    tell_congestion(s, given);
     if (number >= s->n_streams || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_MOVING)
         return; /* it has been stopped meanwhile */
     s->streams[number].up = true;

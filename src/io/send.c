@@ -28,7 +28,7 @@ void lh_send_options_init(struct lh_send_options *opts)
 {
     memset(opts, 0, sizeof(*opts));
     opts->port = LH_DEFAULT_PORT;
-    opts->streams = LH_DEFAULT_STREAMS;
+    opts->max_streams = LH_DEFAULT_MAX_STREAMS;
     opts->block_bytes = LH_BLOCK_DEFAULT;
     opts->zero_copy_min = ZERO_COPY_MIN;
     opts->congestion = "bbr";
@@ -133,6 +133,7 @@ static void on_tick(uv_timer_t *timer)
     lh_session_tick(s, now_ms);
     lh_laggard_tick(s);
     lh_limits_note(s);
+    lh_tune_tick(s, now_ms);
     if (s->phase == LH_PHASE_ENDING || now_ms < s->progress_due_ms)
         return;
     s->progress_due_ms = now_ms + s->opts.progress_ms;
@@ -376,8 +377,8 @@ static void fill_defaults(struct lh_send_options *o)
     lh_send_options_init(&d);
     if (o->port == 0)
         o->port = d.port;
-    if (o->streams == 0)
-        o->streams = d.streams;
+    if (o->max_streams == 0)
+        o->max_streams = d.max_streams;
     if (o->block_bytes == 0)
         o->block_bytes = d.block_bytes;
     if (o->zero_copy_min == UINT64_MAX)
@@ -400,8 +401,8 @@ static int copy_options(struct lh_send *s, const struct lh_send_options *opts)
     s->opts.congestion = s->congestion;
     if (s->opts.host == NULL || s->source_path == NULL || s->congestion == NULL)
         return -LH_E_NOMEM;
-    if (s->opts.streams > LH_MAX_STREAMS || strlen(opts->host) >= sizeof(s->dial.host) ||
-        s->opts.zero_copy > LH_ZERO_COPY_OFF)
+    if (s->opts.streams > LH_MAX_STREAMS || s->opts.max_streams > LH_MAX_STREAMS ||
+        strlen(opts->host) >= sizeof(s->dial.host) || s->opts.zero_copy > LH_ZERO_COPY_OFF)
         return -LH_E_INVAL;
     if (s->opts.block_bytes < LH_BLOCK_MIN || s->opts.block_bytes > LH_BLOCK_MAX ||
         (s->opts.block_bytes & (s->opts.block_bytes - 1)) != 0)
@@ -424,6 +425,20 @@ static int start_threads(struct lh_send *s)
     if (r != 0)
         lh_worker_stop(&s->prep);
     return r;
+}
+
+static void see_congestion(struct lh_send *s)
+{
+    char fallback[16];
+
+    s->congestion_errno = lh_sock_congestion(s->congestion, fallback);
+    if (s->congestion_errno != 0)
+        lh_log(
+            &s->log, LH_LOG_WARN,
+            "this host does not let us use %s (%s), so %s it is: slower where packets are lost. "
+            "Permit it: modprobe tcp_bbr; sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno "
+            "cubic bbr\"",
+            s->congestion, strerror(s->congestion_errno), fallback);
 }
 
 int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
@@ -458,6 +473,7 @@ int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
     lh_runs_init(&s->extents, LH_EXTENTS_MAX);
     lh_sock_limits(&s->wmem_max, &s->tcp_wmem_max);
     lh_random_bytes(s->holder, sizeof(s->holder));
+    see_congestion(s);
     lh_compare_reset(s);
     s->started_ms = s->contact_ms = lh_now_ms();
     s->progress_due_ms = s->started_ms + s->opts.progress_ms;

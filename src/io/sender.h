@@ -10,7 +10,9 @@
 #define LH_IO_SENDER_H
 
 #include "core/laggard.h"
+#include "core/ramp.h"
 #include "core/sched.h"
+#include "core/share.h"
 #include "core/tail.h"
 #include "core/verdict.h"
 #include "io/ctl.h"
@@ -105,6 +107,14 @@ struct lh_stream_slot {
     uint64_t up_ms;
     uint32_t generation;
     struct lh_sstream_counters counters; /* over all generations */
+};
+
+/* How many streams, and how fast. */
+struct lh_tune {
+    struct lh_ramp ramp;
+    struct lh_share share;
+    uint64_t at_ms;
+    uint64_t busy_us; /* of all streams, at the last tick */
 };
 
 /* Comparing what an earlier run, or another host, sent with the file at hand. */
@@ -203,14 +213,15 @@ struct lh_send {
     uint64_t prev_epoch;
     uint16_t accept_flags;
     bool told_busy;
-    bool told_congestion;
-    uint64_t wmem_max; /* of this host, see lh_sock_limits */
+    int congestion_errno; /* 0, or why the kernel refuses the one that is asked for */
+    uint64_t wmem_max;    /* of this host, see lh_sock_limits */
     uint64_t tcp_wmem_max;
 
     struct lh_sched sched;
     bool sched_ready;
     struct lh_stream_slot streams[LH_MAX_STREAMS];
-    unsigned n_streams; /* slots in use */
+    struct lh_tune tune;
+    unsigned n_streams; /* slots in use; those beyond tune.ramp.n get no more ranges */
     unsigned n_alive;   /* slots with a stream, up or not */
     struct lh_tail_far far;
     struct lh_laggards laggards;
@@ -287,6 +298,16 @@ void lh_laggard_start(struct lh_send *s);
 void lh_laggard_see(struct lh_send *s, unsigned number);
 bool lh_laggard_help(struct lh_send *s, unsigned number, uint64_t *first, uint64_t *end);
 void lh_laggard_tick(struct lh_send *s);
+
+/* As many streams as s->tune says; those beyond stay connected, idle, until they are wanted again.
+ */
+void lh_mover_use_streams(struct lh_send *s);
+
+/* tune.c: a path is known, nothing is of the last one. Then, a few times a second: look at the
+ * streams, say how many and how fast. */
+void lh_tune_start(struct lh_send *s);
+void lh_tune_at_most(struct lh_send *s, unsigned streams);
+void lh_tune_tick(struct lh_send *s, uint64_t now_ms);
 
 /* compare.c */
 void lh_compare_start(struct lh_send *s);

@@ -135,6 +135,22 @@ void lh_sock_pace(int fd, uint64_t max_Bps)
     setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &value, sizeof(value));
 }
 
+int lh_sock_congestion(const char *name, char fallback[16])
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    socklen_t len = 16;
+    int sys_errno = 0;
+
+    memset(fallback, 0, 16);
+    if (fd < 0)
+        return errno;
+    getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, fallback, &len);
+    if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) != 0)
+        sys_errno = errno;
+    close(fd);
+    return sys_errno;
+}
+
 void lh_sock_stream(int fd, const struct lh_stream_options *opts, struct lh_stream_given *given)
 {
     socklen_t len = sizeof(given->congestion);
@@ -169,6 +185,8 @@ bool lh_sock_state(int fd, struct lh_tcp_state *state)
         return false;
     state->bytes_acked = info.tcpi_bytes_acked;
     state->delivery_Bps = info.tcpi_delivery_rate;
+    state->delivered = info.tcpi_delivered;
+    state->mss_bytes = info.tcpi_snd_mss;
     state->bytes_resent = info.tcpi_bytes_retrans;
     state->retransmits = info.tcpi_total_retrans;
     state->busy_us = info.tcpi_busy_time;

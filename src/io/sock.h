@@ -33,6 +33,10 @@ int lh_addr_numeric(const char *host, uint16_t port, struct lh_addr *addr);
  * 30 s. No failure matters. */
 void lh_sock_common(int fd);
 
+/* Whether this congestion control may be used (tcp(7), TCP_CONGESTION): 0, or errno; `fallback`
+ * gets what there is otherwise. */
+int lh_sock_congestion(const char *name, char fallback[16]);
+
 /* What is asked of a stream, and (given) what the kernel made of it. */
 struct lh_stream_options {
     const char *congestion;
@@ -60,6 +64,8 @@ void lh_sock_pace(int fd, uint64_t max_Bps);
 struct lh_tcp_state {
     uint64_t bytes_acked;
     uint64_t delivery_Bps;      /* tcpi_delivery_rate */
+    uint32_t delivered;         /* segments that arrived, in order or not; wraps */
+    uint32_t mss_bytes;         /* of what is sent */
     uint64_t bytes_resent;      /* tcpi_bytes_retrans */
     uint64_t retransmits;       /* segments, tcpi_total_retrans */
     uint64_t busy_us;           /* since the connection began: something to send, */

@@ -115,6 +115,30 @@ int lh_text_parse_duration(const char *text, uint64_t *ms)
     return scale_by(table, sizeof(table) / sizeof(table[0]), text, false, ms);
 }
 
+int lh_text_parse_rate(const char *text, uint64_t *bps)
+{
+    static const char *const units[] = {"bit/s", "bps", "bit"}; /* not folded: B is a byte */
+    static const struct suffix table[] = {
+        {"", 1}, {"k", 1000}, {"M", 1000000}, {"G", 1000000000}, {"T", 1000000000000},
+    };
+    char number[32];
+    size_t len = strlen(text);
+
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        size_t n = strlen(units[i]);
+
+        if (len > n && strcmp(text + len - n, units[i]) == 0) {
+            len -= n;
+            break;
+        }
+    }
+    if (len >= sizeof(number))
+        return -LH_E_INVAL;
+    memcpy(number, text, len);
+    number[len] = '\0';
+    return scale_by(table, sizeof(table) / sizeof(table[0]), number, true, bps);
+}
+
 /* Length of the UTF-8 character at `s`, or 0 when it is none that may be shown: malformed,
  * overlong, a surrogate, beyond U+10FFFF, or a C1 control. */
 static size_t utf8_length(const uint8_t *s, size_t len)

@@ -18,6 +18,10 @@ int lh_text_parse_size(const char *text, uint64_t *bytes);
 /* A time: digits with an optional ms, s (default), m, h or d. Milliseconds out. */
 int lh_text_parse_duration(const char *text, uint64_t *ms);
 
+/* A rate in bits per second: digits and an optional k, M, G or T (base 1000, also as kbit, Mbit/s,
+ * Mbps …). Returns 0 or -LH_E_INVAL; *bps is written only on success. */
+int lh_text_parse_rate(const char *text, uint64_t *bps);
+
 /* A name of any bytes, made safe to show: bytes that are not printable ASCII or valid UTF-8 become
  * \xNN, a backslash is doubled. Cut with "..." when it does not fit. Returns `out`. */
 char *lh_text_escape(char *out, size_t size, const void *name, size_t len);

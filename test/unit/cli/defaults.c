@@ -47,7 +47,7 @@ int main(void)
         uint64_t want;
         uint64_t have;
 
-        if (option->kind < LH_OPTION_NUMBER || option->kind > LH_OPTION_TIME ||
+        if (option->kind < LH_OPTION_NUMBER || option->kind > LH_OPTION_RATE ||
             !promised(option, &want))
             continue;
         have = held(&args, option);

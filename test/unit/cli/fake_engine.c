@@ -48,7 +48,8 @@ const char *lh_version(void)
 
 void lh_send_options_init(struct lh_send_options *opts)
 {
-    *opts = (struct lh_send_options){.streams = 8, .zero_copy_min = UINT64_MAX, .stagger_ms = 50};
+    *opts =
+        (struct lh_send_options){.max_streams = 16, .zero_copy_min = UINT64_MAX, .stagger_ms = 50};
 }
 
 void lh_serve_options_init(struct lh_serve_options *opts)

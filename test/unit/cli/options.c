@@ -38,7 +38,8 @@ static void refused(enum lh_command command, const char *line, const char *words
 static void test_values(void)
 {
     is_i64(parse(LH_CMD_SEND, "a lh://b/"), 0, "operands alone");
-    is_u64(args.send.streams, 8, "the engine's default stays");
+    is_u64(args.send.max_streams, 16, "the engine's default stays");
+    is_u64(args.send.streams, 0, "how many streams is found out");
     is_u64(args.send.zero_copy_min, UINT64_MAX, "the engine's marker for its default stays");
     is_str(args.operands[0], "a", "the file");
     is_str(args.operands[1], "lh://b/", "the address");
@@ -54,6 +55,12 @@ static void test_values(void)
     is_u64(args.verbosity, 2, "-vv");
     ok(args.send.no_clobber && args.json && !args.quiet && !args.send.insecure, "flags");
     is_u64(args.n_operands, 2, "two operands");
+
+    is_i64(parse(LH_CMD_SEND, "a lh://b/ --limit-rate 250Mbit --max-streams=32"), 0, "how fast");
+    is_u64(args.send.limit_bps, 250000000, "--limit-rate 250Mbit: bits per second");
+    is_u64(args.send.max_streams, 32, "--max-streams=32");
+    refused(LH_CMD_SEND, "a lh://b/ --limit-rate 10MB", "a rate (bits per second, or with k, M, G");
+    refused(LH_CMD_SEND, "a lh://b/ --limit-rate 7k", "8k to 100T");
 
     is_i64(parse(LH_CMD_SEND, "--json=no --quiet=yes --verbose=1 -- --a --b"), 0, "--");
     is_str(args.operands[0], "--a", "after -- everything is an operand");
@@ -143,7 +150,7 @@ static void test_environment(void)
     unsetenv("LONGHAUL_ROOT");
     unsetenv("LONGHAUL_REMOVE_ALL");
     unsetenv("LONGHAUL_LOOPS");
-    is_str(lh_option_env(name, &lh_options[2]), "LONGHAUL_ZERO_COPY", "name of a variable");
+    is_str(lh_option_env(name, &lh_options[1]), "LONGHAUL_MAX_STREAMS", "name of a variable");
 }
 
 /* Every row must be usable: a member of a fitting width, a value name where one is taken. */
@@ -162,7 +169,7 @@ static void test_table(void)
            "--%s: width of the member", option->name);
         ok((option->arg == NULL) == flag, "--%s: has a value exactly when it needs one",
            option->name);
-        if (option->kind >= LH_OPTION_NUMBER && option->kind <= LH_OPTION_TIME)
+        if (option->kind >= LH_OPTION_NUMBER && option->kind <= LH_OPTION_RATE)
             ok(option->min < option->max && (option->width == 8 || option->max <= UINT32_MAX),
                "--%s: limits fit the member", option->name);
         for (size_t j = i + 1; j < lh_n_options; j++) {

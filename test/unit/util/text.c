@@ -49,6 +49,21 @@ static void no_time(const char *text)
     ok(lh_text_parse_duration(text, &v) == -LH_E_INVAL && v == 7, "\"%s\" is no time", text);
 }
 
+static void rate(const char *text, uint64_t want)
+{
+    uint64_t v = 7;
+
+    is_i64(lh_text_parse_rate(text, &v), 0, "\"%s\" is a rate", text);
+    is_u64(v, want, "  of so much");
+}
+
+static void no_rate(const char *text)
+{
+    uint64_t v = 7;
+
+    ok(lh_text_parse_rate(text, &v) == -LH_E_INVAL && v == 7, "\"%s\" is no rate", text);
+}
+
 static void escapes(const char *in, size_t len, size_t room, const char *want)
 {
     char out[64];
@@ -99,6 +114,27 @@ int main(void)
     no_size("18446744073709551616");
     no_size("99999999999999999999999");
     no_size("16777216T");
+    rate("0", 0);
+    rate("8000", 8000);
+    rate("500k", 500000);
+    rate("500M", 500000000);
+    rate("2G", 2000000000);
+    rate("1T", 1000000000000);
+    rate("100Mbit", 100000000);
+    rate("100mbit/s", 100000000);
+    rate("100Mbps", 100000000);
+    rate("64bit", 64);
+    no_rate("");
+    no_rate("M");
+    no_rate("bit");
+    no_rate("1.5G");
+    no_rate("1 G");
+    no_rate("-1");
+    no_rate("1MB");
+    no_rate("1MBps");
+    no_rate("1Kibit");
+    no_rate("99999999999999T");
+    no_rate("000000000000000000000000000000001M");
     time_of("0", 0);
     time_of("5", 5000);
     time_of("250ms", 250);

@@ -1,0 +1,160 @@
+/* Bounds for the whole and for each stream; what for is told in share.h. */
+#include "core/share.h"
+
+#include <string.h>
+
+#define PERIOD_MIN_MS 500u
+#define PERIOD_RTTS 4u
+#define BUCKET_MS 5000u
+#define GAIN_SPAN 5u    /* percent */
+#define GAIN_TRIAL 115u /* while more streams are being tried */
+#define GAIN_MAX 200u
+#define QUEUE_PERCENT 25u /* less is no queue: round trips vary */
+#define SETTLED_PERCENT                                                                            \
+    125u /* the start-up is over when a period brings no more than this of the one before */
+#define REACHED_PERCENT 97u
+#define CREDIT_MS 1000u    /* what was not sent is made up for within about so long, */
+#define CREDIT_PERCENT 12u /* and so much of a limit at most */
+
+void lh_share_init(struct lh_share *s, uint64_t limit_Bps, bool by_path)
+{
+    memset(s, 0, sizeof(*s));
+    s->limit_Bps = limit_Bps;
+    s->by_path = by_path;
+    s->gain_percent = 100;
+}
+
+static uint64_t percent(uint64_t value, unsigned n)
+{
+    return value / 100 * n;
+}
+
+/* ---- path ---- */
+
+/* The most that a period carried in the last 5 to 10 s. */
+static uint64_t best(const struct lh_share *s)
+{
+    return s->best_Bps > s->best_before_Bps ? s->best_Bps : s->best_before_Bps;
+}
+
+/* Where a queue stands although the bound is kept, it is others' queue: what was carried before is
+ * not forgotten for it, or the bound would fall a little below itself again and again. */
+static void note_best(struct lh_share *s, uint64_t rate_Bps, const struct lh_share_sight *sight)
+{
+    bool bound = sight->queue_percent >= QUEUE_PERCENT && rate_Bps >= percent(s->path_Bps, 90);
+
+    if (sight->now_ms - s->bucket_ms >= BUCKET_MS && !bound) {
+        s->bucket_ms = sight->now_ms;
+        s->best_before_Bps = s->best_Bps;
+        s->best_Bps = 0;
+    }
+    if (rate_Bps > s->best_Bps)
+        s->best_Bps = rate_Bps;
+}
+
+/* A twentieth above what fits while no queue stands, as much below it when that is as long as the
+ * path: it drains, and the path stays full meanwhile. A bound that is reached without one goes up
+ * by 10, 20, 40 … %. */
+static unsigned gain(const struct lh_share *s, uint64_t rate_Bps,
+                     const struct lh_share_sight *sight)
+{
+    unsigned queue = sight->queue_percent < 100 ? sight->queue_percent : 100;
+    unsigned percents = 100 + GAIN_SPAN - 2 * GAIN_SPAN * queue / 100;
+
+    if (queue >= QUEUE_PERCENT)
+        return percents;
+    if (s->path_Bps > 0 && rate_Bps >= percent(s->path_Bps, REACHED_PERCENT))
+        percents = s->gain_percent > 100 ? 2 * s->gain_percent - 100 : 100 + 2 * GAIN_SPAN;
+    if (sight->free_to_grow && percents < GAIN_TRIAL)
+        percents = GAIN_TRIAL;
+    return percents < GAIN_MAX ? percents : GAIN_MAX;
+}
+
+static void note_period(struct lh_share *s, uint64_t rate_Bps, const struct lh_share_sight *sight)
+{
+    bool settled = s->path_Bps > 0 ||
+                   (s->period_Bps > 0 && rate_Bps <= percent(s->period_Bps, SETTLED_PERCENT));
+
+    note_best(s, (rate_Bps + s->period_Bps) / 2, sight);
+    s->period_Bps = rate_Bps;
+    if (!settled)
+        return;
+    s->gain_percent = gain(s, rate_Bps, sight);
+    s->path_Bps = percent(best(s), s->gain_percent);
+}
+
+static uint64_t tick_path(struct lh_share *s, const struct lh_share_sight *sight)
+{
+    uint64_t span_ms = sight->now_ms - s->period_ms;
+    uint64_t period_ms = PERIOD_RTTS * (uint64_t)sight->rtt_us / 1000;
+
+    if (period_ms < PERIOD_MIN_MS)
+        period_ms = PERIOD_MIN_MS;
+    if (s->period_ms > 0 && !sight->held && span_ms < period_ms)
+        return s->path_Bps;
+    if (s->period_ms > 0 && !sight->held)
+        note_period(s, (sight->delivered_bytes - s->period_bytes) * 1000 / span_ms, sight);
+    s->period_ms = sight->now_ms;
+    s->period_bytes = sight->delivered_bytes;
+    return s->path_Bps;
+}
+
+/* ---- limit ---- */
+
+/* What was allowed and not sent is sent over the next seconds, and what was too much is taken off:
+ * an integral controller that settles where what is sent is what is allowed. */
+static uint64_t tick_limit(struct lh_share *s, const struct lh_share_sight *sight)
+{
+    int64_t most = (int64_t)(percent(s->limit_Bps, CREDIT_PERCENT) * CREDIT_MS / 1000);
+    uint64_t span_ms = s->tick_bytes > 0 ? sight->now_ms - s->tick_ms : 0; /* not before it began */
+
+    if (span_ms > 0)
+        s->credit += (int64_t)(s->limit_Bps * span_ms / 1000) -
+                     (int64_t)(sight->delivered_bytes - s->tick_bytes);
+    s->short_of_limit = s->credit >= most;
+    if (s->credit > most)
+        s->credit = most;
+    if (s->credit < -most)
+        s->credit = -most;
+    s->tick_ms = sight->now_ms;
+    s->tick_bytes = sight->delivered_bytes;
+    return s->limit_Bps + (uint64_t)(s->credit * 1000 / (int64_t)CREDIT_MS);
+}
+
+uint64_t lh_share_tick(struct lh_share *s, const struct lh_share_sight *sight)
+{
+    uint64_t path_Bps = s->by_path ? tick_path(s, sight) : 0;
+    uint64_t limit_Bps = s->limit_Bps > 0 ? tick_limit(s, sight) : 0;
+
+    if (path_Bps == 0 || (limit_Bps > 0 && limit_Bps < path_Bps))
+        return limit_Bps;
+    return path_Bps;
+}
+
+/* ---- parts ---- */
+
+uint64_t lh_share_part(uint64_t total_Bps, const uint64_t rates_Bps[], size_t n)
+{
+    uint64_t part = total_Bps / n;
+
+    /* Each round those below what the round before gave count as what they are; n rounds at most,
+     * as each takes at least one more out. */
+    for (size_t round = 0; round < n; round++) {
+        uint64_t used = 0;
+        size_t slow = 0;
+        uint64_t next;
+
+        for (size_t i = 0; i < n; i++)
+            if (rates_Bps[i] < percent(part, 90)) {
+                used += rates_Bps[i];
+                slow++;
+            }
+        if (slow == n) /* none is held by it */
+            break;
+        next = (total_Bps - used) / (n - slow);
+        if (next <= part)
+            break;
+        part = next;
+    }
+    return part;
+}

@@ -1,0 +1,195 @@
+/* core/ramp on a made-up link: what it carries is the lesser of its rate and what the streams can
+ * hold. */
+#include "core/ramp.h"
+
+#include "test/lib/tap.h"
+
+#include <string.h>
+
+#define TICK_MS 250
+#define MB 1000000ull
+
+struct link {
+    uint64_t rate_Bps;
+    uint64_t stream_Bps; /* what one stream carries by itself */
+    unsigned crowd;      /* more streams than this carry 5 % less in all; 0: any number is fine */
+    unsigned queue_percent; /* when it is full */
+};
+
+struct run {
+    struct lh_ramp ramp;
+    uint64_t now_ms;
+    uint64_t bytes;
+    unsigned most; /* streams, ever */
+    unsigned changes;
+};
+
+static uint64_t carries(const struct link *link, unsigned n)
+{
+    uint64_t sum = n * link->stream_Bps;
+
+    if (sum > link->rate_Bps)
+        sum = link->rate_Bps;
+    return link->crowd > 0 && n > link->crowd ? sum - sum / 20 : sum;
+}
+
+static bool look(struct run *run, const struct link *link, bool held)
+{
+    uint64_t sum = carries(link, run->ramp.n);
+    struct lh_ramp_sight sight = {.held = held};
+
+    run->now_ms += TICK_MS;
+    run->bytes += sum * TICK_MS / 1000;
+    if (run->ramp.n * link->stream_Bps > link->rate_Bps)
+        sight.queue_percent = link->queue_percent;
+    sight.now_ms = run->now_ms;
+    sight.delivered_bytes = run->bytes;
+    if (!lh_ramp_look(&run->ramp, &sight))
+        return false;
+    run->changes++;
+    if (run->ramp.n > run->most)
+        run->most = run->ramp.n;
+    return true;
+}
+
+static void go(struct run *run, const struct link *link, unsigned seconds)
+{
+    for (unsigned i = 0; i < seconds * 1000 / TICK_MS; i++)
+        look(run, link, false);
+}
+
+static struct run begin(unsigned min, unsigned max, uint32_t rtt_us, uint64_t hold_bytes, bool bbr)
+{
+    struct run run = {.now_ms = 1000};
+
+    lh_ramp_init(&run.ramp, (struct lh_ramp_bounds){min, max},
+                 (struct lh_ramp_path){rtt_us, hold_bytes, bbr});
+    run.most = run.ramp.n;
+    return run;
+}
+
+static void test_start(void)
+{
+    is_u64(lh_ramp_hold(4194304), 2796202, "two thirds of what autotuning reaches");
+    is_u64(begin(1, 16, 100000, 2796202, true).ramp.n, 8, "100 ms, stock buffers: 8 to begin with");
+    is_u64(begin(1, 16, 300000, 2796202, true).ramp.n, 16, "300 ms: as many as allowed");
+    is_u64(begin(1, 32, 300000, 2796202, true).ramp.n, 26, "and more, where more are");
+    is_u64(begin(1, 16, 100000, 44739242, true).ramp.n, 4, "large buffers: few");
+    is_u64(begin(1, 16, 50, 2796202, true).ramp.n, 4, "a short path: few");
+    is_u64(begin(1, 16, 0, 0, true).ramp.n, 4, "nothing known: few");
+    is_u64(begin(1, 2, 100000, 2796202, true).ramp.n, 2, "never more than allowed");
+    is_u64(begin(1, 16, 100000, 2796202, false).ramp.n, 16, "without BBR: all that are allowed");
+}
+
+static void test_asked_for(void)
+{
+    struct link link = {120 * MB, 5 * MB, 0, 0};
+    struct run run = begin(6, 6, 100000, 2796202, true);
+
+    go(&run, &link, 300);
+    is_u64(run.ramp.n, 6, "a number that was asked for stays");
+    is_u64(run.changes, 0, "untouched");
+}
+
+static void test_lossy(void)
+{
+    struct link link = {120 * MB, 8 * MB, 0, 0};
+    struct run run = begin(1, 16, 100000, 2796202, true);
+
+    go(&run, &link, 10);
+    is_u64(run.ramp.n, 16, "each stream brings its part: more, in 10 s");
+    go(&run, &link, 600);
+    ok(run.ramp.n >= 15, "and they stay (%u)", run.ramp.n);
+    ok(run.most <= 16, "never more than allowed");
+}
+
+static void test_enough(void)
+{
+    struct link link = {120 * MB, 14 * MB, 0, 0};
+    struct run run = begin(1, 32, 100000, 2796202, true);
+
+    go(&run, &link, 20);
+    ok(run.ramp.n >= 9 && run.ramp.n <= 10, "as many as fill it: %u", run.ramp.n);
+    go(&run, &link, 20);
+    ok(run.ramp.n >= 9 && run.ramp.n <= 10, "no fewer: what gained is not given up (%u)",
+       run.ramp.n);
+    ok(strstr(run.ramp.why, "kB/s") != NULL, "it says why: %s", run.ramp.why);
+}
+
+static void test_full(void)
+{
+    struct link link = {120 * MB, 28 * MB, 0, 80};
+    struct run run = begin(1, 16, 100000, 2796202, true);
+
+    go(&run, &link, 600);
+    is_u64(run.changes, 0, "a queue stands: nothing to gain, nothing is tried");
+}
+
+static void test_too_many(void)
+{
+    struct link link = {10 * MB, 28 * MB, 4, 0};
+    struct run run = begin(1, 16, 200000, 2796202, true);
+
+    is_u64(run.ramp.n, 16, "a path of 1 Gbit/s was thought of");
+    go(&run, &link, 40);
+    is_u64(run.ramp.n, 4, "it is a hundredth of it: fewer do");
+}
+
+static void test_fewer_cost(void)
+{
+    struct link link = {100 * MB, 6250000, 0, 0};
+    struct run run = begin(1, 16, 200000, 2796202, true);
+
+    go(&run, &link, 60);
+    is_u64(run.ramp.n, 16, "all are needed: where fewer carried less they are taken back");
+}
+
+static void test_path_changes(void)
+{
+    struct link link = {120 * MB, 28 * MB, 0, 80};
+    struct run run = begin(1, 16, 100000, 2796202, true);
+
+    go(&run, &link, 10);
+    is_u64(run.ramp.n, 8, "a clean path");
+    link.stream_Bps = 7 * MB; /* now it loses */
+    go(&run, &link, 20);
+    is_u64(run.ramp.n, 16, "the sum fell: more are tried at once");
+}
+
+static void test_held(void)
+{
+    struct link link = {120 * MB, 8 * MB, 0, 0};
+    struct run run = begin(1, 16, 100000, 2796202, true);
+    bool changed = false;
+
+    for (int i = 0; i < 400; i++)
+        changed |= look(&run, &link, true);
+    ok(!changed, "held up by something else: streams are not the question");
+    go(&run, &link, 10);
+    is_u64(run.ramp.n, 16, "and are again when it is not");
+}
+
+static void test_looks_seldom(void)
+{
+    struct link link = {120 * MB, 30 * MB, 0, 0};
+    struct run run = begin(1, 16, 100, 2796202, true);
+
+    go(&run, &link, 3600);
+    ok(run.changes > 4 && run.changes < 60, "an hour on a full path: %u changes", run.changes);
+    is_u64(run.ramp.n, 4, "and the number that does");
+}
+
+int main(void)
+{
+    test_start();
+    test_asked_for();
+    test_lossy();
+    test_enough();
+    test_full();
+    test_too_many();
+    test_fewer_cost();
+    test_path_changes();
+    test_held();
+    test_looks_seldom();
+    return done_testing();
+}

@@ -1,0 +1,156 @@
+/* core/share: parts of a total, a bound that follows a made-up path, a limit that is kept. */
+#include "core/share.h"
+
+#include "test/lib/tap.h"
+
+#define TICK_MS 250
+#define MB 1000000ull
+
+static void test_parts(void)
+{
+    const uint64_t even[] = {10000, 10000, 10000, 10000};
+    const uint64_t slow[] = {100000, 100000, 20000, 100000};
+    const uint64_t two_slow[] = {90000, 1000000, 20000, 1000000};
+    const uint64_t unknown[] = {0, 0, 0, 0};
+    const uint64_t newcomer[] = {100000, 100000, 100000, 0};
+
+    is_u64(lh_share_part(400000, even, 4), 100000, "all below it: an equal part each");
+    is_u64(lh_share_part(400000, slow, 4), 126666, "what a slow one leaves goes to the others");
+    is_u64(lh_share_part(400000, two_slow, 4), 145000, "slower than the new part counts as slow");
+    is_u64(lh_share_part(400000, unknown, 4), 100000, "no rate known: an equal part each");
+    is_u64(lh_share_part(300000, newcomer, 4), 100000,
+           "one that has just begun takes nothing away yet");
+    is_u64(lh_share_part(0, even, 4), 0, "no bound stays none");
+    is_u64(lh_share_part(400000, even, 1), 400000, "one stream has it all");
+}
+
+struct run {
+    struct lh_share share;
+    uint64_t now_ms;
+    uint64_t bytes;
+    uint64_t total_Bps;
+};
+
+/* The path carries rate_Bps; senders use `percent` of what they are bound to, as BBR does. */
+static void go(struct run *run, unsigned ms, uint64_t rate_Bps, unsigned percent,
+               unsigned queue_percent)
+{
+    for (unsigned t = 0; t < ms; t += TICK_MS) {
+        uint64_t sent = run->total_Bps > 0 ? run->total_Bps / 100 * percent : rate_Bps;
+
+        if (sent > rate_Bps)
+            sent = rate_Bps;
+        run->now_ms += TICK_MS;
+        run->bytes += sent * TICK_MS / 1000;
+        run->total_Bps =
+            lh_share_tick(&run->share, &(struct lh_share_sight){.now_ms = run->now_ms,
+                                                                .delivered_bytes = run->bytes,
+                                                                .rtt_us = 100000,
+                                                                .queue_percent = queue_percent});
+    }
+}
+
+static struct run begin(uint64_t limit_Bps, bool by_path)
+{
+    struct run run = {.now_ms = 1000};
+
+    lh_share_init(&run.share, limit_Bps, by_path);
+    return run;
+}
+
+static void test_path(void)
+{
+    struct run run = begin(0, true);
+    uint64_t low;
+
+    go(&run, 500, 1 * MB, 100, 0);
+    go(&run, 500, 4 * MB, 100, 0);
+    go(&run, 500, 40 * MB, 100, 0);
+    is_u64(run.total_Bps, 0, "no bound while it still starts up");
+    go(&run, 2000, 100 * MB, 100, 0);
+    ok(run.total_Bps >= 100 * MB && run.total_Bps <= 111 * MB,
+       "then a little above what fits: %llu", (unsigned long long)run.total_Bps);
+    go(&run, 20000, 100 * MB, 100, 80);
+    low = run.total_Bps;
+    ok(low >= 95 * MB && low < 100 * MB, "a queue stands: a little below, %llu",
+       (unsigned long long)low);
+    go(&run, 60000, 100 * MB, 100, 80);
+    is_u64(run.total_Bps, low, "it is others' queue: no further below");
+    go(&run, 20000, 100 * MB, 100, 0);
+    go(&run, 10000, 800 * MB, 100, 0);
+    ok(run.total_Bps > 700 * MB, "the path is free again: found in 10 s (%llu)",
+       (unsigned long long)run.total_Bps);
+    go(&run, 20000, 50 * MB, 100, 0);
+    ok(run.total_Bps <= 56 * MB, "and less of it too (%llu)", (unsigned long long)run.total_Bps);
+}
+
+static void test_held(void)
+{
+    struct run run = begin(0, true);
+    uint64_t before;
+
+    go(&run, 5000, 100 * MB, 100, 0);
+    before = run.total_Bps;
+    for (int i = 0; i < 100; i++) {
+        run.now_ms += TICK_MS;
+        run.total_Bps = lh_share_tick(
+            &run.share, &(struct lh_share_sight){
+                            .now_ms = run.now_ms, .delivered_bytes = run.bytes, .held = true});
+    }
+    is_u64(run.total_Bps, before, "a disk that stalls says nothing about the path");
+}
+
+static void test_limit(unsigned percent)
+{
+    struct run run = begin(50 * MB, false);
+    uint64_t from;
+
+    go(&run, TICK_MS, 400 * MB, percent, 0);
+    run.bytes = 0; /* the first tick went by before there was a bound */
+    lh_share_init(&run.share, 50 * MB, false);
+    run.total_Bps = 50 * MB;
+    go(&run, 5000, 400 * MB, percent, 0);
+    from = run.bytes;
+    go(&run, 10000, 400 * MB, percent, 0);
+    ok(run.bytes - from >= 490 * MB && run.bytes - from <= 510 * MB,
+       "50 MB/s for 10 s of senders that use %u %% of their bound: %llu bytes", percent,
+       (unsigned long long)(run.bytes - from));
+}
+
+static void test_limit_after_a_stall(void)
+{
+    struct run run = begin(50 * MB, false);
+    uint64_t from;
+
+    run.total_Bps = 50 * MB;
+    go(&run, 10000, 400 * MB, 100, 0);
+    go(&run, 30000, 1 * MB, 100, 0);
+    from = run.bytes;
+    go(&run, 10000, 400 * MB, 100, 0);
+    ok(run.bytes - from <= 510 * MB, "what a stall left over is not all made up for: %llu in 10 s",
+       (unsigned long long)(run.bytes - from));
+    ok(run.total_Bps <= 56 * MB, "and never by more than an eighth");
+}
+
+static void test_lesser_counts(void)
+{
+    struct run run = begin(50 * MB, true);
+
+    go(&run, 5000, 100 * MB, 100, 0);
+    ok(run.total_Bps <= 56 * MB, "the limit is below the path");
+    go(&run, 20000, 10 * MB, 100, 0);
+    ok(run.total_Bps <= 12 * MB, "the path is below the limit");
+}
+
+int main(void)
+{
+    test_parts();
+    test_path();
+    test_held();
+    test_limit(100);
+    test_limit(96);
+    test_limit(90);
+    test_limit_after_a_stall();
+    test_lesser_counts();
+    return done_testing();
+}
