@@ -70,7 +70,6 @@ static void redial(struct lh_send *s)
            slowest, (unsigned long long)sights[slowest].rate_Bps / 1000,
            (unsigned long long)median_Bps / 1000);
     s->streams[slowest].up = s->streams[slowest].wants = false;
-    s->streams[slowest].redial = true;
     lh_sstream_stop(s->streams[slowest].st);
 }
 

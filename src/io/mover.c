@@ -210,10 +210,8 @@ static void source_failed(struct lh_send *s, const struct lh_err *err)
 void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
 {
     struct lh_stream_slot *slot = &s->streams[number];
-    bool redial = slot->redial;
     int r;
 
-    slot->redial = false;
     slot->attempt = slot->up && lh_now_ms() - slot->up_ms > LASTED_MS ? 0 : slot->attempt + 1;
     slot->st = NULL;
     slot->up = slot->wants = false;
@@ -232,7 +230,7 @@ void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
         out_of_memory(s);
         return;
     }
-    if (err->status != LH_E_NETWORK && !(redial && err->status == 0)) {
+    if (err->status != LH_E_NETWORK && err->status != 0) { /* 0: we closed it */
         source_failed(s, err);
         return;
     }

@@ -102,7 +102,6 @@ struct lh_stream_slot {
     struct lh_sstream *st; /* NULL: none */
     bool up;               /* connected */
     bool wants;            /* asked for a range and got none yet */
-    bool redial;           /* closed by us, because it lags */
     unsigned attempt;      /* redials in a row, of streams that did not last */
     uint64_t up_ms;
     uint32_t generation;

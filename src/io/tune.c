@@ -18,14 +18,20 @@ static uint64_t load(const atomic_uint_fast64_t *v)
     return atomic_load_explicit(v, memory_order_relaxed);
 }
 
+static bool bbr(const struct lh_send *s)
+{
+    return strncmp(s->congestion, "bbr", 3) == 0 && s->congestion_errno == 0;
+}
+
 static struct lh_ramp_bounds bounds(const struct lh_send *s)
 {
     struct lh_ramp_bounds b = {.min = 1, .max = s->opts.max_streams};
+    uint64_t most = s->opts.limit_bps / 8 / STREAM_LEAST_Bps + 1;
 
     if (s->opts.streams > 0)
         b.min = b.max = s->opts.streams;
-    else if (s->opts.limit_bps > 0 && s->opts.limit_bps / 8 / STREAM_LEAST_Bps < b.max)
-        b.max = (unsigned)(s->opts.limit_bps / 8 / STREAM_LEAST_Bps) + 1;
+    else if (s->opts.limit_bps > 0 && bbr(s) && most < b.max)
+        b.max = (unsigned)most;
     return b;
 }
 
@@ -48,14 +54,13 @@ void lh_tune_start(struct lh_send *s)
 {
     struct lh_ramp_path path = {.hold_bytes = lh_ramp_hold(s->tcp_wmem_max)};
     struct lh_tcp_state tcp;
-    bool bbr = strncmp(s->congestion, "bbr", 3) == 0 && s->congestion_errno == 0;
 
     if (lh_sock_state(s->ctl.fd, &tcp))
         path.rtt_us = tcp.min_rtt_us;
-    path.loss_tolerant = bbr;
+    path.loss_tolerant = bbr(s);
     memset(&s->tune, 0, sizeof(s->tune));
     lh_ramp_init(&s->tune.ramp, bounds(s), path);
-    lh_share_init(&s->tune.share, s->opts.limit_bps / 8, bbr);
+    lh_share_init(&s->tune.share, s->opts.limit_bps / 8, bbr(s));
     set_pace(s, s->opts.limit_bps / 8);
     lh_log(&s->log, LH_LOG_INFO, "streams n=%u why=\"%s\"", s->tune.ramp.n, s->tune.ramp.why);
 }
