@@ -23,10 +23,12 @@ from e2e import Skip, cleanup, need, need_root, ok, same
 
 STATE = os.environ.get("LH_WAN_STATE", "/run/longhaul-wan")
 HERE = os.path.dirname(os.path.abspath(__file__))
-A, B = "198.18.0.1", "198.18.0.2"
+A, B, B6 = "198.18.0.1", "198.18.0.2", "fd00:6c68::2"
 PORT = 9000
+IPV4 = socket.AF_INET
 CLONE_NEWNET = 0x40000000
 SO_RCVBUFFORCE = 33
+UDP_SEGMENT = 103
 WIRE_OVERHEAD = 20 + 8 + 14  # IP, UDP and Ethernet headers
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -73,14 +75,14 @@ class Wan:
         self.sock.sendall(b"stats\n")
         return json.loads(self.answers.readline())[direction]
 
-    def socket(self, side, *kind):
+    def socket(self, side, *kind, family=IPV4):
         """A socket in one end."""
         back = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         there = os.open("/run/netns/%s-%s" % (self.name, side), os.O_RDONLY)
         try:
             if LIBC.setns(there, CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "setns")
-            sock = socket.socket(socket.AF_INET, *kind)
+            sock = socket.socket(family, *kind)
         finally:
             if LIBC.setns(back, CLONE_NEWNET):
                 os._exit(1)  # nothing may run in the wrong namespace
@@ -96,14 +98,15 @@ class Wan:
         sock.bind((A if side == "a" else B, PORT))
         return sock
 
-    def tcp(self):
+    def tcp(self, family=IPV4):
         """A connection: a's end, b's end."""
-        listener = self.socket("b", socket.SOCK_STREAM)
+        address = (B if family == IPV4 else B6, PORT)
+        listener = self.socket("b", socket.SOCK_STREAM, family=family)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((B, PORT))
+        listener.bind(address)
         listener.listen()
-        client = self.socket("a", socket.SOCK_STREAM)
-        client.connect((B, PORT))
+        client = self.socket("a", socket.SOCK_STREAM, family=family)
+        client.connect(address)
         server = listener.accept()[0]
         server.settimeout(e2e.LIMIT)
         listener.close()
@@ -360,6 +363,10 @@ def test_cut():
     far.settimeout(e2e.LIMIT)
     same(far.recv(100), b"hello", "it comes once the cut is mended")
     wan.tell("cut reset")
+    resets(near, far, "")
+
+
+def resets(near, far, what):
     for side, name in ((near, "a"), (far, "b")):
         try:
             side.send(b"x")
@@ -367,7 +374,26 @@ def test_cut():
             why = 0
         except OSError as error:
             why = error.errno
-        same(why, errno.ECONNRESET, "a cut that resets is felt in %s" % name)
+        same(why, errno.ECONNRESET, "a cut that resets is felt in %s%s" % (name, what))
+
+
+def test_ipv6():
+    wan = Wan("1gbit", "10ms", "1%")
+    near, far = wan.tcp(socket.AF_INET6)
+    contents = random.Random(4).randbytes(8 << 20)
+    same(bytes(transfer(near, far, contents)[0]) == contents, True, "IPv6 arrives around losses")
+    ok(wan.stats()["lost"] > 0, "of which there were some")
+    wan.tell("cut reset")
+    resets(near, far, ", over IPv6")
+
+
+def test_datagrams_in_one_super_packet():
+    wan = Wan("1gbit", "2ms", "0%")
+    near, far = wan.udp("a"), wan.udp("b")
+    near.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 500)
+    near.sendto(bytes(5000), (B, PORT))
+    same([len(far.recv(2048)) for _ in range(10)], [500] * 10, "datagrams sent as one packet come as ten")
+    ok(wan.stats()["segments"] >= 10, "and are counted as such")
 
 
 PROBE = """
