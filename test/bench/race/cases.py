@@ -12,7 +12,7 @@ AIMS_WANS = [  # WAN, hosts, size
     ("1gbit,100ms,1%", ("stock",), "4G"),
     ("1gbit,300ms,0.5%,0.1bdp", ("stock",), "4G"),
     ("100mbit,200ms,3%/10", ("stock",), "512M"),
-    ("10gbit,50ms,0%", ("tuned",), "8G"),
+    ("10gbit,50ms,0%", ("tuned",), "4G"),
     ("none", ("plain",), "4G"),
 ]
 LOSSES = ("0%", "0.01%", "0.1%", "0.3%", "1%", "2%", "5%")

@@ -7,7 +7,8 @@ import threading
 import time
 
 from .line import inside
-from .programs import Program, Sampler, await_port, machine_busy_s
+from .programs import (MEMORY_LEFT, Program, Sampler, available_memory, await_port,
+                       machine_busy_s)
 from .text import PAYLOAD_SHARE, middle
 from .tools import Job
 
@@ -20,14 +21,14 @@ MARKED_MAX = 128 << 20
 
 
 def touch_memory(directory, most):
-    """Write to free memory once, but leave 2 GiB for everybody else: a virtual machine may be given
+    """Write to free memory once, but leave 4 GiB for everybody else: a virtual machine may be given
     its memory lazily."""
     with open("/proc/meminfo", encoding="ascii") as f:
         free = {row.split(":")[0]: int(row.split()[1]) << 10 for row in f}["MemFree"]
     path = os.path.join(directory, "touch")
     page = b"x" * (1 << 20)
     with open(path, "wb") as f:
-        for _ in range(max(0, min(free - (2 << 30), most)) >> 20):
+        for _ in range(max(0, min(free - (4 << 30), most)) >> 20):
             f.write(page)
     os.unlink(path)
 
@@ -45,6 +46,8 @@ class Room:
     def make_source(self, size):
         if self.size == size:
             return
+        if os.path.exists(self.source):
+            os.unlink(self.source)
         with open(self.source, "wb") as f:
             left = size
             while left > 0:
@@ -217,6 +220,8 @@ def await_client(running, sampler, before, began, limit_s, slow_s):
 
 def transfer(room, line, setting, limit_s, slow_s, verify, noise=0.0, interval_s=0.1):
     """One transfer of the room's source. Its numbers; or {"failed": why}."""
+    if setting.has_file and available_memory() < room.size + 2 * MEMORY_LEFT:
+        return {"failed": "no memory for the target"}
     job = room.job(line)
     running = sampler = None
     grace = 2.0
@@ -230,7 +235,7 @@ def transfer(room, line, setting, limit_s, slow_s, verify, noise=0.0, interval_s
         whole = await_client(running, sampler, before, began, limit_s, slow_s)
         seconds = time.monotonic() - began
         sampler.stop()
-        failed = running.finish() if whole else None
+        failed = "memory ran short" if sampler.ran_short else running.finish() if whole else None
         if failed:
             return {"failed": failed}
         after = Snapshot(line, running.programs)

@@ -8,6 +8,7 @@ import threading
 import time
 
 TICK = os.sysconf("SC_CLK_TCK")
+MEMORY_LEFT = 1 << 30  # for everybody else; files in tmpfs are memory that nobody can take back
 
 
 def machine_busy_s():
@@ -15,6 +16,11 @@ def machine_busy_s():
     with open("/proc/stat", encoding="ascii") as f:
         user, nice, system, _idle, _iowait, irq, softirq = map(int, f.readline().split()[1:8])
     return (user + nice + system + irq + softirq) / TICK
+
+
+def available_memory():
+    with open("/proc/meminfo", encoding="ascii") as f:
+        return {row.split(":")[0]: int(row.split()[1]) << 10 for row in f}["MemAvailable"]
 
 
 def read_proc(pid, name):
@@ -136,13 +142,14 @@ def await_port(program, port, timeout_s=30):
 
 
 class Sampler(threading.Thread):
-    """Bytes that have arrived, by time, and the programs' memory."""
+    """Bytes that have arrived, by time, and the programs' memory. Kills them when memory runs short."""
 
     def __init__(self, line, interval_s, programs):
         super().__init__(daemon=True)
         self.line, self.interval_s, self.programs = line, interval_s, programs
         self.lock = threading.Lock()  # of the line's counters
         self.points = []
+        self.ran_short = False
         self.ending = threading.Event()
 
     def sample(self):
@@ -150,14 +157,21 @@ class Sampler(threading.Thread):
             arrived = self.line.arrived()
             self.points.append((time.monotonic(), arrived))
 
+    def watch_memory(self):
+        short = available_memory() < MEMORY_LEFT
+        for program in list(self.programs):
+            program.watch()
+            if short and program.cpu_s is None:
+                program.child.kill()
+        self.ran_short |= short
+
     def run(self):
         due = time.monotonic()
         n = 0
         while not self.ending.wait(max(0.0, due - time.monotonic())):
             self.sample()
             if n % 3 == 0:
-                for program in list(self.programs):
-                    program.watch()
+                self.watch_memory()
             n += 1
             due = max(due + self.interval_s, time.monotonic())
 
