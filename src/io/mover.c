@@ -222,7 +222,7 @@ void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
         return;
     }
     lh_log(&s->log, LH_LOG_INFO, "stream number=%u down=\"%s\"", number,
-           redial ? "it lags" : err->text);
+           err->status == 0 ? "closed here" : err->text);
     if (s->phase != LH_PHASE_MOVING || number >= s->n_streams)
         return; /* what is needed is dialled again by start */
     r = lh_sched_stream_down(&s->sched, number);
