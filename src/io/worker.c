@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 int lh_thread_start(pthread_t *thread, const char *name, void *(*main)(void *), void *arg)
@@ -28,20 +29,25 @@ int lh_thread_start(pthread_t *thread, const char *name, void *(*main)(void *), 
 uint64_t lh_thread_busy_us(int tid)
 {
     uint64_t ran_ns = 0, waited_ns = 0;
-    char text[96];
-    ssize_t n;
+    struct timespec ts = {0};
+    char text[96] = "";
     int fd;
 
+    if (tid <= 0)
+        return 0;
     snprintf(text, sizeof(text), "/proc/self/task/%d/schedstat", tid);
-    fd = tid > 0 ? open(text, O_RDONLY | O_CLOEXEC) : -1;
-    if (fd < 0)
-        return 0;
-    n = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    if (sscanf(text, "%" SCNu64 " %" SCNu64, &ran_ns, &waited_ns) != 2)
-        return 0;
-    return (ran_ns + waited_ns) / 1000;
+    fd = open(text, O_RDONLY | O_CLOEXEC);
+    memset(text, 0, sizeof(text));
+    if (fd >= 0) {
+        if (read(fd, text, sizeof(text) - 1) > 0)
+            sscanf(text, "%" SCNu64 " %" SCNu64, &ran_ns, &waited_ns);
+        close(fd);
+    }
+    if (ran_ns > 0)
+        return (ran_ns + waited_ns) / 1000;
+    /* As pthread_getcpuclockid(3) makes it, which wants a pthread_t. */
+    clock_gettime((clockid_t)(~(unsigned)tid << 3 | 6u), &ts);
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
 uint64_t lh_worker_busy_us(struct lh_worker *w)

@@ -39,7 +39,8 @@ struct lh_worker {
 int lh_thread_start(pthread_t *thread, const char *name, void *(*main)(void *), void *arg);
 
 /* How long thread `tid` of this process ran or waited for a core since it began, in microseconds:
- * proc(5), /proc/self/task/TID/schedstat. 0 where the kernel does not say. Any thread. */
+ * /proc/self/task/TID/schedstat (Documentation/scheduler/sched-stats.rst); where the kernel keeps
+ * none, how long it ran. Any thread. */
 uint64_t lh_thread_busy_us(int tid);
 
 /* Returns 0 or -LH_E_NOMEM. */

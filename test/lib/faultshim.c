@@ -146,6 +146,7 @@ static int apply(struct rule *rule)
 
 REPLACE(int, fdatasync, (int fd), (fd))
 REPLACE(int, fsync, (int fd), (fd))
+REPLACE(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg, flags))
 REPLACE(ssize_t, pread64, (int fd, void *data, size_t len, off64_t at), (fd, data, len, at))
 REPLACE(ssize_t, pwrite64, (int fd, const void *data, size_t len, off64_t at), (fd, data, len, at))
 REPLACE(ssize_t, sendfile64, (int out, int in, off64_t *at, size_t len), (out, in, at, len))
