@@ -171,6 +171,7 @@ static void judge(struct lh_send *s, struct lh_verdict *verdict)
     for (unsigned i = 0; i < LH_SPENT_KINDS; i++)
         all_us += l->us[i];
     in.seconds = (double)all_us / 1e6;
+    in.limit_Bps = (double)s->opts.limit_bps / 8;
     in.cut = ratio(l->us[LH_SPENT_CUT], all_us);
     in.window = ratio(l->us[LH_SPENT_WINDOW], all_us);
     in.tail = ratio(l->us[LH_SPENT_TAIL], all_us);

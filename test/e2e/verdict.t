@@ -22,10 +22,10 @@ def serve_at(listen="127.0.0.1:0", **how):
     return Serve(root, *(("--insecure",) if "wrap" in how else ()), listen=listen, **how)
 
 
-def limits(serve, size, word, host="127.0.0.1", **how):
+def limits(serve, size, word, *args, host="127.0.0.1", **how):
     """Two sends side by side, one for programs and one for people."""
     src = make(os.path.join(e2e.dir(), "source"), size)
-    more = ("--insecure",) if "wrap" in how else ()
+    more = (*args, "--insecure") if "wrap" in how else args
     machine = Send(src, serve.url("json", host=host), "-vv", *more, **how)
     person = Process(["send", *more, src, serve.url("text", host=host)], **how)
     machine.wait()
@@ -72,6 +72,11 @@ def test_network():
     serve = serve_at(Net.B + ":0", wrap=net.in_b())
     net.rate(40)
     limits(serve, 10 * MIB, "network", host=Net.B, wrap=net.in_a())
+
+
+def test_rate_limit():
+    serve = serve_at()
+    limits(serve, 8 * MIB, "rate limit", "--limit-rate", "20M")
 
 
 def wan(narrow, side):
