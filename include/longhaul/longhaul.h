@@ -39,6 +39,11 @@ enum lh_zero_copy {
     LH_ZERO_COPY_OFF   /* read(2) and send(2) */
 };
 
+enum lh_send_share {
+    LH_SHARE_FULL,      /* as fast as the path carries */
+    LH_SHARE_BACKGROUND /* what others leave */
+};
+
 /* ---- sending ------------------------------------------------------------------------------ */
 
 struct lh_send;
@@ -82,6 +87,7 @@ struct lh_send_options {
                              LH_MAX_STREAMS */
     uint32_t max_streams; /* 0: LH_DEFAULT_MAX_STREAMS; at most LH_MAX_STREAMS */
     uint64_t limit_bps;   /* bits per second, contents and framing, all streams; 0: no limit */
+    enum lh_send_share share;
     uint32_t loops; /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS */
     uint32_t block_bytes; /* grid: a power of two, 64 KiB to 1 MiB; 0: 256 KiB */
     enum lh_zero_copy zero_copy;

@@ -35,6 +35,10 @@ const struct lh_option lh_options[] = {
      .min = 8000, .max = UINT64_C(100000000000000), .arg = "RATE", .def = "none",
      .help = "Send no faster than this, all streams together, in bits per second: 500M, 2G. Counted "
              "are contents and their framing, not TCP's and IP's headers."},
+    {.name = "share", .commands = SEND, .kind = LH_OPTION_CHOICE, AT(send.share),
+     .arg = "full|background", .def = "full",
+     .help = "full: as fast as the path carries. background: what others leave; slower while round "
+             "trips grow or more is lost than usual, faster again when the path is free."},
     {.name = "loops", .commands = SEND, .kind = LH_OPTION_NUMBER, AT(send.loops),
      .min = 1, .max = LH_MAX_LOOPS, .arg = "N", .def = "one a core, at most 4",
      .help = "Threads that the streams are spread over."},

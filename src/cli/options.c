@@ -16,6 +16,7 @@
 
 _Static_assert(LH_ZERO_COPY_AUTO == 0 && LH_ZERO_COPY_ON == 1 && LH_ZERO_COPY_OFF == 2,
                "the table's choices of --zero-copy are in this order");
+_Static_assert(LH_SHARE_FULL == 0 && LH_SHARE_BACKGROUND == 1, "and those of --share");
 
 static char *shown(char out[SHOWN_SIZE], const char *text)
 {

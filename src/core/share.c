@@ -16,12 +16,27 @@
 #define CREDIT_MS 1000u    /* what was not sent is made up for within about so long, */
 #define CREDIT_PERCENT 12u /* and so much of a limit at most */
 
-void lh_share_init(struct lh_share *s, uint64_t limit_Bps, bool by_path)
+void lh_share_init(struct lh_share *s, uint64_t limit_Bps, bool by_path, bool background)
 {
     memset(s, 0, sizeof(*s));
     s->limit_Bps = limit_Bps;
     s->by_path = by_path;
+    s->background = background;
     s->gain_percent = 100;
+    lh_yield_init(&s->yield);
+}
+
+/* 0 is none. */
+static uint64_t lesser(uint64_t a, uint64_t b)
+{
+    if (a == 0 || b == 0)
+        return a > b ? a : b;
+    return a < b ? a : b;
+}
+
+uint64_t lh_share_first(const struct lh_share *s)
+{
+    return lesser(s->limit_Bps, s->background ? s->yield.rate_Bps : 0);
 }
 
 static uint64_t percent(uint64_t value, unsigned n)
@@ -121,14 +136,28 @@ static uint64_t tick_limit(struct lh_share *s, const struct lh_share_sight *sigh
     return s->limit_Bps + (uint64_t)(s->credit * 1000 / (int64_t)CREDIT_MS);
 }
 
+static uint64_t tick_yield(struct lh_share *s, const struct lh_share_sight *sight)
+{
+    struct lh_yield_sight seen = {.now_ms = sight->now_ms,
+                                  .delivered_bytes = sight->delivered_bytes,
+                                  .resent_bytes = sight->resent_bytes,
+                                  .rtt_us = sight->rtt_us};
+
+    seen.queue_us = (uint32_t)((uint64_t)sight->rtt_us * sight->queue_percent / 100);
+    return lh_yield_tick(&s->yield, &seen);
+}
+
 uint64_t lh_share_tick(struct lh_share *s, const struct lh_share_sight *sight)
 {
-    uint64_t path_Bps = s->by_path ? tick_path(s, sight) : 0;
-    uint64_t limit_Bps = s->limit_Bps > 0 ? tick_limit(s, sight) : 0;
+    uint64_t bound_Bps = 0;
 
-    if (path_Bps == 0 || (limit_Bps > 0 && limit_Bps < path_Bps))
-        return limit_Bps;
-    return path_Bps;
+    if (s->by_path)
+        bound_Bps = tick_path(s, sight);
+    if (s->limit_Bps > 0)
+        bound_Bps = lesser(bound_Bps, tick_limit(s, sight));
+    if (s->background)
+        bound_Bps = lesser(bound_Bps, tick_yield(s, sight));
+    return bound_Bps;
 }
 
 /* ---- parts ---- */

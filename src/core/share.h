@@ -1,12 +1,14 @@
 /* How fast a transfer may send, and how much of that each stream may.
  *
- * Two things bound the whole; the lesser counts:
+ * Three things bound the whole; the least counts:
  *
  *   path   what the path was seen to carry, and a little more. Each BBR stream probes for more than
- * its part, and so many of them overrun a buffer between them that none would alone; bound to a
- * little above what fits they carry the same and lose nothing there. Where the bound is reached it
- * goes up, the quicker the longer. limit  what the user allows, kept over seconds, not only at each
- * moment: BBR stays some per cent below what its pacing is bounded to.
+ *          its part, and so many of them overrun a buffer between them that none would alone; bound
+ *          to a little above what fits they carry the same and lose nothing there. Where the bound
+ *          is reached it goes up, the quicker the longer.
+ *   limit  what the user allows, kept over seconds, not only at each moment: BBR stays some per
+ *          cent below what its pacing is bounded to.
+ *   yield  what others leave, where that is asked for: core/yield.
  *
  * The bound is set stream by stream, in the kernel's pacing. Streams that are slower for reasons of
  * their own leave what they do not use to the others.
@@ -15,6 +17,8 @@
 #ifndef LH_CORE_SHARE_H
 #define LH_CORE_SHARE_H
 
+#include "core/yield.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,15 +26,18 @@
 struct lh_share_sight {
     uint64_t now_ms;
     uint64_t delivered_bytes; /* that arrived, since the beginning, all streams */
-    uint32_t rtt_us;          /* the least seen */
-    unsigned queue_percent;   /* round trip now, above the least one, in percent of that */
-    bool held;                /* source or receiver holds it up */
-    bool free_to_grow;        /* more streams are being tried */
+    uint64_t resent_bytes;
+    uint32_t rtt_us;        /* the least seen */
+    unsigned queue_percent; /* round trip now, above the least one, in percent of that */
+    bool held;              /* source or receiver holds it up */
+    bool free_to_grow;      /* more streams are being tried */
 };
 
 struct lh_share {
     uint64_t limit_Bps; /* 0: none */
     bool by_path;
+    bool background;
+    struct lh_yield yield;
 
     uint64_t period_ms; /* when the period at hand began; 0: never ticked */
     uint64_t period_bytes;
@@ -47,8 +54,11 @@ struct lh_share {
     int64_t credit;      /* limit: bytes allowed and not sent, or sent and not allowed */
 };
 
-/* by_path: bound it to what the path carries; meant for BBR. */
-void lh_share_init(struct lh_share *s, uint64_t limit_Bps, bool by_path);
+/* by_path: bound it to what the path carries; meant for BBR. background: to what others leave. */
+void lh_share_init(struct lh_share *s, uint64_t limit_Bps, bool by_path, bool background);
+
+/* The bound before anything is seen. */
+uint64_t lh_share_first(const struct lh_share *s);
 
 /* The bound of the whole from now on, 0: none. */
 uint64_t lh_share_tick(struct lh_share *s, const struct lh_share_sight *sight);

@@ -60,8 +60,9 @@ void lh_tune_start(struct lh_send *s)
     path.loss_tolerant = bbr(s);
     memset(&s->tune, 0, sizeof(s->tune));
     lh_ramp_init(&s->tune.ramp, bounds(s), path);
-    lh_share_init(&s->tune.share, s->opts.limit_bps / 8, bbr(s));
-    set_pace(s, s->opts.limit_bps / 8);
+    lh_share_init(&s->tune.share, s->opts.limit_bps / 8, bbr(s),
+                  s->opts.share == LH_SHARE_BACKGROUND);
+    set_pace(s, lh_share_first(&s->tune.share));
     lh_log(&s->log, LH_LOG_INFO, "streams n=%u why=\"%s\"", s->tune.ramp.n, s->tune.ramp.why);
 }
 
@@ -74,6 +75,7 @@ struct seen {
     uint64_t rtt_us; /* over all */
     uint64_t min_rtt_us;
     uint64_t delivered_bytes;
+    uint64_t resent_bytes;
     uint64_t busy_us;
     unsigned n_up;
 };
@@ -91,6 +93,7 @@ static struct seen look(const struct lh_send *s, uint64_t now_ms)
         if (s->streams[i].up && age_ms <= FRESH_MS)
             delivered += load(&m->last_Bps) * age_ms / 1000;
         seen.delivered_bytes += delivered;
+        seen.resent_bytes += load(&m->resent_bytes);
         if (s->streams[i].up && i < s->tune.ramp.n) {
             seen.rtt_us += atomic_load_explicit(&m->rtt_us, memory_order_relaxed);
             seen.min_rtt_us += atomic_load_explicit(&m->min_rtt_us, memory_order_relaxed);
@@ -121,6 +124,7 @@ void lh_tune_tick(struct lh_send *s, uint64_t now_ms)
     total_Bps = lh_share_tick(
         &t->share, &(struct lh_share_sight){.now_ms = now_ms,
                                             .delivered_bytes = seen.delivered_bytes,
+                                            .resent_bytes = seen.resent_bytes,
                                             .rtt_us = t->ramp.path.rtt_us,
                                             .queue_percent = queue_percent,
                                             .held = held,
@@ -131,11 +135,11 @@ void lh_tune_tick(struct lh_send *s, uint64_t now_ms)
            (unsigned long long)(now_ms - s->started_ms), (unsigned long long)total_Bps / 1000,
            (unsigned long long)seen.delivered_bytes / 1000, (unsigned long long)seen.busy_us / 1000,
            held, queue_percent);
-    if (lh_ramp_look(&t->ramp,
-                     &(struct lh_ramp_sight){.now_ms = now_ms,
-                                             .delivered_bytes = seen.delivered_bytes,
-                                             .queue_percent = queue_percent,
-                                             .held = held || lh_share_limits(&t->share)})) {
+    if (lh_ramp_look(&t->ramp, &(struct lh_ramp_sight){.now_ms = now_ms,
+                                                       .delivered_bytes = seen.delivered_bytes,
+                                                       .queue_percent = queue_percent,
+                                                       .held = held || lh_share_limits(&t->share) ||
+                                                               t->share.background})) {
         lh_log(&s->log, LH_LOG_INFO, "streams n=%u why=\"%s\"", t->ramp.n, t->ramp.why);
         lh_mover_use_streams(s);
     }

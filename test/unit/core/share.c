@@ -54,7 +54,7 @@ static struct run begin(uint64_t limit_Bps, bool by_path)
 {
     struct run run = {.now_ms = 1000};
 
-    lh_share_init(&run.share, limit_Bps, by_path);
+    lh_share_init(&run.share, limit_Bps, by_path, false);
     return run;
 }
 
@@ -107,7 +107,7 @@ static void test_limit(unsigned percent)
 
     go(&run, TICK_MS, 400 * MB, percent, 0);
     run.bytes = 0; /* the first tick went by before there was a bound */
-    lh_share_init(&run.share, 50 * MB, false);
+    lh_share_init(&run.share, 50 * MB, false, false);
     run.total_Bps = 50 * MB;
     go(&run, 5000, 400 * MB, percent, 0);
     from = run.bytes;
@@ -142,6 +142,20 @@ static void test_lesser_counts(void)
     ok(run.total_Bps <= 12 * MB, "the path is below the limit");
 }
 
+static void test_background(void)
+{
+    struct lh_share share;
+    uint64_t first;
+
+    lh_share_init(&share, 0, true, true);
+    first = lh_share_first(&share);
+    ok(first > 0 && first < 2 * MB, "background begins low (%llu)", (unsigned long long)first);
+    lh_share_init(&share, first / 2, true, true);
+    is_u64(lh_share_first(&share), first / 2, "a limit below that counts");
+    lh_share_init(&share, 0, true, false);
+    is_u64(lh_share_first(&share), 0, "else there is no bound to begin with");
+}
+
 int main(void)
 {
     test_parts();
@@ -152,5 +166,6 @@ int main(void)
     test_limit(90);
     test_limit_after_a_stall();
     test_lesser_counts();
+    test_background();
     return done_testing();
 }
