@@ -151,7 +151,7 @@ uint64_t lh_share_tick(struct lh_share *s, const struct lh_share_sight *sight)
 {
     uint64_t bound_Bps = 0;
 
-    if (s->by_path)
+    if (s->by_path && !s->background) /* which does not try what the path carries */
         bound_Bps = tick_path(s, sight);
     if (s->limit_Bps > 0)
         bound_Bps = lesser(bound_Bps, tick_limit(s, sight));
