@@ -15,7 +15,8 @@ from e2e import (ACCEPT, BLOCK, BLOCK_FRAME, ERROR, MIB, NETWORK, REFUSED, WELCO
 
 # Codes of ERROR, proto/WIRE.md.
 E_VERSION, E_PATH, E_EXISTS, E_DEST_SPACE = 2, 4, 5, 9
-ACK, AGAIN, FINISH, DONE = 10, 11, 16, 17
+ACK, AGAIN, FINISH, DONE, STATS = 10, 11, 16, 17, 22
+F_STATS = 1 << 7
 
 
 def start(*args):
@@ -215,6 +216,23 @@ def test_blocks():
     well(serve, at, src, "blocks")
 
 
+def test_stats():
+    """Only who asks for STATS gets them: one before each ACK."""
+    serve, _, _ = start("--commit-interval", "200ms")
+    for wanted in (True, False):
+        control = Peer(serve.port).send(hello(features=1 | (F_STATS if wanted else 0)),
+                                        offer("stats%d" % wanted, 2 * BLOCK))
+        token = control.read_until(WELCOME)[2][10:26]
+        epoch = struct.unpack_from("<Q", control.read_until(ACCEPT)[2])[0]
+        Peer(serve.port).send(join(token), frame(BLOCK_FRAME, bytes(BLOCK), transfer=0, epoch=epoch))
+        kind, _, payload = control.read_until(STATS, ACK)
+        same(kind, STATS if wanted else ACK, "asked for" if wanted else "not asked for")
+        if wanted:
+            span_ms, *shares = struct.unpack("<IHHHH", payload)
+            ok(span_ms > 0 and max(shares) <= 1000, "STATS tells of shares of some time")
+            same(control.read_until(STATS, ACK)[0], ACK, "then comes the ACK")
+
+
 def test_finish_too_early():
     serve, at, src = start()
     control, _ = session(serve)
@@ -274,8 +292,8 @@ def fake(answer):
     return listener.getsockname()[1]
 
 
-def welcome(version=1, heartbeat=2000, window=1 << 28, max_block=MIB):
-    return frame(WELCOME, struct.pack("<HQ", version, 1) + bytes(16)
+def welcome(version=1, heartbeat=2000, window=1 << 28, max_block=MIB, features=1):
+    return frame(WELCOME, struct.pack("<HQ", version, features) + bytes(16)
                  + struct.pack("<IHIQ", heartbeat, 64, max_block, window) + bytes(16)
                  + struct.pack("<H", 0))
 
@@ -292,6 +310,9 @@ def test_broken_receivers():
         ("refuses", frame(ERROR, struct.pack("<HIH", 3, 0, 2) + b"no"), (REFUSED,)),
         ("sends a 4 GiB frame", frame(WELCOME, b"", length=0xFFFFFFFF), (NETWORK,)),
         ("welcomes with an empty window", welcome(window=0), (NETWORK,)),
+        ("sends STATS unasked", welcome() + frame(STATS, struct.pack("<IHHHH", 1, 0, 0, 0, 0)), (NETWORK,)),
+        ("sends STATS of no time", welcome(features=1 | F_STATS)
+         + frame(STATS, struct.pack("<IHHHH", 0, 0, 0, 0, 0)), (NETWORK,)),
     ):
         got = send(src, "lh://127.0.0.1:%d/x" % fake(answer))
         ok(got.rc in codes and got.err().strip(), "a receiver that %s: exit code and a line" % what) or got.show()

@@ -733,9 +733,10 @@ def frame(kind, payload=b"", flags=0, transfer=0xFFFFFFFF, offset=0, epoch=0, le
     return head + struct.pack("<Q", xxhash.xxh3_64_intdigest(head) if check is None else check) + payload
 
 
-def hello(version_min=1, version_max=1, streams=1, role=1):
+def hello(version_min=1, version_max=1, streams=1, role=1, features=1):
     agent = b"e2e"
-    return frame(HELLO, struct.pack("<HHBQQIH", version_min, version_max, role, 1, 0, 2000, streams)
+    return frame(HELLO, struct.pack("<HHBQQIH", version_min, version_max, role, features, 0, 2000,
+                                    streams)
                  + struct.pack("<H", len(agent)) + agent)
 
 
