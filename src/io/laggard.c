@@ -14,11 +14,20 @@ void lh_laggard_start(struct lh_send *s)
     memset(&s->laggards, 0, sizeof(s->laggards));
 }
 
+/* While a stream gets faster its smoothed rate lags behind: it would pass for slow. */
+static uint64_t rate_of(const struct lh_meter_counters *m)
+{
+    uint64_t rate_Bps = atomic_load_explicit(&m->rate_Bps, memory_order_relaxed);
+    uint64_t last_Bps = atomic_load_explicit(&m->last_Bps, memory_order_relaxed);
+
+    return rate_Bps > 0 && last_Bps > rate_Bps ? last_Bps : rate_Bps;
+}
+
 void lh_laggard_see(struct lh_send *s, unsigned number)
 {
     const struct lh_meter_counters *m = &s->streams[number].counters.meter;
     struct lh_sched_seen seen = {
-        .rate_Bps = atomic_load_explicit(&m->rate_Bps, memory_order_relaxed),
+        .rate_Bps = rate_of(m),
         .brought_bytes = atomic_load_explicit(&m->brought_bytes, memory_order_relaxed),
         .queued_bytes = atomic_load_explicit(&m->queued_bytes, memory_order_relaxed),
         .rtt_ms = (uint32_t)atomic_load_explicit(&m->rtt_us, memory_order_relaxed) / 1000,
@@ -60,7 +69,8 @@ static void redial(struct lh_send *s)
         const struct lh_sched_seen *seen = &s->sched.streams[i].seen;
 
         sights[i].busy = s->streams[i].up && seen->queued_bytes > 0 && !seen->held;
-        sights[i].rate_Bps = seen->rate_Bps;
+        sights[i].rate_Bps =
+            atomic_load_explicit(&s->streams[i].counters.meter.rate_Bps, memory_order_relaxed);
         sights[i].up_ms = s->streams[i].up_ms;
     }
     if (!lh_laggard_find(&s->laggards, sights, s->n_streams, lh_now_ms(), &slowest, &median_Bps))

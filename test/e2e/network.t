@@ -116,7 +116,7 @@ def throttled(size, *args):
     ports = re.findall(r"^ESTAB.*?:(\d+) +%s:%d\b.*\n.*bytes_sent:\d{6,}" % (Net.B, serve.port),
                        net.sockets(), re.M)
     need(len(ports) == 4, "four streams")
-    net.throttle(int(ports[0]), 20)
+    net.throttle(int(ports[0]), 5)
     sent.wait()
     done(sent, "it ends")
     is_copy(src, os.path.join(at, "t"), "the same contents")
