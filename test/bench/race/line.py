@@ -9,6 +9,9 @@ import re
 import shutil
 import socket
 import subprocess
+import time
+
+from .text import seconds_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WAN_DIR = os.path.join(HERE, "../../wan")
@@ -27,7 +30,7 @@ class Wan:
 
     def __init__(self, text):
         self.text = text
-        self.rate_bps = None
+        self.rate_bps, self.rtt_s = None, 0.0
         if text == "none":
             return
         parts = text.split(",")
@@ -36,6 +39,7 @@ class Wan:
             raise ValueError(f"not a WAN: {text} (RATE,RTT,LOSS[,BUFFER], as 1gbit,100ms,0.1%,1bdp)")
         self.rate_bps = float(rate[1]) * RATES[rate[2]]
         self.rate, self.rtt, loss = parts[:3]
+        self.rtt_s = seconds_of(self.rtt)
         self.buffer = parts[3] if len(parts) == 4 else "1bdp"
         self.loss, _, burst = loss.partition("/")
         self.lines = [f"burst {self.loss} {burst}"] if burst else []
@@ -187,6 +191,17 @@ class Line:
         if self.control:
             return self.emulator()["delivered_wire_bytes"]
         return self.device_counts("b")[0]
+
+    def settle(self, most_s=10.0):
+        """Wait until nothing arrives any more of what was raced before: what was under way when its
+        programs were killed, and what their sockets still send."""
+        before, quiet_since = self.arrived(), time.monotonic()
+        deadline = quiet_since + most_s
+        while time.monotonic() < min(deadline, quiet_since + self.wan.rtt_s + 0.1):
+            time.sleep(0.02)
+            arrived = self.arrived()
+            if arrived != before:
+                before, quiet_since = arrived, time.monotonic()
 
     def emulator_cpu_s(self):
         if self.emulator_pid is None:

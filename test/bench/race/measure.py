@@ -14,7 +14,8 @@ from .tools import Job
 
 GB = 1e9
 WARM_UP_S = 2.0    # what "steady" leaves out
-CEILING_S = 12.0   # how long a tool without a file runs
+CEILING_S = 12.0   # how long a tool without a file runs, once it does
+CEILING_BEGINS = 1 << 20  # bytes that have arrived by then
 MARK = b"longhaul marks: "
 MARK_EVERY = 512   # so each packet holds one
 MARKED_MAX = 128 << 20
@@ -206,8 +207,6 @@ def numbers(line, running, before, after, points, seconds, whole, noise):
 def await_client(running, sampler, before, began, limit_s, slow_s):
     """True when the client ended in time. One that will not make it within the limit at the rate so
     far is not waited for."""
-    if not running.setting.has_file:
-        return running.client.wait(min(CEILING_S, limit_s))
     if running.client.wait(min(slow_s, limit_s)):
         return True
     elapsed = time.monotonic() - began
@@ -218,6 +217,21 @@ def await_client(running, sampler, before, began, limit_s, slow_s):
     return running.client.wait(limit_s - elapsed)
 
 
+def await_ceiling(running, sampler, before):
+    """A tool without a file opens its connections first, one after the other: let it run from when
+    contents flow. When that was, and how things were then."""
+    began = time.monotonic()
+    while not running.client.wait(0.05) and time.monotonic() < began + 60:
+        with sampler.lock:
+            if running.job.line.arrived() - before.counts["arrived"] >= CEILING_BEGINS:
+                break
+    with sampler.lock:
+        began, before = time.monotonic(), Snapshot(running.job.line, running.programs)
+    if running.client.wait(CEILING_S):
+        raise RuntimeError(running.client.why())
+    return began, before
+
+
 def transfer(room, line, setting, limit_s, slow_s, verify, noise=0.0, interval_s=0.1):
     """One transfer of the room's source. Its numbers; or {"failed": why}."""
     if setting.has_file and available_memory() < room.size + 2 * MEMORY_LEFT:
@@ -226,13 +240,18 @@ def transfer(room, line, setting, limit_s, slow_s, verify, noise=0.0, interval_s
     running = sampler = None
     grace = 2.0
     try:
+        line.settle()
         running = Running(setting, job)
         sampler = Sampler(line, interval_s, running.programs)
         before = Snapshot(line, running.programs)
         began = time.monotonic()
         sampler.start()
         running.go()
-        whole = await_client(running, sampler, before, began, limit_s, slow_s)
+        if setting.has_file:
+            whole = await_client(running, sampler, before, began, limit_s, slow_s)
+        else:
+            whole = False
+            began, before = await_ceiling(running, sampler, before)
         seconds = time.monotonic() - began
         sampler.stop()
         failed = "memory ran short" if sampler.ran_short else running.finish() if whole else None
@@ -292,6 +311,7 @@ def startup(room, line, setting, limit_s):
     job = room.job(line)
     running = sniffer = None
     try:
+        line.settle()
         running = Running(setting, job)
         sniffer = Sniffer(line)
         began = time.monotonic()
@@ -346,6 +366,7 @@ def neighbours(room, line, settings, lead_s, seconds):
     ports = [7400 + 100 * n for n in range(len(settings))]
     jobs, runs = [], []
     try:
+        line.settle()
         for setting, port in zip(settings, ports):
             jobs.append(room.job(line, port))
             runs.append(Running(setting, jobs[-1]))
