@@ -37,6 +37,7 @@ enum { SUPER_BYTES = 65536 };
 struct entry {
     double due_ns;
     struct lh_nfq *queue;
+    enum lh_nfq_verdict verdict;
     uint8_t *contents; /* allocated, when they were changed */
     uint32_t id, n_bytes, n_segments, wire_bytes;
 };
@@ -191,9 +192,12 @@ static void refuse_unless(struct state *s, bool taken)
         add(&s->link->counts.refused, 1);
 }
 
-static void drop(struct state *s, struct lh_nfq *queue, uint32_t id)
+/* A packet that is lost. It waits for its turn like the others: the kernel looks for it from the
+ * first that waits. */
+static void lose(struct state *s, struct lh_nfq *queue, uint32_t id)
 {
-    refuse_unless(s, lh_nfq_verdict(queue, id, LH_NFQ_DROP, NULL, 0));
+    *queue_insert(&s->line, s->last_due_ns) =
+        (struct entry){.due_ns = s->last_due_ns, .queue = queue, .id = id, .verdict = LH_NFQ_DROP};
 }
 
 static void answer_reset(struct state *s, const struct lh_packet *packet)
@@ -213,30 +217,44 @@ static void answer_reset(struct state *s, const struct lh_packet *packet)
         add(&s->link->counts.resets, 1);
 }
 
-/* Lets a packet on as it is. False, with nothing done: some segment of it fares differently. */
+/* Carries or loses a packet as it is. False, with nothing done: its segments fare differently. */
 static bool carry_whole(struct state *s, const struct lh_nfq_packet *raw,
                         const struct lh_packet *packet, const struct trip *trip)
 {
+    struct lh_link_counts *counts = &s->link->counts;
     struct dice before = s->dice;
     double first_ns = 0, left_ns = 0;
-    uint32_t wire_bytes = 0;
+    bool is_gone = false;
+    uint32_t wire_bytes = 0, n_full = 0;
     for (uint32_t i = 0; i < packet->n_segments; i++) {
         uint32_t n = lh_packet_wire_bytes(packet, i);
         left_ns = pass_bottleneck(s, trip->now, n);
-        if (!i)
+        bool full = left_ns < 0, gone = full || is_lost(s);
+        if (!i) {
             first_ns = left_ns;
-        if (left_ns < 0 || is_lost(s) || chance(s, s->set.corrupt_body) ||
-            (packet->proto == IPPROTO_TCP && chance(s, s->set.corrupt_head)) ||
-            left_ns - first_ns > RUN_MAX_NS) {
+            is_gone = gone;
+        }
+        bool other = gone != is_gone ||
+                     (!gone && (left_ns - first_ns > RUN_MAX_NS || chance(s, s->set.corrupt_body) ||
+                                (packet->proto == IPPROTO_TCP && chance(s, s->set.corrupt_head))));
+        if (other) {
             s->dice = before;
             return false;
         }
         wire_bytes += n;
+        n_full += full;
     }
-    add(&s->link->counts.arrived, packet->n_segments);
-    add(&s->link->counts.wire_bytes, wire_bytes);
+    add(&counts->arrived, packet->n_segments);
+    add(&counts->wire_bytes, wire_bytes);
+    if (is_gone) {
+        add(&counts->tail_dropped, n_full);
+        add(&counts->lost, packet->n_segments - n_full);
+        lose(s, s->link->whole, raw->id);
+        return true;
+    }
     emit(s, trip, left_ns,
          (struct entry){.queue = s->link->whole,
+                        .verdict = LH_NFQ_ACCEPT,
                         .id = raw->id,
                         .n_segments = packet->n_segments,
                         .wire_bytes = wire_bytes});
@@ -256,11 +274,14 @@ static void carry_part(struct state *s, const struct lh_nfq_packet *raw, const s
     bool full = left_ns < 0;
     if (full || is_lost(s)) {
         add(full ? &counts->tail_dropped : &counts->lost, 1);
-        drop(s, s->link->parts, raw->id);
+        lose(s, s->link->parts, raw->id);
         return;
     }
-    struct entry entry = {
-        .queue = s->link->parts, .id = raw->id, .n_segments = 1, .wire_bytes = wire_bytes};
+    struct entry entry = {.queue = s->link->parts,
+                          .verdict = LH_NFQ_ACCEPT,
+                          .id = raw->id,
+                          .n_segments = 1,
+                          .wire_bytes = wire_bytes};
     uint32_t n_flips = 0;
     if (chance(s, s->set.corrupt_body) && lh_packet_corrupt_payload(&packet, random_next(s)))
         n_flips++;
@@ -315,7 +336,7 @@ static void arrive(struct state *s, const struct lh_nfq_packet *raw, double now)
         add(&counts->cut, packet.n_segments);
         if (s->set.cut == LH_CUT_RESET)
             answer_reset(s, &packet);
-        drop(s, s->link->whole, raw->id);
+        lose(s, s->link->whole, raw->id);
         return;
     }
     struct trip trip = {.now = now, .held = chance(s, s->set.reorder)};
@@ -334,16 +355,17 @@ static struct entry *earliest(struct state *s, struct queue **from)
     return take_held ? held : line;
 }
 
-/* Packets that go on with one message: those of one queue, up to `last`. */
+/* Packets that fare alike with one message: those of one queue, up to `last`. */
 struct batch {
     struct lh_nfq *queue;
+    enum lh_nfq_verdict verdict;
     uint32_t last;
 };
 
 static void flush(struct state *s, struct batch *batch)
 {
     if (batch->queue)
-        refuse_unless(s, lh_nfq_accept_up_to(batch->queue, batch->last));
+        refuse_unless(s, lh_nfq_verdict_up_to(batch->queue, batch->last, batch->verdict));
     batch->queue = NULL;
 }
 
@@ -351,13 +373,13 @@ static void deliver_entry(struct state *s, struct entry *entry, struct batch *ba
 {
     /* What is held back must not go along with what came after it. */
     bool alone = entry->contents || s->held.n;
-    if (alone || batch->queue != entry->queue)
+    if (alone || batch->queue != entry->queue || batch->verdict != entry->verdict)
         flush(s, batch);
     if (alone)
-        refuse_unless(s, lh_nfq_verdict(entry->queue, entry->id, LH_NFQ_ACCEPT, entry->contents,
+        refuse_unless(s, lh_nfq_verdict(entry->queue, entry->id, entry->verdict, entry->contents,
                                         entry->n_bytes));
     else
-        *batch = (struct batch){.queue = entry->queue, .last = entry->id};
+        *batch = (struct batch){entry->queue, entry->verdict, entry->id};
     free(entry->contents);
     add(&s->link->counts.delivered, entry->n_segments);
     add(&s->link->counts.delivered_wire_bytes, entry->wire_bytes);
@@ -368,14 +390,15 @@ static double deliver(struct state *s, double now, bool *did)
 {
     struct queue *q;
     struct entry *entry;
-    struct batch batch = {NULL, 0};
+    struct batch batch = {.queue = NULL};
     double next_ns = -1;
     while ((entry = earliest(s, &q))) {
         if (entry->due_ns > now) {
             next_ns = entry->due_ns;
             break;
         }
-        at_least(&s->link->counts.late_max_ns, now - entry->due_ns);
+        if (entry->verdict == LH_NFQ_ACCEPT)
+            at_least(&s->link->counts.late_max_ns, now - entry->due_ns);
         if (now - entry->due_ns > LH_LATE_NS)
             add(&s->link->counts.late, entry->n_segments);
         deliver_entry(s, entry, &batch);

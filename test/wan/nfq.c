@@ -206,16 +206,20 @@ static bool say(struct lh_nfq *q, unsigned type, uint32_t id, uint32_t verdict,
     return put(q, &m, bytes, n_bytes);
 }
 
+static uint32_t in_kernel_words(enum lh_nfq_verdict verdict)
+{
+    return verdict == LH_NFQ_ACCEPT ? NF_ACCEPT : NF_DROP;
+}
+
 bool lh_nfq_verdict(struct lh_nfq *q, uint32_t id, enum lh_nfq_verdict verdict,
                     const uint8_t *bytes, uint32_t n_bytes)
 {
-    return say(q, NFQNL_MSG_VERDICT, id, verdict == LH_NFQ_ACCEPT ? NF_ACCEPT : NF_DROP, bytes,
-               n_bytes);
+    return say(q, NFQNL_MSG_VERDICT, id, in_kernel_words(verdict), bytes, n_bytes);
 }
 
-bool lh_nfq_accept_up_to(struct lh_nfq *q, uint32_t id)
+bool lh_nfq_verdict_up_to(struct lh_nfq *q, uint32_t id, enum lh_nfq_verdict verdict)
 {
-    return say(q, NFQNL_MSG_VERDICT_BATCH, id, NF_ACCEPT, NULL, 0);
+    return say(q, NFQNL_MSG_VERDICT_BATCH, id, in_kernel_words(verdict), NULL, 0);
 }
 
 bool lh_nfq_move(struct lh_nfq *q, uint32_t id, uint16_t number)

@@ -36,7 +36,7 @@ int lh_nfq_read(struct lh_nfq *q, struct lh_nfq_packet packets[LH_NFQ_BATCH], ui
 bool lh_nfq_verdict(struct lh_nfq *q, uint32_t id, enum lh_nfq_verdict verdict,
                     const uint8_t *bytes, uint32_t n_bytes);
 /* All packets that wait in this queue, up to `id`. */
-bool lh_nfq_accept_up_to(struct lh_nfq *q, uint32_t id);
+bool lh_nfq_verdict_up_to(struct lh_nfq *q, uint32_t id, enum lh_nfq_verdict verdict);
 /* Moves a packet into queue `number`, where it is when this returns. */
 bool lh_nfq_move(struct lh_nfq *q, uint32_t id, uint16_t number);
 
