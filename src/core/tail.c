@@ -126,6 +126,14 @@ static bool said_since(const struct lh_tail_far *far, uint64_t since_ms)
     return far->heard_ms >= since_ms + LH_TAIL_NEWS_MS;
 }
 
+/* For so long nothing has moved, and since then the receiver has said that it waits for nothing. */
+static bool hangs(const struct lh_sched_stream *st, const struct lh_tail_far *far, uint64_t now_ms,
+                  uint64_t for_ms)
+{
+    return st->live && st->granted.n > 0 && st->moved_ms != 0 && now_ms - st->moved_ms >= for_ms &&
+           said_since(far, st->moved_ms) && far->disk_wait_ms == 0 && far->undurable_bytes == 0;
+}
+
 /* How long until the holder would be through with `run`, and why another may have it. */
 static enum lh_tail_why late(const struct lh_sched *s, const struct lh_sched_stream *st,
                              const struct lh_tail_far *far, uint64_t most, uint64_t now_ms,
@@ -137,8 +145,7 @@ static enum lh_tail_why late(const struct lh_sched *s, const struct lh_sched_str
 
     if (!st->live || st->granted.n == 0 || st->moved_ms == 0)
         return LH_TAIL_NOTHING;
-    if (stuck_ms >= LH_TAIL_HANG_MS && said_since(far, st->moved_ms) && far->disk_wait_ms == 0 &&
-        far->undurable_bytes == 0) {
+    if (hangs(st, far, now_ms, LH_TAIL_HANG_MS)) {
         *left_ms = UINT64_MAX;
         return last_granted(st, &all, most, run) ? LH_TAIL_HANGS : LH_TAIL_NOTHING;
     }
@@ -214,4 +221,10 @@ enum lh_tail_why lh_tail_take(struct lh_sched *s, unsigned stream, const struct 
     *first = take.first;
     *end = take.end;
     return best;
+}
+
+bool lh_tail_hopeless(const struct lh_sched *s, unsigned stream, const struct lh_tail_far *far,
+                      uint64_t now_ms)
+{
+    return hangs(&s->streams[stream], far, now_ms, LH_TAIL_HOPELESS_MS);
 }

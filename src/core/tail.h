@@ -22,10 +22,11 @@
 
 #define LH_TAIL_MARGIN_MS 500 /* a stream is sampled each 250 ms */
 #define LH_TAIL_HANG_MS 5000
-#define LH_TAIL_NEWS_MS 2500 /* how much younger than its cause word of the receiver must be */
-#define LH_TAIL_FREE_MS 100  /* a disk that waits no longer is no cause */
-#define LH_TAIL_TRY_MS 1000  /* what a block takes a stream whose rate is not known */
-#define LH_TAIL_STEP_MS 250  /* of the second stream's rate at once, at most 1 MiB */
+#define LH_TAIL_HOPELESS_MS 15000 /* and nobody could take over what it has */
+#define LH_TAIL_NEWS_MS 2500      /* how much younger than its cause word of the receiver must be */
+#define LH_TAIL_FREE_MS 100       /* a disk that waits no longer is no cause */
+#define LH_TAIL_TRY_MS 1000       /* what a block takes a stream whose rate is not known */
+#define LH_TAIL_STEP_MS 250       /* of the second stream's rate at once, at most 1 MiB */
 
 /* What the receiver said last. */
 struct lh_tail_far {
@@ -46,5 +47,10 @@ void lh_tail_seen(struct lh_sched *s, unsigned stream, const struct lh_sched_see
  * it now. LH_TAIL_NOTHING: there are none, or it does not pay. */
 enum lh_tail_why lh_tail_take(struct lh_sched *s, unsigned stream, const struct lh_tail_far *far,
                               uint64_t now_ms, unsigned *from, uint64_t *first, uint64_t *end);
+
+/* It has hung for so long, and nobody could take over what it has, that it is better dialled again:
+ * it may be the only one. */
+bool lh_tail_hopeless(const struct lh_sched *s, unsigned stream, const struct lh_tail_far *far,
+                      uint64_t now_ms);
 
 #endif

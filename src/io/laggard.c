@@ -59,7 +59,24 @@ bool lh_laggard_help(struct lh_send *s, unsigned number, uint64_t *first, uint64
 
 /* Closing hands what is in the socket to the kernel, which goes on with it; all that is not durable
  * goes to others. */
-static void redial(struct lh_send *s)
+static void dial_again(struct lh_send *s, unsigned number)
+{
+    s->streams[number].up = s->streams[number].wants = false;
+    lh_sstream_stop(s->streams[number].st);
+}
+
+static void redial_hopeless(struct lh_send *s)
+{
+    for (unsigned i = 0; i < s->n_streams; i++) {
+        if (!s->streams[i].up || !lh_tail_hopeless(&s->sched, i, &s->far, lh_now_ms()))
+            continue;
+        lh_log(&s->log, LH_LOG_INFO, "stream number=%u is dialled again, why=\"%s\"", i,
+               lh_tail_why_text(LH_TAIL_HANGS));
+        dial_again(s, i);
+    }
+}
+
+static void redial_laggard(struct lh_send *s)
 {
     struct lh_laggard_sight sights[LH_MAX_STREAMS] = {{0}};
     uint64_t median_Bps = 0;
@@ -79,8 +96,7 @@ static void redial(struct lh_send *s)
            "stream number=%u is dialled again, why=\"it lags\" rate_kBps=%llu others_kBps=%llu",
            slowest, (unsigned long long)sights[slowest].rate_Bps / 1000,
            (unsigned long long)median_Bps / 1000);
-    s->streams[slowest].up = s->streams[slowest].wants = false;
-    lh_sstream_stop(s->streams[slowest].st);
+    dial_again(s, slowest);
 }
 
 void lh_laggard_tick(struct lh_send *s)
@@ -90,7 +106,8 @@ void lh_laggard_tick(struct lh_send *s)
     for (unsigned i = 0; i < s->n_streams; i++)
         if (s->streams[i].up)
             lh_laggard_see(s, i);
+    redial_hopeless(s);
     if (s->sched.missing.n > 0)
-        redial(s);
+        redial_laggard(s);
     lh_mover_feed(s);
 }

@@ -103,7 +103,21 @@ def test_a_stream_is_swallowed():
     hangs("a stream whose far end takes what comes and passes nothing on", narrow=False)
 
 
-def throttled(size, *args):
+@e2e.long
+def test_the_only_stream_hangs():
+    serve, target, src = start("--commit-interval", "300ms")
+    proxy = Proxy(serve.port, rate=10 * MIB)
+    sent = Send(src, serve.url("t", proxy.port), "-v", "--streams", "1")
+    need(sent.until_durable(MIB), "under way")
+    proxy.streams()[0].hung = True
+    sent.wait()
+    done(sent, "the only stream hangs: it ends all the same")
+    is_copy(src, target, "the same contents")
+    same(sent.last("done")["reconnects"], 0, "the session was never lost")
+    ok("is dialled again, why=\"it hangs" in sent.err(), "the stream was dialled again")
+
+
+def throttled(size):
     """One of four streams gets next to nothing through; the others have 10 MB/s between them."""
     net = Net()
     at = os.path.join(e2e.dir(), "root")

@@ -167,8 +167,7 @@ static void stream_up(struct sim_world *w, struct sim_sender *s, unsigned stream
     *st = (struct sim_stream){.up = true, .gen = st->gen + 1, .send_us = w->send_us};
     if (lh_rng_one_in(&w->rng, 6))
         st->send_us *= 40;
-    /* A transfer has one stream at least that does not hang. */
-    st->hangs_at = stream > 0 && lh_rng_one_in(&w->rng, 6) ? lh_rng_below(&w->rng, 20) : UINT64_MAX;
+    st->hangs_at = lh_rng_one_in(&w->rng, 6) ? lh_rng_below(&w->rng, 20) : UINT64_MAX;
     st->swallows = lh_rng_one_in(&w->rng, 2);
     msg.stream = stream;
     msg.stream_gen = st->gen;
@@ -268,6 +267,11 @@ static void stream_send(struct sim_world *w, struct sim_sender *s, struct sim_ms
         if (!lh_sched_grant(&s->sched, msg->stream, &st->at, &st->end) &&
             !help(w, s, msg->stream, st)) {
             check_idle(w, s);
+            if (lh_tail_hopeless(&s->sched, msg->stream, &s->far, w->now / 1000 + 1)) {
+                w->stats->n_hopeless++;
+                sim_stream_lost(w, msg->sender, msg->stream);
+                return;
+            }
             sim_after(w, sim_about(w, IDLE_US), msg);
             return;
         }

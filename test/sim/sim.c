@@ -36,6 +36,7 @@ static void check_met(const struct sim_stats *t)
                {"duplicate blocks", t->n_duplicates},
                {"blocks of slow streams sent twice", t->n_repeated[LH_TAIL_SLOW]},
                {"blocks of hanging streams sent twice", t->n_repeated[LH_TAIL_HANGS]},
+               {"streams that hung with nobody to help", t->n_hopeless},
                {"claims that had to wait for a commit", t->n_full},
                {"retracted blocks", t->n_retracted},
                {"sources that changed on the way", t->n_restarts},

@@ -205,6 +205,7 @@ struct sim_stats {
     uint64_t n_fenced_blocks;
     uint64_t n_again;
     uint64_t n_duplicates;
+    uint64_t n_hopeless;                    /* streams that hung and were dialled again */
     uint64_t n_repeated[LH_TAIL_HANGS + 1]; /* takeovers, by why */
     uint64_t n_full;
     uint64_t n_retracted;

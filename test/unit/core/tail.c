@@ -225,6 +225,26 @@ static void test_swallowed(void)
     lh_sched_free(&r.s);
 }
 
+static void test_hopeless(void)
+{
+    struct rig r;
+
+    begin(&r, 8, 1);
+    see(&r, 0, at(10 * MIB, 8, 0));
+    r.now_ms += 14000;
+    hear(&r, 0, 0);
+    ok(!lh_tail_hopeless(&r.s, 0, &r.far, r.now_ms), "the only stream hangs for 14 s");
+    r.now_ms += 1000;
+    ok(lh_tail_hopeless(&r.s, 0, &r.far, r.now_ms), "for 15 s: it is dialled again");
+    hear(&r, 0, BLOCK);
+    ok(!lh_tail_hopeless(&r.s, 0, &r.far, r.now_ms), "not while the receiver commits");
+    hear(&r, 0, 0);
+    is_i64(lh_sched_ack(&r.s, 0, 8), 0, "all is acknowledged");
+    r.now_ms += 60000;
+    ok(!lh_tail_hopeless(&r.s, 0, &r.far, r.now_ms), "then it has nothing, and rests");
+    lh_sched_free(&r.s);
+}
+
 static void test_many_ranges(void)
 {
     struct rig r;
@@ -257,6 +277,7 @@ int main(void)
     test_helpers();
     test_held();
     test_swallowed();
+    test_hopeless();
     test_many_ranges();
     return done_testing();
 }
