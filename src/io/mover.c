@@ -125,6 +125,12 @@ void lh_mover_join(struct lh_send *s)
             lh_sstream_join(s->streams[i].st, s->token);
 }
 
+static void put_to_work(struct lh_send *s, unsigned number)
+{
+    s->streams[number].up_ms = lh_now_ms(); /* it could not show before what it is worth */
+    lh_sched_stream_up(&s->sched, number);
+}
+
 void lh_mover_start(struct lh_send *s)
 {
     s->phase = LH_PHASE_MOVING;
@@ -133,7 +139,7 @@ void lh_mover_start(struct lh_send *s)
     lh_limits_start(s);
     for (unsigned i = 0; i < s->n_streams; i++)
         if (s->streams[i].up)
-            lh_sched_stream_up(&s->sched, i);
+            put_to_work(s, i);
     lh_mover_use_streams(s);
     lh_compare_start(s);
     lh_mover_feed(s);
@@ -188,7 +194,7 @@ void lh_mover_up(struct lh_send *s, unsigned number, const struct lh_stream_give
     s->streams[number].up = true;
     s->streams[number].up_ms = lh_now_ms();
     if (s->phase == LH_PHASE_MOVING)
-        lh_sched_stream_up(&s->sched, number);
+        put_to_work(s, number);
 }
 
 void lh_mover_wants(struct lh_send *s, unsigned number)
