@@ -1,0 +1,98 @@
+#!/usr/bin/python3
+"""How many streams, and how fast: the number within its bounds, a limit set in every stream's pacing,
+divided anew when a stream goes. What the kernel was told is read from outside, by ss(8)."""
+import os
+import re
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+
+import e2e
+from e2e import MIB, Proxy, Send, Serve, done, is_copy, make, ok, same, wait_until
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def a_transfer(size):
+    root = os.path.join(e2e.dir(), "root")
+    os.mkdir(root)
+    return make(os.path.join(e2e.dir(), "source"), size), root, Serve(root)
+
+
+def bounds(port):
+    """What each stream to `port` may send, bits per second, largest first; the control connection,
+    which nothing bounds, is left out."""
+    out = subprocess.run(["ss", "-tinHO", "dport", "=", ":%d" % port], stdout=subprocess.PIPE,
+                         check=True).stdout.decode()
+    found = re.findall(r"pacing_rate [\d.]+[KMG]?bps/([\d.]+)([KMG]?)bps", out)
+    return sorted((float(n) * UNITS[unit] for n, unit in found), reverse=True)
+
+
+def settled(port, streams, limit):
+    """True once so many streams share the limit: within the eighth that is made up for."""
+    found = bounds(port)
+    return len(found) == streams and abs(sum(found) - limit) <= limit * 0.13
+
+
+def test_limit():
+    limit = 40_000_000
+    size = 20 * MIB
+    source, root, serve = a_transfer(size)
+    begun = time.monotonic()
+    s = Send(source, serve.url("target"), "--limit-rate", "40M", "--streams", "4")
+    wait_until("4 streams share 40 Mbit/s", lambda: settled(serve.port, 4, limit))
+    ok(True, "4 streams share 40 Mbit/s between them")
+    s.wait()
+    done(s, "it ends well")
+    is_copy(source, os.path.join(root, "target"), "the copy is right")
+    ok(time.monotonic() - begun > size * 8 / limit * 0.9, "no faster than was allowed")
+    same(s.last("done").get("limit"), "rate limit", "and the verdict says what held it")
+
+
+def test_limit_is_divided_anew():
+    source, root, serve = a_transfer(24 * MIB)
+    proxy = Proxy(serve.port)
+    s = Send(source, serve.url("target", port=proxy.port), "--limit-rate", "40M", "--streams", "4")
+    wait_until("4 streams share it", lambda: settled(proxy.port, 4, 40e6))
+    proxy.stop_listening()
+    proxy.streams()[0].reset()
+    wait_until("3 streams share it", lambda: settled(proxy.port, 3, 40e6))
+    ok(True, "a stream is gone, its part goes to the others")
+    proxy.mend()
+    wait_until("4 streams share it again", lambda: settled(proxy.port, 4, 40e6))
+    ok(True, "it is back, and has its part again")
+    s.wait()
+    done(s, "it ends well")
+    is_copy(source, os.path.join(root, "target"), "the copy is right")
+
+
+def most_streams(s):
+    return max(e["streams"] for e in s.events("progress"))
+
+
+def test_number():
+    for args, least, most in ((("--streams", "3"), 3, 3), (("--max-streams", "2"), 1, 2), ((), 1, 16)):
+        root = os.path.join(e2e.dir(), "root%d%d" % (least, most))
+        os.mkdir(root)
+        source = make(os.path.join(e2e.dir(), "source"), 16 * MIB)
+        serve = Serve(root)
+        s = Send(source, serve.url("target"), "-v", "--limit-rate", "64M", *args)
+        s.wait()
+        done(s, "%s: it ends well" % (" ".join(args) or "no number"))
+        ok(least <= most_streams(s) <= most, "%d to %d streams (%d)" % (least, most, most_streams(s)))
+        ok(re.search(r"streams n=\d+ why=\".+\"", s.err()), "how many, and why, is logged")
+
+
+def test_background():
+    source, root, serve = a_transfer(12 * MIB)
+    s = Send(source, serve.url("target"), "--share", "background", "-vv")
+    s.wait()
+    done(s, "background: it ends well")
+    is_copy(source, os.path.join(root, "target"), "the copy is right")
+    first = re.search(r"tune .*bound_kBps=(\d+)", s.err())
+    ok(first is not None and 0 < int(first.group(1)) <= 2500, "it began slowly")
+
+
+e2e.main()
