@@ -584,11 +584,11 @@ class Proxy:
 
     def cut(self):
         """Every connection reset, new ones refused."""
-        self._stop_listening()
+        self.stop_listening()
         for link in self.links:
             link.reset()
 
-    def _stop_listening(self):
+    def stop_listening(self):
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
@@ -601,7 +601,7 @@ class Proxy:
             return
         self.open = False
         Proxy.all.remove(self)
-        self._stop_listening()
+        self.stop_listening()
         for link in self.links:
             link.close()
 
