@@ -125,7 +125,7 @@ def test_bbr_and_streams():
     serve = Serve(at, "--insecure", listen=net.B + ":0", wrap=net.in_b())
     src = make(os.path.join(e2e.dir(), "source"), 64 * MIB)
     net.rate(200)
-    sent = Send(src, serve.url("t", host=net.B), "--insecure", wrap=net.in_a())
+    sent = Send(src, serve.url("t", host=net.B), "--insecure", "--streams", "8", wrap=net.in_a())
     need(sent.until_durable(8 * MIB), "under way")
     seen = net.sockets()
     sent.wait()
