@@ -113,7 +113,9 @@ struct lh_tune {
     struct lh_ramp ramp;
     struct lh_share share;
     uint64_t at_ms;
-    uint64_t busy_us; /* of all streams, at the last tick */
+    uint64_t busy_us; /* of all streams, at the last tick, and so on */
+    uint64_t closed_us;
+    uint64_t delivered_bytes;
 };
 
 /* Comparing what an earlier run, or another host, sent with the file at hand. */

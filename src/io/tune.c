@@ -9,9 +9,10 @@
 
 #define FRESH_MS 500u
 #define STREAM_LEAST_Bps 1000000u /* below a limit: no streams that would get less each */
-#define BUSY_PERCENT                                                                               \
-    60u /* streams that have something to send for less of the time are held up by something else  \
-         */
+/* Streams that have something to send for less of the time are held up by something else; so are
+ * those whose receiver's window is closed for more, while it waits for its disk. */
+#define BUSY_PERCENT 60u
+#define CLOSED_PERCENT 50u
 
 static uint64_t load(const atomic_uint_fast64_t *v)
 {
@@ -71,12 +72,14 @@ void lh_tune_at_most(struct lh_send *s, unsigned streams)
     lh_ramp_at_most(&s->tune.ramp, streams);
 }
 
+/* Over all streams; what is of now, over those in use. */
 struct seen {
-    uint64_t rtt_us; /* over all */
-    uint64_t min_rtt_us;
     uint64_t delivered_bytes;
     uint64_t resent_bytes;
     uint64_t busy_us;
+    uint64_t closed_us; /* the far end's window was */
+    uint64_t rtt_us;
+    uint64_t min_rtt_us;
     unsigned n_up;
 };
 
@@ -86,22 +89,80 @@ static struct seen look(const struct lh_send *s, uint64_t now_ms)
 
     for (unsigned i = 0; i < s->n_streams; i++) {
         const struct lh_meter_counters *m = &s->streams[i].counters.meter;
-        uint64_t delivered = load(&m->delivered_bytes);
         uint64_t age_ms = now_ms - load(&m->sampled_ms);
 
-        /* Streams are sampled each at moments of its own: their sums are brought forward to now. */
-        if (s->streams[i].up && age_ms <= FRESH_MS)
-            delivered += load(&m->last_Bps) * age_ms / 1000;
-        seen.delivered_bytes += delivered;
+        seen.delivered_bytes += load(&m->delivered_bytes);
         seen.resent_bytes += load(&m->resent_bytes);
-        if (s->streams[i].up && i < s->tune.ramp.n) {
+        seen.busy_us += load(&m->busy_us);
+        seen.closed_us += load(&m->rwnd_limited_us);
+        if (!s->streams[i].up)
+            continue;
+        /* Streams are sampled each at moments of its own: their sums are brought forward to now. */
+        if (age_ms <= FRESH_MS)
+            seen.delivered_bytes += load(&m->last_Bps) * age_ms / 1000;
+        if (i < s->tune.ramp.n) {
             seen.rtt_us += atomic_load_explicit(&m->rtt_us, memory_order_relaxed);
             seen.min_rtt_us += atomic_load_explicit(&m->min_rtt_us, memory_order_relaxed);
+            seen.n_up++;
         }
-        seen.busy_us += load(&m->busy_us);
-        seen.n_up += s->streams[i].up && i < s->tune.ramp.n;
     }
+    /* One that has just gone down was brought forward too far. */
+    if (seen.delivered_bytes < s->tune.delivered_bytes)
+        seen.delivered_bytes = s->tune.delivered_bytes;
     return seen;
+}
+
+/* The source has nothing to send, or the receiver's disk takes nothing: the path is not the
+ * question. */
+static bool held_up(const struct lh_send *s, const struct seen *seen, uint64_t now_ms)
+{
+    const struct lh_tune *t = &s->tune;
+    uint64_t percent_us = (now_ms - t->at_ms) * 10 * seen->n_up; /* of the streams' time */
+
+    if (t->at_ms == 0)
+        return false;
+    return seen->busy_us - t->busy_us < percent_us * BUSY_PERCENT ||
+           (seen->closed_us - t->closed_us > percent_us * CLOSED_PERCENT &&
+            s->far.disk_wait_ms > 0);
+}
+
+static unsigned queue_percent(const struct seen *seen)
+{
+    if (seen->min_rtt_us == 0 || seen->rtt_us <= seen->min_rtt_us)
+        return 0;
+    return (unsigned)((seen->rtt_us - seen->min_rtt_us) * 100 / seen->min_rtt_us);
+}
+
+static void tune_pace(struct lh_send *s, const struct seen *seen, bool held, uint64_t now_ms)
+{
+    struct lh_share_sight sight = {.now_ms = now_ms,
+                                   .delivered_bytes = seen->delivered_bytes,
+                                   .resent_bytes = seen->resent_bytes,
+                                   .rtt_us = s->tune.ramp.path.rtt_us,
+                                   .queue_percent = queue_percent(seen),
+                                   .held = held,
+                                   .free_to_grow = lh_ramp_tries_more(&s->tune.ramp)};
+    uint64_t total_Bps = lh_share_tick(&s->tune.share, &sight);
+
+    set_pace(s, total_Bps);
+    lh_log(&s->log, LH_LOG_DEBUG, "pace bound_kBps=%llu delivered_kB=%llu queue=%u%% held=%d",
+           (unsigned long long)total_Bps / 1000, (unsigned long long)seen->delivered_bytes / 1000,
+           sight.queue_percent, held);
+}
+
+static void tune_number(struct lh_send *s, const struct seen *seen, bool held, uint64_t now_ms)
+{
+    struct lh_tune *t = &s->tune;
+    struct lh_ramp_sight sight = {.now_ms = now_ms,
+                                  .delivered_bytes = seen->delivered_bytes,
+                                  .queue_percent = queue_percent(seen),
+                                  .held =
+                                      held || lh_share_limits(&t->share) || t->share.background};
+
+    if (!lh_ramp_look(&t->ramp, &sight))
+        return;
+    lh_log(&s->log, LH_LOG_INFO, "streams n=%u why=\"%s\"", t->ramp.n, t->ramp.why);
+    lh_mover_use_streams(s);
 }
 
 void lh_tune_tick(struct lh_send *s, uint64_t now_ms)
@@ -109,38 +170,15 @@ void lh_tune_tick(struct lh_send *s, uint64_t now_ms)
     struct lh_tune *t = &s->tune;
     struct seen seen;
     bool held;
-    uint64_t total_Bps;
-    unsigned queue_percent = 0;
 
     if (s->phase != LH_PHASE_MOVING)
         return;
     seen = look(s, now_ms);
-    held = t->at_ms > 0 && seen.n_up > 0 &&
-           (seen.busy_us - t->busy_us) / 10 < (now_ms - t->at_ms) * seen.n_up * BUSY_PERCENT;
-    if (seen.rtt_us > seen.min_rtt_us && seen.min_rtt_us > 0)
-        queue_percent = (unsigned)((seen.rtt_us - seen.min_rtt_us) * 100 / seen.min_rtt_us);
+    held = held_up(s, &seen, now_ms);
     t->at_ms = now_ms;
     t->busy_us = seen.busy_us;
-    total_Bps = lh_share_tick(
-        &t->share, &(struct lh_share_sight){.now_ms = now_ms,
-                                            .delivered_bytes = seen.delivered_bytes,
-                                            .resent_bytes = seen.resent_bytes,
-                                            .rtt_us = t->ramp.path.rtt_us,
-                                            .queue_percent = queue_percent,
-                                            .held = held,
-                                            .free_to_grow = lh_ramp_tries_more(&t->ramp)});
-    set_pace(s, total_Bps);
-    lh_log(&s->log, LH_LOG_DEBUG,
-           "tune ms=%llu bound_kBps=%llu delivered_kB=%llu busy=%llu held=%d queue=%u%%",
-           (unsigned long long)(now_ms - s->started_ms), (unsigned long long)total_Bps / 1000,
-           (unsigned long long)seen.delivered_bytes / 1000, (unsigned long long)seen.busy_us / 1000,
-           held, queue_percent);
-    if (lh_ramp_look(&t->ramp, &(struct lh_ramp_sight){.now_ms = now_ms,
-                                                       .delivered_bytes = seen.delivered_bytes,
-                                                       .queue_percent = queue_percent,
-                                                       .held = held || lh_share_limits(&t->share) ||
-                                                               t->share.background})) {
-        lh_log(&s->log, LH_LOG_INFO, "streams n=%u why=\"%s\"", t->ramp.n, t->ramp.why);
-        lh_mover_use_streams(s);
-    }
+    t->closed_us = seen.closed_us;
+    t->delivered_bytes = seen.delivered_bytes;
+    tune_pace(s, &seen, held, now_ms);
+    tune_number(s, &seen, held, now_ms);
 }

@@ -91,7 +91,7 @@ def test_background():
     s.wait()
     done(s, "background: it ends well")
     is_copy(source, os.path.join(root, "target"), "the copy is right")
-    first = re.search(r"tune .*bound_kBps=(\d+)", s.err())
+    first = re.search(r"pace bound_kBps=(\d+)", s.err())
     ok(first is not None and 0 < int(first.group(1)) <= 2500, "it began slowly")
 
 
