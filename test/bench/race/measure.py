@@ -260,6 +260,8 @@ def transfer(room, line, setting, limit_s, slow_s, verify, noise=0.0, interval_s
         after = Snapshot(line, running.programs)
         points = [(t - began, count) for t, count in sampler.points]
         found = numbers(line, running, before, after, points, seconds, whole, noise)
+        if setting.tool == "longhaul":
+            found["said"] = running.client.last_event()
         found["verified"] = None
         if verify and whole and setting.has_file:
             found["verified"] = running.same_contents()

@@ -84,7 +84,8 @@ def over_time(case):
                 points.append((round(t, 2), (n_bytes - last[1]) / (t - last[0]) / 1e6))
                 last = (t, n_bytes)
         if points:
-            curves.append((f"{row['contestant']} {row['setting']}".strip(), points))
+            name, words = row["contestant"], row["setting"]
+            curves.append((name if words in name else f"{name} {words}", points))
     return curves
 
 

@@ -1,4 +1,5 @@
 """Programs under the clock: started, watched, timed, ended by their process group."""
+import json
 import os
 import select
 import signal
@@ -104,6 +105,15 @@ class Program:
         stream = stream or self.err
         stream.seek(0)
         return stream.read()
+
+    def last_event(self):
+        """The last whole line of JSON on standard output."""
+        for row in reversed(self.said(self.out).split("\n")[:-1]):
+            try:
+                return json.loads(row)
+            except ValueError:
+                continue
+        return {}
 
     def why(self):
         text = " ".join((self.said() + " " + self.said(self.out)).split())

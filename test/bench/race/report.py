@@ -53,6 +53,10 @@ def notes(row):
         found.append("verified")
     elif row.get("verified_small"):
         found.append("verified with 32 MiB")
+    said = [run["said"] for run in row["runs"] if run.get("said")]
+    if said:
+        found.append("/".join(str(event.get("streams", "?")) for event in said) + " streams")
+        found += sorted({f"limit: {event['limit']}" for event in said if "limit" in event})
     if row["tool"] == "iperf3":
         found.append("memory only")
     if row["failed"]:

@@ -46,7 +46,7 @@ class Setting:
         self.streams = streams
 
     def label(self):
-        return f"{self.contestant} {self.words}".strip()
+        return self.contestant if self.words in self.contestant else f"{self.contestant} {self.words}"
 
 
 def longhaul(options=""):
@@ -227,9 +227,10 @@ def settings_of(tool, args, line):
     """What a tool is tried with; the first is taken where nothing is tried."""
     congestion = "bbr" if line.permits_bbr() else "cubic"
     if tool == "longhaul":
-        own = [Setting(tool, "", longhaul())]
-        return own + [Setting(tool, words, longhaul(words), contestant=f"longhaul ({words})")
-                      for words in args.longhaul_also]
+        also = ["--max-streams 32"] if line.host == "stock" else []
+        return [Setting(tool, "", longhaul())] + [
+            Setting(tool, words, longhaul(words), contestant=f"longhaul ({words})")
+            for words in dict.fromkeys(also + args.longhaul_also)]
     if tool in ("fair", "bare"):
         return [with_streams(tool, n, line) for n in (8, 16)]
     if tool == "iperf3":
