@@ -217,7 +217,7 @@ def await_client(running, sampler, before, began, limit_s, slow_s):
     return running.client.wait(limit_s - elapsed)
 
 
-def await_ceiling(running, sampler, before):
+def await_ceiling(running, sampler, before, limit_s):
     """A tool without a file opens its connections first, one after the other: let it run from when
     contents flow. When that was, and how things were then."""
     began = time.monotonic()
@@ -227,7 +227,7 @@ def await_ceiling(running, sampler, before):
                 break
     with sampler.lock:
         began, before = time.monotonic(), Snapshot(running.job.line, running.programs)
-    if running.client.wait(CEILING_S):
+    if running.client.wait(min(CEILING_S, limit_s)):
         raise RuntimeError(running.client.why())
     return began, before
 
@@ -251,7 +251,7 @@ def transfer(room, line, setting, limit_s, slow_s, verify, noise=0.0, interval_s
             whole = await_client(running, sampler, before, began, limit_s, slow_s)
         else:
             whole = False
-            began, before = await_ceiling(running, sampler, before)
+            began, before = await_ceiling(running, sampler, before, limit_s)
         seconds = time.monotonic() - began
         sampler.stop()
         failed = "memory ran short" if sampler.ran_short else running.finish() if whole else None
