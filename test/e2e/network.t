@@ -271,7 +271,9 @@ def test_flipped_bits_in_contents():
     serve, target, src = start()
     damage = Damage("stream", "payload", 20, step=60, times=3)
     proxy = Proxy(serve.port, mangle=damage)
-    sent = send(src, serve.url("t", proxy.port))
+    # One stream: a block that goes on a second one at the end may be the damaged copy, and then
+    # nobody has to notice.
+    sent = send(src, serve.url("t", proxy.port), "--streams", "1")
     done(sent, "bits flipped in the contents")
     same(damage.done, 3, "three of them")
     is_copy(src, target, "none of them arrives")
