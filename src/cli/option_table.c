@@ -32,7 +32,7 @@ const struct lh_option lh_options[] = {
      .help = "Never use more streams than this. 32 may help on paths that are very long, or that "
              "lose packets while BBR is not permitted; neighbours will notice."},
     {.name = "limit-rate", .commands = SEND, .kind = LH_OPTION_RATE, AT(send.limit_bps),
-     .min = 8000, .max = UINT64_C(100000000000000), .arg = "RATE", .def = "none",
+     .min = 64000, .max = UINT64_C(100000000000000), .arg = "RATE", .def = "none",
      .help = "Send no faster than this, all streams together, in bits per second: 500M, 2G. Counted "
              "are contents and their framing, not TCP's and IP's headers."},
     {.name = "share", .commands = SEND, .kind = LH_OPTION_CHOICE, AT(send.share),

@@ -59,6 +59,12 @@ void lh_ramp_init(struct lh_ramp *r, struct lh_ramp_bounds bounds, struct lh_ram
     }
 }
 
+void lh_ramp_round_trip(struct lh_ramp *r, uint32_t rtt_us)
+{
+    if (rtt_us > 0 && (r->path.rtt_us == 0 || rtt_us < r->path.rtt_us))
+        r->path.rtt_us = rtt_us;
+}
+
 void lh_ramp_at_most(struct lh_ramp *r, unsigned max)
 {
     if (r->bounds.max > max)

@@ -68,6 +68,9 @@ uint64_t lh_ramp_hold(uint64_t tcp_wmem_max);
 
 void lh_ramp_init(struct lh_ramp *r, struct lh_ramp_bounds bounds, struct lh_ramp_path path);
 
+/* A round trip was seen, 0: none. The least counts. */
+void lh_ramp_round_trip(struct lh_ramp *r, uint32_t rtt_us);
+
 /* The other side takes no more than so many. */
 void lh_ramp_at_most(struct lh_ramp *r, unsigned max);
 

@@ -70,7 +70,7 @@ uint64_t lh_yield_tick(struct lh_yield *y, const struct lh_yield_sight *sight)
         period_ms = PERIOD_MIN_MS;
     if (y->since_ms > 0 && span_ms < period_ms)
         return y->rate_Bps;
-    if (y->since_ms > 0 && delivered > 0) {
+    if (y->since_ms > 0 && delivered + resent > 0) {
         full = loses_more(y, delivered, resent);
         full = full || sight->queue_us > QUEUE_MIN_US + sight->rtt_us / QUEUE_PART;
         step(y, delivered * 1000 / span_ms, full);

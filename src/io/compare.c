@@ -27,8 +27,14 @@ void lh_compare_reset(struct lh_send *s)
     lh_runs_init(&s->compare.differ, LH_RUNS_MAX);
 }
 
+bool lh_compare_settled(const struct lh_send *s)
+{
+    return s->compare.begun && !s->compare.wanted;
+}
+
 void lh_compare_start(struct lh_send *s)
 {
+    s->compare.begun = true;
     if (!(s->accept_flags & LH_ACCEPT_COMPARE) || s->sched.durable.n == 0)
         return;
     s->compare.wanted = true;

@@ -140,9 +140,8 @@ void lh_mover_start(struct lh_send *s)
     for (unsigned i = 0; i < s->n_streams; i++)
         if (s->streams[i].up)
             put_to_work(s, i);
-    lh_mover_use_streams(s);
     lh_compare_start(s);
-    lh_mover_feed(s);
+    lh_mover_use_streams(s);
 }
 
 static void feed(struct lh_send *s, unsigned number)
@@ -166,7 +165,7 @@ void lh_mover_feed(struct lh_send *s)
         if (s->streams[i].up && s->streams[i].wants)
             feed(s, i);
     lh_limits_note(s);
-    if (lh_sched_complete(&s->sched) && !s->compare.wanted)
+    if (lh_sched_complete(&s->sched) && lh_compare_settled(s))
         lh_session_finish(s);
 }
 
@@ -240,7 +239,7 @@ void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
         source_failed(s, err);
         return;
     }
-    if (!lh_sched_complete(&s->sched) || s->compare.wanted)
+    if (!lh_sched_complete(&s->sched) || !lh_compare_settled(s))
         start_stream(s, number, lh_pace_backoff(slot->attempt, lh_random32()));
     lh_mover_feed(s);
 }

@@ -120,6 +120,7 @@ struct lh_tune {
 
 /* Comparing what an earlier run, or another host, sent with the file at hand. */
 struct lh_compare {
+    bool begun;   /* what is to be compared is known */
     bool wanted;  /* before FINISH */
     bool waiting; /* for HASHES, RETRACTED or a job */
     bool hashing; /* a job is under way */
@@ -312,6 +313,8 @@ void lh_tune_tick(struct lh_send *s, uint64_t now_ms);
 
 /* compare.c */
 void lh_compare_start(struct lh_send *s);
+/* Nothing is left to compare: not before lh_compare_start. */
+bool lh_compare_settled(const struct lh_send *s);
 void lh_compare_step(struct lh_send *s);
 void lh_compare_hashes(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload);
 void lh_compare_retracted(struct lh_send *s, bool last);

@@ -193,7 +193,7 @@ bool lh_sock_state(int fd, struct lh_tcp_state *state)
     state->rwnd_limited_us = info.tcpi_rwnd_limited;
     state->sndbuf_limited_us = info.tcpi_sndbuf_limited;
     state->rtt_us = info.tcpi_rtt;
-    state->min_rtt_us = info.tcpi_min_rtt;
+    state->min_rtt_us = info.tcpi_min_rtt == UINT32_MAX ? 0 : info.tcpi_min_rtt; /* no sample yet */
     state->last_ack_ms = info.tcpi_last_ack_recv;
     state->unacked = info.tcpi_unacked;
     state->notsent_bytes = info.tcpi_notsent_bytes;

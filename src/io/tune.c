@@ -8,7 +8,8 @@
 #include <string.h>
 
 #define FRESH_MS 500u
-#define STREAM_LEAST_Bps 1000000u /* below a limit: no streams that would get less each */
+#define STREAM_LEAST_Bps 65536u
+#define STREAM_GOOD_Bps 1000000u
 /* Streams that have something to send for less of the time are held up by something else; so are
  * those whose receiver's window is closed for more, while it waits for its disk. */
 #define BUSY_PERCENT 60u
@@ -24,15 +25,30 @@ static bool bbr(const struct lh_send *s)
     return strncmp(s->congestion, "bbr", 3) == 0 && s->congestion_errno == 0;
 }
 
+/* Below a limit there are no more streams than get something of it each: with less than 64 KiB a
+ * second the kernel's pacing lets one segment of a loopback go in seconds, and that would look like
+ * a stream that hangs. With BBR a few do as well as many. */
+static unsigned most_below_limit(const struct lh_send *s)
+{
+    uint64_t least_Bps = bbr(s) && s->opts.streams == 0 ? STREAM_GOOD_Bps : STREAM_LEAST_Bps;
+    uint64_t n = s->opts.limit_bps / 8 / least_Bps;
+
+    if (s->opts.limit_bps == 0 || n > LH_MAX_STREAMS)
+        return LH_MAX_STREAMS;
+    return n > 0 ? (unsigned)n : 1;
+}
+
 static struct lh_ramp_bounds bounds(const struct lh_send *s)
 {
     struct lh_ramp_bounds b = {.min = 1, .max = s->opts.max_streams};
-    uint64_t most = s->opts.limit_bps / 8 / STREAM_LEAST_Bps + 1;
+    unsigned most = most_below_limit(s);
 
     if (s->opts.streams > 0)
         b.min = b.max = s->opts.streams;
-    else if (s->opts.limit_bps > 0 && bbr(s) && most < b.max)
-        b.max = (unsigned)most;
+    if (b.max > most)
+        b.max = most;
+    if (b.min > b.max)
+        b.min = b.max;
     return b;
 }
 
@@ -80,6 +96,7 @@ struct seen {
     uint64_t closed_us; /* the far end's window was */
     uint64_t rtt_us;
     uint64_t min_rtt_us;
+    uint32_t least_rtt_us; /* of any; 0: not known */
     unsigned n_up;
 };
 
@@ -90,6 +107,7 @@ static struct seen look(const struct lh_send *s, uint64_t now_ms)
     for (unsigned i = 0; i < s->n_streams; i++) {
         const struct lh_meter_counters *m = &s->streams[i].counters.meter;
         uint64_t age_ms = now_ms - load(&m->sampled_ms);
+        uint32_t min_rtt_us = (uint32_t)atomic_load_explicit(&m->min_rtt_us, memory_order_relaxed);
 
         seen.delivered_bytes += load(&m->delivered_bytes);
         seen.resent_bytes += load(&m->resent_bytes);
@@ -102,7 +120,9 @@ static struct seen look(const struct lh_send *s, uint64_t now_ms)
             seen.delivered_bytes += load(&m->last_Bps) * age_ms / 1000;
         if (i < s->tune.ramp.n) {
             seen.rtt_us += atomic_load_explicit(&m->rtt_us, memory_order_relaxed);
-            seen.min_rtt_us += atomic_load_explicit(&m->min_rtt_us, memory_order_relaxed);
+            seen.min_rtt_us += min_rtt_us;
+            if (min_rtt_us > 0 && (seen.least_rtt_us == 0 || min_rtt_us < seen.least_rtt_us))
+                seen.least_rtt_us = min_rtt_us;
             seen.n_up++;
         }
     }
@@ -175,6 +195,7 @@ void lh_tune_tick(struct lh_send *s, uint64_t now_ms)
         return;
     seen = look(s, now_ms);
     held = held_up(s, &seen, now_ms);
+    lh_ramp_round_trip(&t->ramp, seen.least_rtt_us);
     t->at_ms = now_ms;
     t->busy_us = seen.busy_us;
     t->closed_us = seen.closed_us;

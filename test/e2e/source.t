@@ -160,6 +160,27 @@ def test_put_back_costs_only_what_differs():
     ok(last.get("bytes_sent", SIZE) < SIZE, "not from the beginning")
 
 
+def test_rewritten_when_all_was_durable():
+    """Every block is there, and no FINISH was said; then the source is another one, of the same size
+    and mtime."""
+    serve, at = start()
+    src = source()
+    target = os.path.join(at, "t")
+    sent = Send(src, serve.url("t"), "--limit-rate", "64M")
+    e2e.need(sent.until_durable(1), "it is under way")
+    os.mkdir(target)  # the rename fails, when all is durable
+    sent.wait()
+    fails(sent, e2e.DEST, "director", "something is in the way")
+    os.rmdir(target)
+    before = os.stat(src)
+    e2e.scribble(src, 5 * BLOCK + 5, 10)
+    os.utime(src, ns=(before.st_atime_ns, before.st_mtime_ns))
+    again = send(src, serve.url("t"))
+    done(again, "the same command again")
+    is_copy(src, target, "the new version, not the one that was there")
+    ok(0 < again.last("done")["bytes_sent"] < SIZE, "only what differs was sent")
+
+
 def test_elsewhere_with_other_inodes():
     serve, at = start()
     src = source()

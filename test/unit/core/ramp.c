@@ -81,6 +81,18 @@ static void test_start(void)
     is_u64(begin(1, 16, 100000, 2796202, false).ramp.n, 16, "without BBR: all that are allowed");
 }
 
+static void test_round_trip(void)
+{
+    struct lh_ramp r = begin(1, 16, 0, 2796202, true).ramp;
+
+    lh_ramp_round_trip(&r, 300000);
+    is_u64(r.path.rtt_us, 300000, "a round trip that was not known");
+    lh_ramp_round_trip(&r, 100000);
+    lh_ramp_round_trip(&r, 200000);
+    lh_ramp_round_trip(&r, 0);
+    is_u64(r.path.rtt_us, 100000, "the least counts");
+}
+
 static void test_asked_for(void)
 {
     struct link link = {120 * MB, 5 * MB, 0, 0};
@@ -182,6 +194,7 @@ static void test_looks_seldom(void)
 int main(void)
 {
     test_start();
+    test_round_trip();
     test_asked_for();
     test_lossy();
     test_enough();

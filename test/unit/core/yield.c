@@ -139,6 +139,24 @@ static void test_unused(void)
     is_u64(run.y.rate_Bps, before, "a rate that the source does not use does not grow");
 }
 
+static void test_stall(void)
+{
+    struct run run = begin();
+    uint64_t before;
+
+    go(&run, &(struct path){100 * MB, 0, 0, 12 * MB}, 10);
+    before = run.y.rate_Bps;
+    for (int i = 0; i < 4; i++) {
+        run.now_ms += 500;
+        run.resent += 100000;
+        lh_yield_tick(&run.y, &(struct lh_yield_sight){.now_ms = run.now_ms,
+                                                       .delivered_bytes = run.delivered,
+                                                       .resent_bytes = run.resent,
+                                                       .rtt_us = 100000});
+    }
+    ok(run.y.rate_Bps < before / 10, "nothing arrives and much is sent again: it gives way");
+}
+
 int main(void)
 {
     test_alone(&(struct path){100 * MB, 0, 0, 12 * MB}, "a clean path");
@@ -147,5 +165,6 @@ int main(void)
     test_takes_the_rest();
     test_shallow();
     test_unused();
+    test_stall();
     return done_testing();
 }
