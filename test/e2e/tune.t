@@ -69,12 +69,16 @@ def test_limit_is_divided_anew():
 
 
 def test_number():
-    for args, most in (("--streams", "3"), 3), (("--max-streams", "2"), 2), (("--streams", "9"), 1):
+    # The last: so little that a second stream would get next to nothing.
+    for args, limit, most in (
+        (("--streams", "3"), "8M", 3),
+        (("--max-streams", "2"), "40M", 2),
+        (("--streams", "9"), "1M", 1),
+    ):
         root = os.path.join(e2e.dir(), "root" + args[1])
         os.mkdir(root)
         source = make(os.path.join(e2e.dir(), "source"), 2 * MIB)
         serve = Serve(root)
-        limit = "1M" if most == 1 else "8M"  # so little that a second stream would get next to nothing
         s = Send(source, serve.url("target"), "-v", "--limit-rate", limit, *args)
         s.wait()
         done(s, "%s, %s: it ends well" % (" ".join(args), limit))
