@@ -3,14 +3,14 @@
  * Thread: its stream loop, but for start, join, range, stop and the notes' ends (main loop).
  *
  * Happy path: delay -> connect -> JOIN, once the token is there -> ask for a range -> the range's
- * blocks are hashed on a prep thread, a few ahead of the socket, which warms the page cache too ->
- * writable: header with MSG_MORE, then sendfile(2), at most a quantum a turn -> ask for the next
- * range before the queue runs dry. Failures: refused, reset, silent, closed by the receiver: one
- * `down` note, the last; the mover gives the stream's blocks to others. A source that cannot be
- * read or got shorter is told as such.
+ * blocks are hashed a few ahead of the socket (ahead.h) -> writable: header with MSG_MORE, then
+ * sendfile(2), at most a quantum a turn -> ask for the next range before the queue runs dry.
+ * Failures: refused, reset, silent, closed by the receiver: one `down` note, the last; the mover
+ * gives the stream's blocks to others. A source that cannot be read or got shorter is told as such.
  *
  * Level-triggered: WRITABLE is armed exactly while something is ready to go. */
 #include "core/pace.h"
+#include "io/ahead.h"
 #include "io/sender.h"
 
 #include <errno.h>
@@ -21,29 +21,8 @@
 #include <unistd.h>
 
 #define TURN_BYTES (1024u * 1024) /* handed to one socket before the others of the loop */
-#define CHUNK_BLOCKS 8u           /* hashed in one job */
-#define READY_MAX 64u             /* blocks hashed and not yet sent */
-#define JOBS 2u                   /* hashing jobs under way for one stream */
-#define RANGES_MAX 8u             /* granted and not yet begun */
 #define SAMPLE_MS 250
 #define COPY_BYTES (64u * 1024) /* for read and send */
-
-struct ready {
-    uint64_t block;
-    struct lh_hash hash;
-};
-
-struct prep {
-    struct lh_job job;
-    struct lh_sstream *st;
-    bool busy;
-    uint64_t first;
-    unsigned n;
-    struct lh_hash hashes[CHUNK_BLOCKS];
-    struct lh_err err;
-    unsigned seq; /* jobs end in any order; blocks go out in theirs */
-    bool ended;
-};
 
 enum spending { NOT_YET, IDLE, STARVED, SENDING };
 
@@ -70,17 +49,7 @@ struct lh_sstream {
     uint64_t epoch;
     struct lh_err err;
     bool asked;
-    struct lh_run ranges[RANGES_MAX];
-    unsigned n_ranges;
-    uint64_t unprepared;    /* blocks of the ranges above */
-    struct lh_runs dropped; /* others send these: those that are not begun are left out */
-    struct prep preps[JOBS];
-    unsigned n_preps;
-    unsigned next_seq;
-    unsigned take_seq;
-    struct ready ready[READY_MAX];
-    unsigned ready_at;
-    unsigned n_ready;
+    struct lh_ahead *ahead;                    /* what is to be sent */
     uint8_t header[LH_FRAME_HEADER_SIZE + 64]; /* JOIN's payload too */
     size_t header_len;
     size_t header_sent;
@@ -110,7 +79,7 @@ static void on_free(struct lh_msg *msg)
 {
     struct lh_sstream *st = LH_CONTAINER_OF(msg, struct lh_sstream, free_msg);
 
-    lh_runs_free(&st->dropped);
+    lh_ahead_free(st->ahead);
     free(st->copy);
     free(st);
 }
@@ -159,18 +128,9 @@ static void tell(struct lh_sstream *st, enum note_kind kind)
 
 /* ---- the end ---- */
 
-/* A job that has ended may still wait for one before it, which matters no more once we close. */
-static bool hashing(const struct lh_sstream *st)
-{
-    for (unsigned i = 0; i < JOBS; i++)
-        if (st->preps[i].busy && !st->preps[i].ended)
-            return true;
-    return false;
-}
-
 static void maybe_down(struct lh_sstream *st)
 {
-    if (!st->closing || st->n_handles > 0 || hashing(st) || st->down_sent)
+    if (!st->closing || st->n_handles > 0 || lh_ahead_hashing(st->ahead) || st->down_sent)
         return;
     st->down_sent = true;
     tell(st, NOTE_DOWN);
@@ -206,38 +166,16 @@ static void end_errno(struct lh_sstream *st, int sys_errno)
     end_stream(st);
 }
 
-/* ---- ranges and hashing ---- */
+/* ---- what is to be sent ---- */
 
 static void pump(struct lh_sstream *st);
 
-/* On a prep thread. */
-static void prep_run(struct lh_job *job)
+static void on_hashed(void *user, const struct lh_err *err)
 {
-    struct prep *p = LH_CONTAINER_OF(job, struct prep, job);
-    struct lh_sstream_start *how = &p->st->how;
-    struct lh_pool_buf *buf = lh_pool_get(&how->send->pool, how->block_bytes);
-    uint64_t start_us = lh_now_us();
+    struct lh_sstream *st = user;
 
-    if (buf == NULL) {
-        lh_err_set(&p->err, LH_E_NOMEM, "out of memory");
-        return;
-    }
-    if (lh_source_hash_blocks(&how->send->source, buf->base, how->block_bytes, p->first, p->n,
-                              p->hashes, &p->err) == 0)
-        lh_source_check(&how->send->source, &p->err);
-    lh_pool_put(&how->send->pool, buf);
-    atomic_fetch_add_explicit(&how->send->limits.hashing_us, lh_now_us() - start_us,
-                              memory_order_relaxed);
-}
-
-static void on_prep(struct lh_job *job)
-{
-    struct prep *p = LH_CONTAINER_OF(job, struct prep, job);
-    struct lh_sstream *st = p->st;
-
-    p->ended = true;
-    if (p->err.status != 0 && !st->closing) {
-        st->err = p->err;
+    if (err->status != 0 && !st->closing) {
+        st->err = *err;
         end_stream(st);
     }
     if (st->closing)
@@ -246,71 +184,10 @@ static void on_prep(struct lh_job *job)
         pump(st);
 }
 
-/* Hashed chunks, in the order they were asked for, become ready. */
-static void take_chunks(struct lh_sstream *st)
-{
-    for (unsigned i = 0; i < JOBS; i++) {
-        struct prep *p = &st->preps[i];
-
-        if (!p->busy || !p->ended || p->seq != st->take_seq)
-            continue;
-        for (unsigned k = 0; k < p->n; k++) {
-            struct ready *r = &st->ready[(st->ready_at + st->n_ready++) % READY_MAX];
-
-            r->block = p->first + k;
-            r->hash = p->hashes[k];
-        }
-        p->busy = false;
-        st->n_preps--;
-        st->take_seq++;
-        i = (unsigned)-1; /* the other one may be next in order */
-    }
-}
-
-static struct prep *idle_prep(struct lh_sstream *st)
-{
-    for (unsigned i = 0; i < JOBS; i++)
-        if (!st->preps[i].busy)
-            return &st->preps[i];
-    return NULL;
-}
-
-static void prepare_more(struct lh_sstream *st)
-{
-    uint64_t ahead = lh_pace_ahead(st->meter.rate_Bps) / st->how.block_bytes;
-    struct prep *p;
-
-    if (ahead > READY_MAX)
-        ahead = READY_MAX;
-    if (ahead < 2 * CHUNK_BLOCKS)
-        ahead = 2 * CHUNK_BLOCKS;
-    while (st->n_ranges > 0 && (p = idle_prep(st)) != NULL &&
-           st->n_ready + (st->n_preps + 1) * CHUNK_BLOCKS <= ahead) {
-        struct lh_run *range = &st->ranges[0];
-        uint64_t n = range->end - range->first;
-
-        memset(&p->err, 0, sizeof(p->err));
-        p->st = st;
-        p->busy = true;
-        p->ended = false;
-        p->first = range->first;
-        p->n = n < CHUNK_BLOCKS ? (unsigned)n : CHUNK_BLOCKS;
-        p->seq = st->next_seq++;
-        range->first += p->n;
-        st->unprepared -= p->n;
-        if (range->first == range->end)
-            memmove(range, range + 1, --st->n_ranges * sizeof(*range));
-        st->n_preps++;
-        lh_worker_submit(&st->how.send->prep, &p->job, prep_run, on_prep, &st->how.loop->mbox);
-    }
-}
-
 static void ask_for_more(struct lh_sstream *st)
 {
-    uint64_t have =
-        (st->unprepared + st->n_ready + (uint64_t)st->n_preps * CHUNK_BLOCKS) * st->how.block_bytes;
-
-    if (st->asked || have >= lh_pace_low(st->meter.rate_Bps) || st->n_ranges == RANGES_MAX)
+    if (st->asked || lh_ahead_bytes(st->ahead) >= lh_pace_low(st->meter.rate_Bps) ||
+        lh_ahead_full(st->ahead))
         return;
     st->asked = true;
     tell(st, NOTE_WANTS);
@@ -322,7 +199,7 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 
 static bool more_to_write(const struct lh_sstream *st)
 {
-    return st->header_sent < st->header_len || st->in_block || st->n_ready > 0;
+    return st->header_sent < st->header_len || st->in_block || lh_ahead_ready(st->ahead);
 }
 
 static void arm(struct lh_sstream *st)
@@ -335,32 +212,28 @@ static void arm(struct lh_sstream *st)
     uv_poll_start(&st->poll, want, on_poll);
 }
 
-/* The first block that is ready and not dropped. */
-static struct ready *next_ready(struct lh_sstream *st)
+/* The first block that is ready and not dropped. False: none is. */
+static bool next_block(struct lh_sstream *st, struct lh_ahead_block *b)
 {
-    while (st->n_ready > 0) {
-        struct ready *r = &st->ready[st->ready_at];
-
-        st->ready_at = (st->ready_at + 1) % READY_MAX;
-        st->n_ready--;
-        if (!lh_runs_has(&st->dropped, r->block))
-            return r;
+    while (lh_ahead_next(st->ahead, b)) {
+        if (!b->dropped)
+            return true;
         lh_meter_skip(&st->meter, LH_FRAME_HEADER_SIZE +
-                                      lh_block_length(st->how.size, st->how.block_bytes, r->block));
+                                      lh_block_length(st->how.size, st->how.block_bytes, b->block));
     }
-    return NULL;
+    return false;
 }
 
-static void begin_block(struct lh_sstream *st, const struct ready *r)
+static void begin_block(struct lh_sstream *st, const struct lh_ahead_block *b)
 {
-    uint32_t length = lh_block_length(st->how.size, st->how.block_bytes, r->block);
+    uint32_t length = lh_block_length(st->how.size, st->how.block_bytes, b->block);
     struct lh_frame frame = {.type = LH_FRAME_BLOCK,
                              .length = length,
                              .transfer = st->transfer,
                              .raw_length = length,
-                             .offset = r->block * st->how.block_bytes,
+                             .offset = b->block * st->how.block_bytes,
                              .epoch = st->epoch,
-                             .hash = r->hash};
+                             .hash = b->hash};
 
     lh_frame_encode(&frame, st->header);
     st->header_len = LH_FRAME_HEADER_SIZE;
@@ -457,11 +330,11 @@ static void write_turn(struct lh_sstream *st)
         ssize_t n;
 
         if (st->header_sent == st->header_len && !st->in_block) {
-            const struct ready *r = next_ready(st);
+            struct lh_ahead_block b;
 
-            if (r == NULL)
+            if (!next_block(st, &b))
                 return;
-            begin_block(st, r);
+            begin_block(st, &b);
         }
         if (st->header_sent < st->header_len) {
             n = send(st->fd, st->header + st->header_sent, st->header_len - st->header_sent,
@@ -488,9 +361,9 @@ static void count_time(struct lh_sstream *st)
 {
     struct lh_sstream_counters *c = st->how.counters;
     uint64_t now_us = lh_now_us();
-    enum spending now = more_to_write(st)                     ? SENDING
-                        : st->n_preps > 0 || st->n_ranges > 0 ? STARVED
-                                                              : IDLE;
+    enum spending now = more_to_write(st)               ? SENDING
+                        : lh_ahead_bytes(st->ahead) > 0 ? STARVED
+                                                        : IDLE;
 
     if (st->spending == STARVED || st->spending == SENDING)
         atomic_fetch_add_explicit(st->spending == STARVED ? &c->starved_us : &c->sending_us,
@@ -504,8 +377,7 @@ static void count_time(struct lh_sstream *st)
 /* Move everything one step on: hashed chunks in, new chunks out, sockets armed, more asked for. */
 static void pump(struct lh_sstream *st)
 {
-    take_chunks(st);
-    prepare_more(st);
+    lh_ahead_prepare(st->ahead, st->meter.rate_Bps);
     ask_for_more(st);
     arm(st);
     count_time(st);
@@ -653,6 +525,21 @@ static void on_start(struct lh_msg *msg)
     uv_timer_start(&st->timer, on_delayed, st->how.delay_ms, 0);
 }
 
+static struct lh_ahead *new_ahead(struct lh_sstream *st)
+{
+    struct lh_send *s = st->how.send;
+    struct lh_ahead_how how = {.source = &s->source,
+                               .block_bytes = st->how.block_bytes,
+                               .prep = &s->prep,
+                               .pool = &s->pool,
+                               .hashing_us = &s->limits.hashing_us,
+                               .reply = &st->how.loop->mbox,
+                               .done = on_hashed,
+                               .user = st};
+
+    return lh_ahead_new(&how);
+}
+
 struct lh_sstream *lh_sstream_start(const struct lh_sstream_start *how)
 {
     struct lh_sstream *st = calloc(1, sizeof(*st));
@@ -661,7 +548,11 @@ struct lh_sstream *lh_sstream_start(const struct lh_sstream_start *how)
         return NULL;
     st->how = *how;
     st->fd = -1;
-    lh_runs_init(&st->dropped, LH_RUNS_MAX);
+    st->ahead = new_ahead(st);
+    if (st->ahead == NULL) {
+        free(st);
+        return NULL;
+    }
     lh_mbox_post(&how->loop->mbox, &st->start_msg, on_start);
     return st;
 }
@@ -696,19 +587,12 @@ static void on_range(struct lh_msg *msg)
     struct lh_sstream *st = r->st;
 
     if (r->drop) {
-        lh_runs_add(&st->dropped, r->range.first, r->range.end); /* no memory: it is sent twice */
-        free(r);
-        return;
-    }
-    if (lh_runs_sub(&st->dropped, r->range.first, r->range.end) != 0)
-        lh_runs_clear(&st->dropped);
-    st->asked = false;
-    if (!st->closing) {
-        LH_INVARIANT(st->n_ranges < RANGES_MAX);
+        lh_ahead_drop(st->ahead, r->range.first, r->range.end);
+    } else if (!st->closing) {
+        st->asked = false;
         st->transfer = r->transfer;
         st->epoch = r->epoch;
-        st->ranges[st->n_ranges++] = r->range;
-        st->unprepared += r->range.end - r->range.first;
+        lh_ahead_add(st->ahead, r->range.first, r->range.end);
         pump(st);
     }
     free(r);
