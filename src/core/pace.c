@@ -11,6 +11,9 @@
 #define LOW_MS 100
 #define LOW_SLOW_MS 250
 #define LOW_BYTES (2ull * 1024 * 1024)
+#define GOLDEN 2654435769u /* 2^32 times 0.618 */
+#define APART_FIRST_MS 2500u
+#define APART_SPAN_MS 7000u
 #define BACKOFF_FIRST_MS 100u
 #define BACKOFF_MAX_MS 5000u
 
@@ -79,6 +82,13 @@ uint64_t lh_pace_again(uint32_t rtt_us)
     if (wait_ms > AGAIN_MAX_MS || rtt_us == 0)
         return AGAIN_MAX_MS;
     return wait_ms < AGAIN_MIN_MS ? AGAIN_MIN_MS : wait_ms;
+}
+
+uint64_t lh_pace_apart(unsigned stream)
+{
+    uint32_t place = stream * GOLDEN; /* wraps: the fraction of stream x 0.618 */
+
+    return APART_FIRST_MS + uniform(APART_SPAN_MS, place);
 }
 
 uint64_t lh_pace_backoff(unsigned attempt, uint32_t random)

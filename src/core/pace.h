@@ -38,6 +38,13 @@ uint64_t lh_pace_stagger(uint64_t stagger_ms, uint32_t random);
  * the control connection (rtt_us; 0: not known), 200 to 1000. */
 uint64_t lh_pace_again(uint32_t rtt_us);
 
+/* When a stream's BBR begins anew, ms after the stream is up. BBR drains its queue every 10 s to
+ * see the least round trip (ProbeRTT), for 200 ms; streams that began together do it together, and
+ * the path lies idle. Begun anew at moments that lie well apart within those 10 s, they do it one
+ * by one. After the start-up, before the first time; spread by the golden ratio, so for any number.
+ */
+uint64_t lh_pace_apart(unsigned stream);
+
 /* Pause before the n-th redial in a row (n from 0), ms: exponential from 100 ms to 5 s, the upper
  * half of it jittered. */
 uint64_t lh_pace_backoff(unsigned attempt, uint32_t random);

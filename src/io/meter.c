@@ -31,6 +31,20 @@ void lh_meter_start(struct lh_meter *m, int fd, uint32_t lowat_bytes,
     set_pace(m);
 }
 
+void lh_meter_anew(struct lh_meter *m, const char *congestion, uint64_t after_ms)
+{
+    m->anew = congestion;
+    m->anew_ms = m->sampled_ms + after_ms;
+}
+
+static void begin_anew(struct lh_meter *m)
+{
+    if (m->anew == NULL || m->pace_Bps == 0 || m->sampled_ms < m->anew_ms)
+        return;
+    lh_sock_begin_anew(m->fd, m->anew);
+    m->anew = NULL;
+}
+
 /* A counter of the connection goes on in the slot's sum. */
 static void go_on(atomic_uint_fast64_t *sum, uint64_t *before, uint64_t now)
 {
@@ -117,5 +131,6 @@ bool lh_meter_sample(struct lh_meter *m, uint64_t *silent_ms)
     atomic_store_explicit(&c->min_rtt_us, tcp.min_rtt_us, memory_order_relaxed);
     set_lowat(m);
     set_pace(m);
+    begin_anew(m);
     return true;
 }

@@ -49,6 +49,8 @@ struct lh_meter {
     uint64_t sndbuf_limited_us;
     uint64_t rate_Bps;
     uint64_t pace_Bps; /* as set */
+    const char *anew;  /* congestion control that begins anew once, NULL: none, or it has; */
+    uint64_t anew_ms;  /* and when, once the stream is paced: its start-up would overrun the path */
     uint32_t lowat_bytes;
     uint64_t written_bytes; /* frames of blocks handed to the socket; the stream counts */
     uint64_t skipped_bytes; /* frames left out, */
@@ -59,6 +61,9 @@ struct lh_meter {
 /* The connection is up. lowat_bytes: what it was given. */
 void lh_meter_start(struct lh_meter *m, int fd, uint32_t lowat_bytes,
                     struct lh_meter_counters *counters);
+
+/* Let BBR begin anew once, after so long (lh_pace_apart). congestion: outlives the meter. */
+void lh_meter_anew(struct lh_meter *m, const char *congestion, uint64_t after_ms);
 
 /* A frame of so many bytes is left out: it counts as brought when all before it is. */
 void lh_meter_skip(struct lh_meter *m, uint64_t bytes);

@@ -128,6 +128,12 @@ void lh_sock_lowat(int fd, uint32_t bytes)
     setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof(value));
 }
 
+void lh_sock_begin_anew(int fd, const char *congestion)
+{
+    if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4) == 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion, (socklen_t)strlen(congestion));
+}
+
 void lh_sock_pace(int fd, uint64_t max_Bps)
 {
     uint64_t value = max_Bps > 0 ? max_Bps : UINT64_MAX;

@@ -57,6 +57,10 @@ void lh_sock_stream(int fd, const struct lh_stream_options *opts, struct lh_stre
 /* TCP_NOTSENT_LOWAT. */
 void lh_sock_lowat(int fd, uint32_t bytes);
 
+/* Let the connection's congestion control begin anew, with what is under way left as it is: by
+ * another one and back. Where that is refused nothing changes. */
+void lh_sock_begin_anew(int fd, const char *congestion);
+
 /* SO_MAX_PACING_RATE, bytes a second, socket(7); 0: no limit. The kernel paces by itself where no
  * fq does. */
 void lh_sock_pace(int fd, uint64_t max_Bps);

@@ -490,6 +490,8 @@ static void on_connect(struct lh_connect *connect, int fd, int sys_errno)
     st->n_handles++;
     say_join(st);
     lh_meter_start(&st->meter, fd, st->opts.lowat_bytes, &st->how.counters->meter);
+    if (strncmp(st->connect.given.congestion, "bbr", 3) == 0)
+        lh_meter_anew(&st->meter, st->how.send->congestion, lh_pace_apart(st->how.number));
     uv_timer_start(&st->timer, on_sample, SAMPLE_MS, SAMPLE_MS);
     tell(st, NOTE_UP);
     pump(st);

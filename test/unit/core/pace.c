@@ -36,6 +36,27 @@ static void test_jitter(void)
     ok(lh_pace_jitter(UINT64_MAX / 2, UINT32_MAX) > UINT64_MAX / 2, "large values do not overflow");
 }
 
+static void test_apart(void)
+{
+    uint64_t least = UINT64_MAX, first = UINT64_MAX, last = 0;
+
+    for (unsigned i = 0; i < 16; i++) {
+        uint64_t at = lh_pace_apart(i);
+
+        first = at < first ? at : first;
+        last = at > last ? at : last;
+        for (unsigned j = 0; j < i; j++) {
+            uint64_t other = lh_pace_apart(j);
+            uint64_t gap = at > other ? at - other : other - at;
+
+            least = gap < least ? gap : least;
+        }
+    }
+    ok(first >= 2500 && last < 9750, "after the start-up, before the first 10 s: %llu to %llu ms",
+       (unsigned long long)first, (unsigned long long)last);
+    ok(least >= 200, "16 streams, no two closer than %llu ms", (unsigned long long)least);
+}
+
 static void test_sndbuf(void)
 {
     const uint32_t middle = 1u << 31;
@@ -125,6 +146,7 @@ static void test_times(void)
 int main(void)
 {
     test_jitter();
+    test_apart();
     test_sndbuf();
     test_lowat();
     test_queues();
