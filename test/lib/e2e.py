@@ -421,6 +421,14 @@ def done(run_, name):
     return passed
 
 
+def once(last, size, name):
+    """So much was sent, and nothing twice but what was given to a second stream on purpose, which
+    happens at the end when one has fallen behind."""
+    over = last["bytes_sent"] - size
+    if not ok(0 <= over <= last["bytes_repeated"], name):
+        diag("%d bytes too many, %d repeated" % (over, last["bytes_repeated"]))
+
+
 def fails(run_, code, words, name):
     """It ended with that code and a line that says why; never with a crash."""
     err = run_.err()
