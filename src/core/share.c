@@ -13,6 +13,7 @@
 #define SETTLED_PERCENT                                                                            \
     125u /* the start-up is over when a period brings no more than this of the one before */
 #define REACHED_PERCENT 97u
+#define USED_PERCENT 75u   /* of the bound: it is what holds them */
 #define CREDIT_MS 1000u    /* what was not sent is made up for within about so long, */
 #define CREDIT_PERCENT 12u /* and so much of a limit at most */
 
@@ -56,7 +57,8 @@ static uint64_t best(const struct lh_share *s)
  * not forgotten for it, or the bound would fall a little below itself again and again. */
 static void note_best(struct lh_share *s, uint64_t rate_Bps, const struct lh_share_sight *sight)
 {
-    bool bound = sight->queue_percent >= QUEUE_PERCENT && rate_Bps >= percent(s->path_Bps, 90);
+    bool bound =
+        sight->queue_percent >= QUEUE_PERCENT && rate_Bps >= percent(s->path_Bps, USED_PERCENT);
 
     if (sight->now_ms - s->bucket_ms >= BUCKET_MS && !bound) {
         s->bucket_ms = sight->now_ms;
@@ -89,13 +91,18 @@ static void note_period(struct lh_share *s, uint64_t rate_Bps, const struct lh_s
 {
     bool settled = s->path_Bps > 0 ||
                    (s->period_Bps > 0 && rate_Bps <= percent(s->period_Bps, SETTLED_PERCENT));
+    uint64_t bound_Bps;
 
     note_best(s, (rate_Bps + s->period_Bps) / 2, sight);
     s->period_Bps = rate_Bps;
     if (!settled)
         return;
     s->gain_percent = gain(s, rate_Bps, sight);
-    s->path_Bps = percent(best(s), s->gain_percent);
+    bound_Bps = percent(best(s), s->gain_percent);
+    /* Senders do not use all that they are bound to. Without a queue that is no reason to bind them
+     * further, or the bound would follow what it has made of them, down and down. */
+    if (bound_Bps > s->path_Bps || sight->queue_percent >= QUEUE_PERCENT)
+        s->path_Bps = bound_Bps;
 }
 
 static uint64_t tick_path(struct lh_share *s, const struct lh_share_sight *sight)

@@ -80,8 +80,22 @@ static void test_path(void)
     go(&run, 10000, 800 * MB, 100, 0);
     ok(run.total_Bps > 700 * MB, "the path is free again: found in 10 s (%llu)",
        (unsigned long long)run.total_Bps);
-    go(&run, 20000, 50 * MB, 100, 0);
+    go(&run, 20000, 50 * MB, 100, 50);
     ok(run.total_Bps <= 56 * MB, "and less of it too (%llu)", (unsigned long long)run.total_Bps);
+}
+
+static void test_unused(void)
+{
+    struct run run = begin(0, true);
+    uint64_t before;
+
+    go(&run, 5000, 100 * MB, 100, 0);
+    before = run.total_Bps;
+    go(&run, 120000, 100 * MB, 70, 0);
+    ok(run.total_Bps >= before, "senders use seven tenths of it: it does not follow them down");
+    go(&run, 120000, 100 * MB, 80, 80);
+    ok(run.total_Bps >= before / 10 * 7, "nor while others' queue stands (%llu)",
+       (unsigned long long)run.total_Bps);
 }
 
 static void test_held(void)
@@ -138,7 +152,7 @@ static void test_lesser_counts(void)
 
     go(&run, 5000, 100 * MB, 100, 0);
     ok(run.total_Bps <= 56 * MB, "the limit is below the path");
-    go(&run, 20000, 10 * MB, 100, 0);
+    go(&run, 20000, 10 * MB, 100, 50);
     ok(run.total_Bps <= 12 * MB, "the path is below the limit");
 }
 
@@ -160,6 +174,7 @@ int main(void)
 {
     test_parts();
     test_path();
+    test_unused();
     test_held();
     test_limit(100);
     test_limit(96);
