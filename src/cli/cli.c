@@ -88,13 +88,9 @@ int lh_cmd_help(const struct lh_args *args, struct lh_term *term)
     return lh_cmd_flush(term);
 }
 
-static int run_command(int argc, char **argv, struct lh_term *term)
+static int run_command(int argc, char **argv, const lh_command_fn commands[LH_N_COMMANDS],
+                       struct lh_term *term)
 {
-    static int (*const commands[LH_N_COMMANDS])(const struct lh_args *, struct lh_term *) = {
-        [LH_CMD_SEND] = lh_cmd_send,     [LH_CMD_SERVE] = lh_cmd_serve,
-        [LH_CMD_DIGEST] = lh_cmd_digest, [LH_CMD_PARTIALS] = lh_cmd_partials,
-        [LH_CMD_HELP] = lh_cmd_help,
-    };
     struct lh_args args;
     struct lh_err err;
     int command = lh_command_find(argv[1]);
@@ -127,7 +123,7 @@ static int run_command(int argc, char **argv, struct lh_term *term)
     return code;
 }
 
-int lh_cli_run(int argc, char **argv)
+int lh_cli_run(int argc, char **argv, const lh_command_fn commands[LH_N_COMMANDS])
 {
     struct lh_term term;
     int code = 0;
@@ -143,7 +139,7 @@ int lh_cli_run(int argc, char **argv)
         lh_help_overview(stdout);
         code = lh_cmd_flush(&term);
     } else {
-        code = run_command(argc, argv, &term);
+        code = run_command(argc, argv, commands, &term);
     }
     lh_term_close(&term);
     return code;

@@ -11,8 +11,11 @@ int lh_cmd_digest(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_partials(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_help(const struct lh_args *args, struct lh_term *term);
 
-/* Parse argv and run what it asks for. Expects SIGPIPE to be ignored. Returns the exit code. */
-int lh_cli_run(int argc, char **argv);
+typedef int (*lh_command_fn)(const struct lh_args *args, struct lh_term *term);
+
+/* Parse argv and run what it asks for, by `commands`: the program names them, so that it is linked
+ * with those it has. Expects SIGPIPE to be ignored. Returns the exit code. */
+int lh_cli_run(int argc, char **argv, const lh_command_fn commands[LH_N_COMMANDS]);
 
 /* The engine's log level for -q and -v. */
 enum lh_log_level lh_cmd_log_level(const struct lh_args *args);

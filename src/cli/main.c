@@ -18,9 +18,15 @@ static int fill_standard_streams(void)
 
 int main(int argc, char **argv)
 {
+    static const lh_command_fn commands[LH_N_COMMANDS] = {
+        [LH_CMD_SEND] = lh_cmd_send,     [LH_CMD_SERVE] = lh_cmd_serve,
+        [LH_CMD_DIGEST] = lh_cmd_digest, [LH_CMD_PARTIALS] = lh_cmd_partials,
+        [LH_CMD_HELP] = lh_cmd_help,
+    };
+
     if (fill_standard_streams() != 0)
         return LH_EXIT_INTERNAL;
     /* sendfile(2) has no MSG_NOSIGNAL, and a reader of standard output may go away. */
     signal(SIGPIPE, SIG_IGN);
-    return lh_cli_run(argc, argv);
+    return lh_cli_run(argc, argv, commands);
 }

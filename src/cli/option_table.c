@@ -144,7 +144,7 @@ const size_t lh_n_options = sizeof(lh_options) / sizeof(lh_options[0]);
 
 const struct lh_command_text lh_commands[LH_N_COMMANDS] = {
     [LH_CMD_SEND] = {
-        .name = "send", .operands = "FILE lh://HOST[:PORT]/PATH", .n_operands = 2,
+        .name = "send", .operands = "FILE lh://HOST[:PORT]/PATH", .min_operands = 2, .max_operands = 2,
         .summary = "Send a file, or go on with what was interrupted.",
         .details =
             "Sends FILE to the receiver on HOST (a name, an IPv4 address or an IPv6 address in "
@@ -162,7 +162,7 @@ const struct lh_command_text lh_commands[LH_N_COMMANDS] = {
             "is not sent again.",
         .example = "longhaul serve --root /srv/incoming"},
     [LH_CMD_DIGEST] = {
-        .name = "digest", .operands = "FILE", .n_operands = 1,
+        .name = "digest", .operands = "FILE", .min_operands = 1, .max_operands = 1,
         .summary = "Print the digest of a file, as a finished transfer prints it.",
         .details =
             "XXH3-128 over the list of the XXH3-128 hashes of the file's blocks, with hash and "
@@ -178,7 +178,7 @@ const struct lh_command_text lh_commands[LH_N_COMMANDS] = {
             "the record of it is left) and damaged.",
         .example = "longhaul partials --root /srv/incoming --older-than 7d --remove-all"},
     [LH_CMD_HELP] = {
-        .name = "help", .operands = "[COMMAND]", .n_operands = 1,
+        .name = "help", .operands = "[COMMAND]", .max_operands = 1,
         .summary = "Explain a command.",
         .details = "Explains COMMAND, or lists the commands.",
         .example = "longhaul help send"},

@@ -328,7 +328,7 @@ static int parse_words(struct lh_args *args, int argc, char **argv, struct lh_er
 
         used = 1;
         if (only_operands || word[0] != '-' || word[1] == '\0') {
-            if (args->n_operands == command->n_operands)
+            if (args->n_operands == command->max_operands)
                 return lh_err_set(err, LH_E_INVAL, "'%s' is one argument too many",
                                   shown(quoted, word));
             args->operands[args->n_operands++] = word;
@@ -350,9 +350,9 @@ static int parse_words(struct lh_args *args, int argc, char **argv, struct lh_er
 
 static int check(const struct lh_args *args, struct lh_err *err)
 {
-    if (args->help || args->command == LH_CMD_HELP)
+    if (args->help)
         return 0;
-    if (args->n_operands < lh_commands[args->command].n_operands)
+    if (args->n_operands < lh_commands[args->command].min_operands)
         return lh_err_set(err, LH_E_INVAL, "too few arguments: longhaul %s %s",
                           lh_commands[args->command].name, lh_commands[args->command].operands);
     if (args->command == LH_CMD_SERVE && args->serve.root == NULL)
@@ -370,16 +370,17 @@ int lh_args_parse(struct lh_args *args, enum lh_command command, int argc, char 
 
     lh_send_options_init(&parsed.send);
     lh_serve_options_init(&parsed.serve);
+    parsed.operands = calloc((size_t)argc + 1, sizeof(*parsed.operands));
     parsed.remove = calloc((size_t)argc + 1, sizeof(*parsed.remove));
-    if (parsed.remove == NULL)
-        return lh_err_set(err, LH_E_NOMEM, "out of memory");
-    ret = parse_environment(&parsed, err);
+    ret = parsed.operands != NULL && parsed.remove != NULL
+              ? parse_environment(&parsed, err)
+              : lh_err_set(err, LH_E_NOMEM, "out of memory");
     if (ret == 0)
         ret = parse_words(&parsed, argc, argv, err);
     if (ret == 0)
         ret = check(&parsed, err);
     if (ret != 0) {
-        free(parsed.remove);
+        lh_args_free(&parsed);
         return ret;
     }
     *args = parsed;
@@ -388,6 +389,8 @@ int lh_args_parse(struct lh_args *args, enum lh_command command, int argc, char 
 
 void lh_args_free(struct lh_args *args)
 {
+    free(args->operands);
     free(args->remove);
+    args->operands = NULL;
     args->remove = NULL;
 }

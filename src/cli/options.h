@@ -25,8 +25,8 @@ struct lh_args {
     enum lh_command command;
     bool help; /* --help was asked for: operands are not checked */
     bool man;
-    const char *operands[2];
-    unsigned n_operands;
+    const char **operands; /* owned: n_operands words of argv */
+    size_t n_operands;
     bool json;
     bool quiet;
     uint32_t verbosity;          /* 1: info, 2: debug */
@@ -71,7 +71,8 @@ struct lh_option {
 struct lh_command_text {
     const char *name;
     const char *operands;
-    unsigned n_operands;
+    unsigned min_operands;
+    unsigned max_operands;
     const char *summary; /* one line */
     const char *details; /* paragraphs, separated by "\n\n" */
     const char *example;
