@@ -100,7 +100,11 @@ struct lh_send_options {
         give_up_ms; /* without any contact for so long: give up; 0: never, once it said hello */
     uint64_t stagger_ms;  /* streams start at random within so long; UINT64_MAX: the default, 50 */
     uint64_t progress_ms; /* between two progress callbacks; 0: 500 */
-    lh_log_fn log;        /* may be NULL */
+    uint8_t incarnation[16]; /* of the queue that gave out the work; zero without one */
+    uint64_t claim;    /* the queue's counter of claims; 0 without one. Of two holders of the same
+                          incarnation the receiver fences the lower: it ends with -LH_E_FENCED */
+    bool hold_confirm; /* after `delivered` wait for lh_send_confirm */
+    lh_log_fn log;     /* may be NULL */
     void *log_arg;
     enum lh_log_level log_level;
 };
@@ -115,8 +119,8 @@ struct lh_send_callbacks {
     /* Every progress_ms while it runs. May be NULL. */
     void (*progress)(void *arg, const struct lh_send_stats *stats);
     /* The file is whole at the receiver, synced and under its name. When this returns the receiver
-     * is told that it may forget the transfer: record it before. May be NULL. Only before a done
-     * with status 0. */
+     * is told that it may forget the transfer: record it before; with hold_confirm, when
+     * lh_send_confirm says so. May be NULL. Only before a done with status 0. */
     void (*delivered)(void *arg, const struct lh_send_stats *stats);
     /* It ended. status: 0 or -LH_E_*; text: a sentence for people, "" when status is 0. The send is
      * freed when this returns. */
@@ -129,9 +133,35 @@ struct lh_send_callbacks {
 int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
                   const struct lh_send_callbacks *cbs, struct lh_send **send);
 
-/* Stop it and leave what is durable for the next run; done fires with -LH_E_CANCELLED. Calling it
- * twice does no harm. Not after done. */
+/* Stop it and leave what is durable for the next run; done fires with -LH_E_CANCELLED. Once
+ * `delivered` has fired it is too late: then done fires with 0, and what waits for lh_send_confirm
+ * waits no longer: the receiver keeps its record. Calling it twice does no harm. Not after done. */
 void lh_send_cancel(struct lh_send *send);
+
+/* With hold_confirm, from inside `delivered` or later: what the receiver is to do with its record
+ * that the file is done, by which it answers the same offer again without anything being sent.
+ * forget: it may go, because the caller has recorded it; else it is kept. done fires afterwards,
+ * with 0. Whether the receiver heard of it is not waited for: a record that stays does no harm.
+ * Before `delivered`, or a second time, it does nothing. */
+void lh_send_confirm(struct lh_send *send, bool forget);
+
+/* Bytes [offset, offset + length) of the file; never empty. */
+struct lh_range {
+    uint64_t offset;
+    uint64_t length;
+};
+
+enum lh_ranges {
+    LH_RANGES_DURABLE, /* verified, written and synced at the receiver, as far as it has said. While
+                          the connection is lost: what it had said before */
+    LH_RANGES_IN_FLIGHT /* given to a stream to send, and not known to be durable */
+};
+
+/* Where in the file a transfer stands now, as ranges in rising order that do not touch. Fills at
+ * most `max` of `out` (may be NULL when max is 0), the lowest ones, and returns how many there are.
+ * From lh_send_start until done returns, from inside any callback too. */
+size_t lh_send_ranges(const struct lh_send *send, enum lh_ranges which, struct lh_range *out,
+                      size_t max);
 
 /* ---- receiving ---------------------------------------------------------------------------- */
 

@@ -265,3 +265,15 @@ uint64_t lh_sched_bytes(const struct lh_sched *s, const struct lh_runs *r)
         bytes -= s->block_bytes - lh_block_length(s->size, s->block_bytes, s->n_blocks - 1);
     return bytes;
 }
+
+bool lh_sched_in_flight(const struct lh_sched *s, uint64_t from, uint64_t *first, uint64_t *end)
+{
+    uint64_t at, until;
+
+    while (lh_runs_gap(&s->missing, from, s->n_blocks, &at, &until)) {
+        if (lh_runs_gap(&s->durable, at, until, first, end))
+            return true;
+        from = until;
+    }
+    return false;
+}

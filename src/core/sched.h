@@ -101,6 +101,10 @@ int lh_sched_again(struct lh_sched *s, uint64_t first, uint64_t end);
 /* RETRACTED: durable blocks are missing again. */
 int lh_sched_retracted(struct lh_sched *s, uint64_t first, uint64_t end);
 
+/* The first run of blocks at or behind `from` that are granted and not durable. False: there is
+ * none. */
+bool lh_sched_in_flight(const struct lh_sched *s, uint64_t from, uint64_t *first, uint64_t *end);
+
 static inline bool lh_sched_complete(const struct lh_sched *s)
 {
     return s->durable.blocks == s->n_blocks;

@@ -176,8 +176,12 @@ void lh_mover_stop_streams(struct lh_send *s)
 
 void lh_mover_reset(struct lh_send *s)
 {
-    if (s->sched_ready)
+    if (s->sched_ready) {
+        lh_runs_free(&s->known);
+        s->known = s->sched.durable;
+        lh_runs_init(&s->sched.durable, LH_RUNS_MAX);
         lh_sched_free(&s->sched);
+    }
     s->sched_ready = false;
     lh_compare_reset(s);
 }

@@ -156,6 +156,7 @@ static void free_send(struct lh_send *s)
     free((char *)s->opts.host);
     free(s->small);
     lh_runs_free(&s->extents);
+    lh_runs_free(&s->known);
     free(s);
 }
 
@@ -236,8 +237,10 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
 
 void lh_send_cancel(struct lh_send *s)
 {
-    if (s->stats.digest[0] != '\0') /* from inside `delivered`: too late, it is there */
+    if (s->stats.digest[0] != '\0') { /* too late, it is there */
+        lh_send_confirm(s, false);
         return;
+    }
     lh_send_end(s, LH_E_CANCELLED, "interrupted; the same command resumes");
 }
 
@@ -305,6 +308,7 @@ void lh_send_reopen(struct lh_send *s)
 {
     s->reopen = false;
     s->phase = LH_PHASE_OPENING;
+    lh_runs_clear(&s->known);
     s->source_busy = true;
     lh_worker_submit(&s->prep, &s->source_job, open_run, on_opened, &s->mbox);
 }
@@ -471,6 +475,7 @@ int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
     /* One buffer for each thread that hashes. */
     lh_pool_init(&s->pool, PREP_THREADS * (size_t)LH_BLOCK_MAX);
     lh_runs_init(&s->extents, LH_EXTENTS_MAX);
+    lh_runs_init(&s->known, LH_RUNS_MAX);
     lh_sock_limits(&s->wmem_max, &s->tcp_wmem_max);
     lh_random_bytes(s->holder, sizeof(s->holder));
     see_congestion(s);

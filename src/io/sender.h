@@ -94,6 +94,7 @@ enum lh_phase {
     LH_PHASE_MOVING,
     LH_PHASE_CHECKING,  /* all durable; the source once more */
     LH_PHASE_FINISHING, /* DONE is awaited */
+    LH_PHASE_HELD,      /* delivered: lh_send_confirm is awaited, with a session or without */
     LH_PHASE_LOST,      /* the session's parts are being closed; then the retry timer */
     LH_PHASE_ENDING
 };
@@ -221,6 +222,7 @@ struct lh_send {
 
     struct lh_sched sched;
     bool sched_ready;
+    struct lh_runs known; /* blocks durable when the last schedule went: between sessions */
     struct lh_stream_slot streams[LH_MAX_STREAMS];
     struct lh_tune tune;
     unsigned n_streams; /* slots in use; those beyond tune.ramp.n get no more ranges */

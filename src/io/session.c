@@ -66,6 +66,10 @@ void lh_session_lost(struct lh_send *s, const struct lh_err *err)
 {
     if (s->phase == LH_PHASE_LOST || s->phase == LH_PHASE_ENDING)
         return;
+    if (s->phase == LH_PHASE_HELD) { /* it is there: nothing needs a session any more */
+        lh_ctl_close(&s->ctl);
+        return;
+    }
     if (err->status == LH_E_PROTOCOL)
         s->n_protocol_errors++;
     if (!s->said_hello || s->n_protocol_errors > PROTOCOL_ERRORS_MAX) {
@@ -158,6 +162,7 @@ static void send_offer(struct lh_send *s)
     bool sparse = s->sparse && (s->features & LH_FEATURE_EXTENTS) != 0;
     struct lh_offer m = {
         .prev_epoch = s->prev_epoch,
+        .claim = s->opts.claim,
         .hash = LH_HASH_XXH3_128,
         .block_bytes = s->opts.block_bytes,
         .flags =
@@ -171,6 +176,7 @@ static void send_offer(struct lh_send *s)
     uint8_t payload[2 * LH_PATH_MAX + 512];
 
     memcpy(m.holder, s->holder, sizeof(m.holder));
+    memcpy(m.incarnation, s->opts.incarnation, sizeof(m.incarnation));
     s->transfer++;
     s->epoch = 0;
     lh_session_send(s, LH_FRAME_OFFER, 0, payload, lh_offer_encode(&m, payload));
@@ -321,12 +327,27 @@ void lh_session_finish(struct lh_send *s)
     lh_send_check_source(s, checked);
 }
 
+static void confirm(struct lh_send *s, bool forget)
+{
+    if (forget && s->ctl_open)
+        lh_session_send(s, LH_FRAME_CONFIRM, 0, NULL, 0);
+    lh_send_end(s, 0, "%s", "");
+}
+
 static void deliver(struct lh_send *s)
 {
     lh_digest_text(&s->digest, s->opts.block_bytes, s->stats.digest);
+    if (s->opts.hold_confirm)
+        s->phase = LH_PHASE_HELD;
     lh_send_report_delivered(s);
-    lh_session_send(s, LH_FRAME_CONFIRM, 0, NULL, 0);
-    lh_send_end(s, 0, "%s", "");
+    if (!s->opts.hold_confirm)
+        confirm(s, true);
+}
+
+void lh_send_confirm(struct lh_send *s, bool forget)
+{
+    if (s->phase == LH_PHASE_HELD)
+        confirm(s, forget);
 }
 
 /* Done in an earlier run, or by another host, and size and mtime agree: do the contents? */
@@ -446,6 +467,11 @@ static void on_frame(struct lh_ctl *ctl, const struct lh_frame *frame, const uin
     s->contact_ms = lh_now_ms();
     if (s->phase == LH_PHASE_ENDING)
         return;
+    if (s->phase == LH_PHASE_HELD) {
+        if (frame->type == LH_FRAME_ERROR)
+            lost_for(s, LH_E_NETWORK, "the receiver ended the session");
+        return;
+    }
     if (frame->type == LH_FRAME_ERROR)
         on_error(s, frame, payload);
     else if (frame->type == LH_FRAME_HEARTBEAT)
@@ -555,13 +581,14 @@ static void send_heartbeat(struct lh_send *s)
 
 void lh_session_tick(struct lh_send *s, uint64_t now_ms)
 {
-    if (s->opts.give_up_ms > 0 && s->said_hello && now_ms - s->contact_ms > s->opts.give_up_ms) {
+    if (s->opts.give_up_ms > 0 && s->said_hello && s->phase != LH_PHASE_HELD &&
+        now_ms - s->contact_ms > s->opts.give_up_ms) {
         lh_send_end(s, LH_E_TIMEOUT,
                     "%s: given up after %llu s without contact; the same command resumes",
                     s->opts.host, (unsigned long long)(s->opts.give_up_ms / 1000));
         return;
     }
-    if (!s->ctl_open || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_FINISHING)
+    if (!s->ctl_open || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_HELD)
         return;
     if (now_ms - s->ctl.heard_ms > LH_SILENCE_MS)
         lost_for(s, s->phase == LH_PHASE_HELLO ? LH_E_TIMEOUT : LH_E_NETWORK,

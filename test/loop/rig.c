@@ -262,6 +262,32 @@ static void on_start(void *arg, const struct lh_send_stats *stats)
     cancel_if(s, s->cancel == IN_START);
 }
 
+/* What is durable is told twice, as a number and as ranges. While there is no connection the ranges
+ * may know more. */
+static void check_ranges(struct sending *s, const struct lh_send_stats *stats)
+{
+    struct lh_range v[256];
+    uint64_t behind = 0, sum = 0;
+
+    for (int which = LH_RANGES_DURABLE; which <= LH_RANGES_IN_FLIGHT; which++) {
+        size_t n = lh_send_ranges(s->send, (enum lh_ranges)which, NULL, 0);
+
+        must(s->rig, n <= 256 && lh_send_ranges(s->send, (enum lh_ranges)which, v, 256) == n,
+             "ranges are counted as they are filled in");
+        behind = 0;
+        for (size_t i = 0; i < n && i < 256; i++) {
+            must(s->rig, v[i].length > 0 && (i == 0 || v[i].offset > behind),
+                 "ranges rise and do not touch");
+            behind = v[i].offset + v[i].length;
+            if (which == LH_RANGES_DURABLE)
+                sum += v[i].length;
+        }
+        must(s->rig, behind <= stats->bytes_total, "no range reaches beyond the file");
+    }
+    must(s->rig, sum >= stats->bytes_durable && sum <= stats->bytes_total,
+         "as many bytes in ranges as are durable");
+}
+
 static void on_progress(void *arg, const struct lh_send_stats *stats)
 {
     struct sending *s = arg;
@@ -269,6 +295,7 @@ static void on_progress(void *arg, const struct lh_send_stats *stats)
     called(s);
     must(s->rig, s->n_start > 0, "progress before start");
     must(s->rig, stats->bytes_durable <= stats->bytes_total, "more durable than there is");
+    check_ranges(s, stats);
     s->n_progress++;
     s->stats = *stats;
     cancel_if(s, s->cancel == IN_PROGRESS || (s->cancel == AT_DURABLE && stats->bytes_durable > 0));
@@ -283,8 +310,11 @@ static void on_delivered(void *arg, const struct lh_send_stats *stats)
     must(s->rig, s->n_delivered == 0, "delivered twice");
     must(s->rig, stats->bytes_durable == stats->bytes_total, "delivered, but not all durable");
     must(s->rig, stats->digest[0] != '\0', "delivered without a digest");
+    check_ranges(s, stats);
     s->n_delivered++;
     cancel_if(s, s->cancel == IN_DELIVERED);
+    if (s->when_there != NULL)
+        s->when_there(s);
 }
 
 static void on_done(void *arg, int status, const char *text, const struct lh_send_stats *stats)

@@ -42,7 +42,8 @@ struct sending {
     struct lh_send *send;
     enum moment
         cancel; /* cancel from inside that callback; AT_DURABLE: progress with durable > 0 */
-    void (*then)(struct sending *s); /* called from inside done; set it after rig_send */
+    void (*then)(struct sending *s);       /* called from inside done; set it after rig_send */
+    void (*when_there)(struct sending *s); /* the same for delivered */
     unsigned n_start, n_progress, n_delivered, n_done;
     int status;
     char text[600];

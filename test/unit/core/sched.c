@@ -162,6 +162,38 @@ static void test_acks(void)
     lh_sched_free(&s);
 }
 
+static void is_in_flight(const struct lh_sched *s, uint64_t from, uint64_t first, uint64_t end)
+{
+    uint64_t a = 0;
+    uint64_t b = 0;
+
+    ok(lh_sched_in_flight(s, from, &a, &b), "something is in flight behind %d", (int)from);
+    is_u64(a, first, "from block %d on", (int)first);
+    is_u64(b, end, "to block %d", (int)end);
+}
+
+static void test_in_flight(void)
+{
+    struct lh_sched s = fresh(100ull * BLOCK, GIB, 2);
+    uint64_t first;
+    uint64_t end;
+
+    ok(!lh_sched_in_flight(&s, 0, &first, &end), "nothing is in flight at first");
+    lh_sched_restore(&s, 0, 10);
+    is_u64(grant(&s, 0), 4 * MIB, "16 blocks for one");
+    is_in_flight(&s, 0, 10, 26);
+    is_u64(grant(&s, 1), 4 * MIB, "16 for the other");
+    is_in_flight(&s, 0, 10, 42);
+    is_in_flight(&s, 15, 15, 42);
+    lh_sched_ack(&s, 12, 14);
+    lh_sched_again(&s, 20, 21);
+    is_in_flight(&s, 0, 10, 12);
+    is_in_flight(&s, 12, 14, 20);
+    is_in_flight(&s, 20, 21, 42);
+    ok(!lh_sched_in_flight(&s, 42, &first, &end), "and no more");
+    lh_sched_free(&s);
+}
+
 static void test_empty_and_odd(void)
 {
     struct lh_sched s = fresh(0, GIB, 1);
@@ -417,6 +449,7 @@ int main(void)
     test_window();
     test_no_stop_and_wait();
     test_acks();
+    test_in_flight();
     test_empty_and_odd();
     test_no_memory();
     for (uint64_t seed = 1; seed <= 300; seed++)
