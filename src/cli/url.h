@@ -2,16 +2,16 @@
 #ifndef LH_CLI_URL_H
 #define LH_CLI_URL_H
 
+#include "util/address.h"
 #include "util/err.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define LH_URL_HOST_SIZE 256
 #define LH_URL_PATH_MAX 4096 /* bytes; what the wire takes */
 
 struct lh_url {
-    char host[LH_URL_HOST_SIZE]; /* a name, IPv4 or IPv6 address, without brackets */
+    char host[LH_HOST_SIZE]; /* a name, IPv4 or IPv6 address, without brackets */
     uint16_t port;
     char *path; /* owned: bytes without NUL, relative to the receiver's root */
     size_t path_len;

@@ -1,0 +1,4 @@
+-- In front of each script.
+local function twice(n)
+    return 2 * n
+end
