@@ -40,37 +40,32 @@ char *lh_option_env(char out[LH_OPTION_ENV_SIZE], const struct lh_option *option
     return out;
 }
 
+struct unit {
+    uint64_t unit;
+    const char *suffix;
+};
+
 /* A limit as one would type it: "64K", "15s". */
 static void limit_text(char out[24], enum lh_option_kind kind, uint64_t value)
 {
-    static const struct {
-        uint64_t unit;
-        const char *suffix;
-    } sizes[] = {{UINT64_C(1) << 40, "T"},
-                 {UINT64_C(1) << 30, "G"},
-                 {1 << 20, "M"},
-                 {1 << 10, "K"},
-                 {1, ""}},
-      times[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}},
-      rates[] = {
-          {UINT64_C(1000000000000), "T"}, {1000000000, "G"}, {1000000, "M"}, {1000, "k"}, {1, ""}};
-    size_t i = 0;
+    static const struct unit numbers[] = {{1, ""}};
+    static const struct unit sizes[] = {{UINT64_C(1) << 40, "T"},
+                                        {UINT64_C(1) << 30, "G"},
+                                        {1 << 20, "M"},
+                                        {1 << 10, "K"},
+                                        {1, ""}};
+    static const struct unit times[] = {
+        {86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+    static const struct unit rates[] = {
+        {UINT64_C(1000000000000), "T"}, {1000000000, "G"}, {1000000, "M"}, {1000, "k"}, {1, ""}};
+    const struct unit *u = kind == LH_OPTION_NUMBER ? numbers
+                           : kind == LH_OPTION_TIME ? times
+                           : kind == LH_OPTION_RATE ? rates
+                                                    : sizes;
 
-    if (kind == LH_OPTION_NUMBER) {
-        snprintf(out, 24, "%" PRIu64, value);
-    } else if (kind == LH_OPTION_TIME) {
-        while (value % times[i].unit != 0)
-            i++;
-        snprintf(out, 24, "%" PRIu64 "%s", value / times[i].unit, times[i].suffix);
-    } else if (kind == LH_OPTION_RATE) {
-        while (value % rates[i].unit != 0)
-            i++;
-        snprintf(out, 24, "%" PRIu64 "%s", value / rates[i].unit, rates[i].suffix);
-    } else {
-        while (value % sizes[i].unit != 0)
-            i++;
-        snprintf(out, 24, "%" PRIu64 "%s", value / sizes[i].unit, sizes[i].suffix);
-    }
+    while (value % u->unit != 0)
+        u++;
+    snprintf(out, 24, "%" PRIu64 "%s", value / u->unit, u->suffix);
 }
 
 char *lh_option_range(char out[LH_OPTION_RANGE_SIZE], const struct lh_option *option)

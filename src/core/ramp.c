@@ -12,8 +12,8 @@
 #define MEASURE_MIN_MS 1000u
 #define MEASURE_RTTS 10u
 #define SETTLED_PERCENT 12u /* grew by no more: settled */
-#define FULL_PERCENT                                                                               \
-    25u /* of the round trip spent in a queue: more in flight only makes it longer */
+/* Of the round trip spent in a queue: more in flight only makes it longer. */
+#define FULL_PERCENT 25u
 #define HOLD_LOOK_MS 3000u
 #define HOLD_FIRST_MS 30000u
 #define HOLD_MAX_MS 300000u

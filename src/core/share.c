@@ -10,8 +10,8 @@
 #define GAIN_TRIAL 115u /* while more streams are being tried */
 #define GAIN_MAX 200u
 #define QUEUE_PERCENT 25u /* less is no queue: round trips vary */
-#define SETTLED_PERCENT                                                                            \
-    125u /* the start-up is over when a period brings no more than this of the one before */
+/* The start-up is over when a period brings no more than this of the one before. */
+#define SETTLED_PERCENT 125u
 #define REACHED_PERCENT 97u
 #define USED_PERCENT 75u   /* of the bound: it is what holds them */
 #define CREDIT_MS 1000u    /* what was not sent is made up for within about so long, */

@@ -17,8 +17,8 @@ void lh_laggard_start(struct lh_send *s)
 /* While a stream gets faster its smoothed rate lags behind: it would pass for slow. */
 static uint64_t rate_of(const struct lh_meter_counters *m)
 {
-    uint64_t rate_Bps = atomic_load_explicit(&m->rate_Bps, memory_order_relaxed);
-    uint64_t last_Bps = atomic_load_explicit(&m->last_Bps, memory_order_relaxed);
+    uint64_t rate_Bps = lh_meter_get(&m->rate_Bps);
+    uint64_t last_Bps = lh_meter_get(&m->last_Bps);
 
     return rate_Bps > 0 && last_Bps > rate_Bps ? last_Bps : rate_Bps;
 }
@@ -26,12 +26,11 @@ static uint64_t rate_of(const struct lh_meter_counters *m)
 void lh_laggard_see(struct lh_send *s, unsigned number)
 {
     const struct lh_meter_counters *m = &s->streams[number].counters.meter;
-    struct lh_sched_seen seen = {
-        .rate_Bps = rate_of(m),
-        .brought_bytes = atomic_load_explicit(&m->brought_bytes, memory_order_relaxed),
-        .queued_bytes = atomic_load_explicit(&m->queued_bytes, memory_order_relaxed),
-        .rtt_ms = (uint32_t)atomic_load_explicit(&m->rtt_us, memory_order_relaxed) / 1000,
-        .held = atomic_load_explicit(&m->held, memory_order_relaxed)};
+    struct lh_sched_seen seen = {.rate_Bps = rate_of(m),
+                                 .brought_bytes = lh_meter_get(&m->brought_bytes),
+                                 .queued_bytes = lh_meter_get(&m->queued_bytes),
+                                 .rtt_ms = (uint32_t)lh_meter_get(&m->rtt_us) / 1000,
+                                 .held = atomic_load_explicit(&m->held, memory_order_relaxed)};
 
     lh_tail_seen(&s->sched, number, &seen, lh_now_ms());
 }
@@ -86,8 +85,7 @@ static void redial_laggard(struct lh_send *s)
         const struct lh_sched_seen *seen = &s->sched.streams[i].seen;
 
         sights[i].busy = s->streams[i].up && seen->queued_bytes > 0 && !seen->held;
-        sights[i].rate_Bps =
-            atomic_load_explicit(&s->streams[i].counters.meter.rate_Bps, memory_order_relaxed);
+        sights[i].rate_Bps = lh_meter_get(&s->streams[i].counters.meter.rate_Bps);
         sights[i].up_ms = s->streams[i].up_ms;
     }
     if (!lh_laggard_find(&s->laggards, sights, s->n_streams, lh_now_ms(), &slowest, &median_Bps))

@@ -17,7 +17,7 @@ static uint64_t idle_since_us(const struct lh_send *s, bool *connected)
     *connected = false;
     for (unsigned i = 0; i < s->n_streams; i++) {
         const struct lh_stream_slot *slot = &s->streams[i];
-        uint64_t us = atomic_load_explicit(&slot->counters.idle_since_us, memory_order_relaxed);
+        uint64_t us = lh_meter_get(&slot->counters.idle_since_us);
 
         if (!slot->up)
             continue;
@@ -103,11 +103,6 @@ static double ratio(uint64_t part, uint64_t whole)
     return whole > 0 ? (double)part / (double)whole : 0;
 }
 
-static uint64_t get(const atomic_uint_fast64_t *counter)
-{
-    return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
 static void add_streams(const struct lh_send *s, struct lh_verdict_input *in)
 {
     uint64_t starved = 0, sending = 0, busy = 0, rwnd = 0, sndbuf = 0, rtt = 0, bytes = 0;
@@ -116,18 +111,18 @@ static void add_streams(const struct lh_send *s, struct lh_verdict_input *in)
     for (unsigned i = 0; i < LH_MAX_STREAMS; i++) {
         const struct lh_sstream_counters *c = &s->streams[i].counters;
 
-        if (get(&c->bytes_sent) == 0)
+        if (lh_meter_get(&c->bytes_sent) == 0)
             continue;
         in->streams++;
-        bytes += get(&c->bytes_sent);
-        starved += get(&c->starved_us);
-        sending += get(&c->sending_us);
-        acked += get(&c->meter.acked_bytes);
-        resent += get(&c->meter.resent_bytes);
-        busy += get(&c->meter.busy_us);
-        rwnd += get(&c->meter.rwnd_limited_us);
-        sndbuf += get(&c->meter.sndbuf_limited_us);
-        rtt += atomic_load_explicit(&c->meter.rtt_us, memory_order_relaxed);
+        bytes += lh_meter_get(&c->bytes_sent);
+        starved += lh_meter_get(&c->starved_us);
+        sending += lh_meter_get(&c->sending_us);
+        acked += lh_meter_get(&c->meter.acked_bytes);
+        resent += lh_meter_get(&c->meter.resent_bytes);
+        busy += lh_meter_get(&c->meter.busy_us);
+        rwnd += lh_meter_get(&c->meter.rwnd_limited_us);
+        sndbuf += lh_meter_get(&c->meter.sndbuf_limited_us);
+        rtt += lh_meter_get(&c->meter.rtt_us);
     }
     in->starved = ratio(starved, starved + sending);
     in->rwnd = ratio(rwnd, busy);
@@ -148,7 +143,8 @@ static void add_threads(struct lh_send *s, uint64_t all_us, struct lh_verdict_in
         if (busy > in->loop_busy)
             in->loop_busy = busy;
     }
-    in->hash_busy = ratio(above(lh_worker_busy_us(&s->prep), l->hash_busy_us), get(&l->hashing_us));
+    in->hash_busy =
+        ratio(above(lh_worker_busy_us(&s->prep), l->hash_busy_us), lh_meter_get(&l->hashing_us));
 }
 
 static void add_receiver(const struct lh_limits *l, struct lh_verdict_input *in)

@@ -8,7 +8,7 @@
 
 static void set_pace(struct lh_meter *m)
 {
-    uint64_t pace_Bps = atomic_load_explicit(&m->counters->pace_Bps, memory_order_relaxed);
+    uint64_t pace_Bps = lh_meter_get(&m->counters->pace_Bps);
 
     if (pace_Bps == m->pace_Bps)
         return;

@@ -22,8 +22,8 @@ struct lh_meter_counters {
     atomic_uint_fast64_t last_Bps;   /* delivered a second, over the last sample alone */
     atomic_uint_fast64_t sampled_ms; /* when that was */
     atomic_uint_fast64_t rate_Bps;   /* bytes acknowledged a second, smoothed; 0: not known yet */
-    atomic_uint_fast32_t rtt_us;     /* smoothed; 0: no connection */
-    atomic_uint_fast32_t min_rtt_us;
+    atomic_uint_fast64_t rtt_us;     /* smoothed; 0: no connection */
+    atomic_uint_fast64_t min_rtt_us;
     /* Of the connection at hand. */
     atomic_uint_fast64_t
         brought_bytes; /* frames of blocks acknowledged by the peer's TCP, or left out */
@@ -32,6 +32,12 @@ struct lh_meter_counters {
     /* Written by the main loop. */
     atomic_uint_fast64_t pace_Bps; /* at most so fast, bytes a second; 0: as TCP likes */
 };
+
+/* A counter as another thread sees it: late by a moment, and in no order with the others. */
+static inline uint64_t lh_meter_get(const atomic_uint_fast64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
 
 struct lh_tcp_state;
 

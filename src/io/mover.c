@@ -5,8 +5,8 @@
  * Happy path: dial (while HELLO and OFFER are under way) -> streams connect, staggered -> join ->
  * start (the ledger is known) -> each asks, is granted a range, asks again before it runs dry ->
  * ACK by ACK everything becomes durable -> lh_session_finish. Failures: a stream that goes down
- * gives its blocks back at once, is dialled again with jittered backoff; AGAIN puts a block back; a
- * source that changed begins again (send.c). */
+ * gives its blocks back at once, is dialled again with jittered backoff if it is in use; AGAIN puts
+ * a block back; a source that changed begins again (send.c). */
 #include "core/pace.h"
 #include "io/sender.h"
 
@@ -243,7 +243,7 @@ void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
         source_failed(s, err);
         return;
     }
-    if (!lh_sched_complete(&s->sched) || !lh_compare_settled(s))
+    if (number < s->tune.ramp.n && (!lh_sched_complete(&s->sched) || !lh_compare_settled(s)))
         start_stream(s, number, lh_pace_backoff(slot->attempt, lh_random32()));
     lh_mover_feed(s);
 }

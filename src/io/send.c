@@ -94,12 +94,12 @@ static void refresh(struct lh_send *s)
         const struct lh_sstream_counters *c = &s->streams[i].counters;
 
         st->streams += s->streams[i].up;
-        st->bytes_sent += atomic_load_explicit(&c->bytes_sent, memory_order_relaxed);
-        st->zero_copy_bytes += atomic_load_explicit(&c->zero_copy_bytes, memory_order_relaxed);
-        st->fallback_bytes += atomic_load_explicit(&c->fallback_bytes, memory_order_relaxed);
-        st->zero_copy_count += atomic_load_explicit(&c->zero_copy_count, memory_order_relaxed);
-        st->fallback_count += atomic_load_explicit(&c->fallback_count, memory_order_relaxed);
-        st->retransmits += atomic_load_explicit(&c->meter.retransmits, memory_order_relaxed);
+        st->bytes_sent += lh_meter_get(&c->bytes_sent);
+        st->zero_copy_bytes += lh_meter_get(&c->zero_copy_bytes);
+        st->fallback_bytes += lh_meter_get(&c->fallback_bytes);
+        st->zero_copy_count += lh_meter_get(&c->zero_copy_count);
+        st->fallback_count += lh_meter_get(&c->fallback_count);
+        st->retransmits += lh_meter_get(&c->meter.retransmits);
     }
 }
 

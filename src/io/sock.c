@@ -162,9 +162,8 @@ void lh_sock_stream(int fd, const struct lh_stream_options *opts, struct lh_stre
     socklen_t len = sizeof(given->congestion);
 
     memset(given, 0, sizeof(*given));
-    if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, opts->congestion,
-                   (socklen_t)strlen(opts->congestion)) != 0)
-        given->congestion_errno = errno;
+    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, opts->congestion,
+               (socklen_t)strlen(opts->congestion));
     if (opts->sndbuf_bytes > 0) {
         int value = opts->sndbuf_bytes > INT32_MAX / 2 ? INT32_MAX / 2 : (int)opts->sndbuf_bytes;
 
@@ -190,7 +189,6 @@ bool lh_sock_state(int fd, struct lh_tcp_state *state)
         ioctl(fd, SIOCOUTQ, &queued) != 0)
         return false;
     state->bytes_acked = info.tcpi_bytes_acked;
-    state->delivery_Bps = info.tcpi_delivery_rate;
     state->delivered = info.tcpi_delivered;
     state->mss_bytes = info.tcpi_snd_mss;
     state->bytes_resent = info.tcpi_bytes_retrans;

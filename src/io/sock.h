@@ -46,7 +46,6 @@ struct lh_stream_options {
 
 struct lh_stream_given {
     char congestion[16];
-    int congestion_errno; /* 0, or why the kernel refused the one asked for */
     int sndbuf_bytes;
     int lowat_bytes;
 };
@@ -67,7 +66,6 @@ void lh_sock_pace(int fd, uint64_t max_Bps);
 
 struct lh_tcp_state {
     uint64_t bytes_acked;
-    uint64_t delivery_Bps;      /* tcpi_delivery_rate */
     uint32_t delivered;         /* segments that arrived, in order or not; wraps */
     uint32_t mss_bytes;         /* of what is sent */
     uint64_t bytes_resent;      /* tcpi_bytes_retrans */

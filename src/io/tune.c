@@ -15,11 +15,6 @@
 #define BUSY_PERCENT 60u
 #define CLOSED_PERCENT 50u
 
-static uint64_t load(const atomic_uint_fast64_t *v)
-{
-    return atomic_load_explicit(v, memory_order_relaxed);
-}
-
 static bool bbr(const struct lh_send *s)
 {
     return strncmp(s->congestion, "bbr", 3) == 0 && s->congestion_errno == 0;
@@ -60,7 +55,7 @@ static void set_pace(struct lh_send *s, uint64_t total_Bps)
     uint64_t part_Bps;
 
     for (unsigned i = 0; i < n; i++)
-        rates_Bps[i] = s->streams[i].up ? load(&s->streams[i].counters.meter.rate_Bps) : 0;
+        rates_Bps[i] = s->streams[i].up ? lh_meter_get(&s->streams[i].counters.meter.rate_Bps) : 0;
     part_Bps = lh_share_part(total_Bps, rates_Bps, n);
     for (unsigned i = 0; i < LH_MAX_STREAMS; i++)
         atomic_store_explicit(&s->streams[i].counters.meter.pace_Bps, part_Bps,
@@ -106,20 +101,20 @@ static struct seen look(const struct lh_send *s, uint64_t now_ms)
 
     for (unsigned i = 0; i < s->n_streams; i++) {
         const struct lh_meter_counters *m = &s->streams[i].counters.meter;
-        uint64_t age_ms = now_ms - load(&m->sampled_ms);
-        uint32_t min_rtt_us = (uint32_t)atomic_load_explicit(&m->min_rtt_us, memory_order_relaxed);
+        uint64_t age_ms = now_ms - lh_meter_get(&m->sampled_ms);
+        uint32_t min_rtt_us = (uint32_t)lh_meter_get(&m->min_rtt_us);
 
-        seen.delivered_bytes += load(&m->delivered_bytes);
-        seen.resent_bytes += load(&m->resent_bytes);
-        seen.busy_us += load(&m->busy_us);
-        seen.closed_us += load(&m->rwnd_limited_us);
+        seen.delivered_bytes += lh_meter_get(&m->delivered_bytes);
+        seen.resent_bytes += lh_meter_get(&m->resent_bytes);
+        seen.busy_us += lh_meter_get(&m->busy_us);
+        seen.closed_us += lh_meter_get(&m->rwnd_limited_us);
         if (!s->streams[i].up)
             continue;
         /* Streams are sampled each at moments of its own: their sums are brought forward to now. */
         if (age_ms <= FRESH_MS)
-            seen.delivered_bytes += load(&m->last_Bps) * age_ms / 1000;
+            seen.delivered_bytes += lh_meter_get(&m->last_Bps) * age_ms / 1000;
         if (i < s->tune.ramp.n) {
-            seen.rtt_us += atomic_load_explicit(&m->rtt_us, memory_order_relaxed);
+            seen.rtt_us += lh_meter_get(&m->rtt_us);
             seen.min_rtt_us += min_rtt_us;
             if (min_rtt_us > 0 && (seen.least_rtt_us == 0 || min_rtt_us < seen.least_rtt_us))
                 seen.least_rtt_us = min_rtt_us;
