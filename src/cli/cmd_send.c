@@ -9,7 +9,7 @@
 #include "cli/json.h"
 #include "cli/progress.h"
 #include "cli/stop.h"
-#include "cli/url.h"
+#include "util/url.h"
 #include "util/text.h"
 
 #include <errno.h>

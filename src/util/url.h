@@ -1,6 +1,6 @@
 /* Where to send: lh://HOST[:PORT]/PATH. Pure; any thread. */
-#ifndef LH_CLI_URL_H
-#define LH_CLI_URL_H
+#ifndef LH_UTIL_URL_H
+#define LH_UTIL_URL_H
 
 #include "util/address.h"
 #include "util/err.h"

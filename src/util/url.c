@@ -1,6 +1,6 @@
 /* Taking lh:// addresses apart: scheme, host, port, path, in this order; the first thing that is
  * wrong is reported with the part it is in, and for the path with its place. */
-#include "cli/url.h"
+#include "util/url.h"
 
 #include "util/text.h"
 

@@ -1,4 +1,4 @@
-#include "cli/url.h"
+#include "util/url.h"
 
 #include "test/lib/tap.h"
 
