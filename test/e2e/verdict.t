@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """The verdict: each side made the limit, and the word for it in --json and in the summary.
 
-What is made slow is ten times slower than all the rest, so the word does not depend on the machine."""
+What is made slow is ten times slower than all the rest, so the word does not depend on the machine,
+nor on what others leave of it: network, window and send buffer were seen to stay right with half of each
+core taken away in spells of 50 ms."""
 import os
 import re
 import subprocess
@@ -70,8 +72,8 @@ def test_receiver_cpu():
 def test_network():
     net = Net()
     serve = serve_at(Net.B + ":0", wrap=net.in_b())
-    net.rate(40)
-    limits(serve, 10 * MIB, "network", host=Net.B, wrap=net.in_a())
+    net.rate(20)
+    limits(serve, 5 * MIB, "network", host=Net.B, wrap=net.in_a())
 
 
 def test_rate_limit():
@@ -80,24 +82,26 @@ def test_rate_limit():
 
 
 def wan(narrow, side):
-    """A long line, and one host with a small limit for its buffers."""
+    """A long line, and one host with a small limit for its buffers: a hundredth of what the line
+    holds in all of a transfer's streams. What a host that is short of CPU adds to the round trip is small
+    against 100 ms; with more than 4 streams the start-up would be much of it."""
     e2e.need_root()
     name = "lhv-%d" % os.getpid()
-    made = subprocess.run([WAN + "/up", "--name", name, "1gbit", "50ms", "0%"], check=False,
+    made = subprocess.run([WAN + "/up", "--name", name, "1gbit", "100ms", "0%"], check=False,
                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if made.returncode != 0:
         diag(made.stderr.decode())
         raise e2e.Skip("no network namespaces here")
     e2e.cleanup(subprocess.run, [WAN + "/down", name])
     subprocess.run(["ip", "netns", "exec", "%s-%s" % (name, side), "sysctl", "-qw",
-                    "net.ipv4.%s=4096 16384 65536" % narrow], check=True)
+                    "net.ipv4.%s=4096 8192 32768" % narrow], check=True)
     return [["ip", "netns", "exec", "%s-%s" % (name, s)] for s in "ab"]
 
 
 def buffers(narrow, side, word):
     a, b = wan(narrow, side)
     serve = serve_at("198.18.0.2:0", wrap=b)
-    reason = limits(serve, 12 * MIB, word, host="198.18.0.2", wrap=a)
+    reason = limits(serve, 3 * MIB, word, "--streams", "4", host="198.18.0.2", wrap=a)
     ok(narrow in reason, "%s: it names net.ipv4.%s" % (word, narrow))
 
 
