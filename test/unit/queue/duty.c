@@ -1,0 +1,585 @@
+/* queue/duty: each rule by a story, then many random stories against what must always hold. */
+#include "queue/duty.h"
+
+#include "test/lib/rng.h"
+#include "test/lib/tap.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CLAIM_MS 15000u
+
+static struct lh_duty duty;
+static struct lh_duty_step step;
+static uint64_t now_ms;
+
+static const char *const words[] = {"nothing", "start", "cancel", "confirm", "finish",
+                                    "take",    "wait",  "report", "drop"};
+
+static void begin(unsigned jobs, unsigned per_host)
+{
+    struct lh_duty_options opts = {
+        .jobs = jobs, .jobs_per_host = per_host, .claim_ms = CLAIM_MS, .seed = 7};
+
+    now_ms = 1000000;
+    lh_duty_init(&duty, &opts, now_ms);
+}
+
+static enum lh_duty_do next(void)
+{
+    lh_duty_next(&duty, now_ms, &step);
+    return step.what;
+}
+
+static bool is_next(enum lh_duty_do want, const char *what)
+{
+    return is_str(words[next()], words[want], "%s", what);
+}
+
+static void answer_report(enum lh_duty_answer answer)
+{
+    enum lh_duty_answer answers[LH_DUTY_TASKS_MAX];
+
+    for (size_t i = 0; i < LH_DUTY_TASKS_MAX; i++)
+        answers[i] = answer;
+    lh_duty_reported(&duty, 0, answers, now_ms);
+}
+
+static void answer_finish(enum lh_duty_answer answer)
+{
+    enum lh_duty_answer answers[LH_DUTY_TASKS_MAX];
+
+    for (size_t i = 0; i < LH_DUTY_TASKS_MAX; i++)
+        answers[i] = answer;
+    lh_duty_finished(&duty, 0, answers, now_ms);
+}
+
+/* Up, with the first report answered; the next step is the first take. */
+static void come_up(void)
+{
+    lh_duty_up(&duty, now_ms);
+    is_next(LH_DUTY_TAKE, "up: take at once");
+    ok(!step.reap, "but reap nothing yet");
+    is_next(LH_DUTY_REPORT, "and say that it is there");
+    answer_report(LH_DUTY_SAID_OK);
+}
+
+static void task_init(struct lh_duty_task *task, const char *host)
+{
+    memset(task, 0, sizeof(*task));
+    task->host = host;
+    task->retries = 3;
+}
+
+/* `n` tasks come with the take that is under way. */
+static void tasks_come(struct lh_duty_task *tasks, size_t n, const char *host)
+{
+    for (size_t i = 0; i < n; i++) {
+        task_init(&tasks[i], host);
+        lh_duty_taken(&duty, &tasks[i], now_ms);
+    }
+    lh_duty_took(&duty, 0, n, 0, now_ms);
+}
+
+/* One task of one slot, moving. */
+static void one_moves(struct lh_duty_task *task)
+{
+    begin(1, 0);
+    come_up();
+    tasks_come(task, 1, "a");
+    is_next(LH_DUTY_START, "it is started");
+    is_next(LH_DUTY_NOTHING, "with all slots taken nothing is taken");
+}
+
+static void test_done(void)
+{
+    struct lh_duty_task t;
+
+    one_moves(&t);
+    lh_duty_delivered(&duty, &t, now_ms);
+    is_next(LH_DUTY_FINISH, "delivered: Redis is told");
+    ok(step.n == 1 && step.tasks[0] == &t && t.outcome == LH_OUTCOME_DONE, "that it is done");
+    is_next(LH_DUTY_TAKE, "in the same flight the next one is taken");
+    is_next(LH_DUTY_NOTHING, "the receiver is not told before Redis has answered");
+    answer_finish(LH_DUTY_SAID_OK);
+    is_next(LH_DUTY_CONFIRM, "then it is");
+    ok(step.task == &t && step.forget, "and may forget");
+    is_next(LH_DUTY_NOTHING, "dropped is nothing that has a send");
+    lh_duty_ended(&duty, &t, 0, now_ms);
+    is_next(LH_DUTY_DROP, "its send has ended: over");
+    ok(step.task == &t && t.end == LH_END_SETTLED, "and settled");
+}
+
+static void test_failures(void)
+{
+    struct lh_duty_task t;
+
+    one_moves(&t);
+    lh_duty_ended(&duty, &t, -LH_E_NETWORK, now_ms);
+    is_next(LH_DUTY_FINISH, "a failure is told");
+    ok(t.outcome == LH_OUTCOME_RETRY && t.failures == 1 && t.due_ms >= 500 && t.due_ms <= 1000,
+       "it is tried again in about a second");
+    answer_finish(LH_DUTY_SAID_OK);
+    is_next(LH_DUTY_DROP, "over");
+
+    one_moves(&t);
+    t.failures = 3;
+    lh_duty_ended(&duty, &t, -LH_E_NETWORK, now_ms);
+    is_next(LH_DUTY_FINISH, "the last one that is allowed");
+    is_u64(t.outcome, LH_OUTCOME_DEAD, "a dead letter");
+
+    one_moves(&t);
+    lh_duty_ended(&duty, &t, -LH_E_FENCED, now_ms);
+    is_next(LH_DUTY_DROP, "fenced: nothing is told");
+    is_u64(t.end, LH_END_LOST, "it is another worker's");
+
+    begin(1, 0);
+    come_up();
+    task_init(&t, NULL);
+    t.status = -LH_E_INVAL;
+    lh_duty_taken(&duty, &t, now_ms);
+    lh_duty_took(&duty, 0, 1, 0, now_ms);
+    is_next(LH_DUTY_FINISH, "a malformed one is never started");
+    is_u64(t.outcome, LH_OUTCOME_DEAD, "but a dead letter");
+}
+
+static void report_says(enum lh_duty_answer answer)
+{
+    now_ms += 5000;
+    is_next(LH_DUTY_REPORT, "after 5 s it is reported");
+    is_u64(step.n, 1, "it");
+    answer_report(answer);
+}
+
+static void test_answers(void)
+{
+    static const struct {
+        enum lh_duty_answer answer;
+        enum lh_task_outcome outcome;
+        const char *word;
+    } asked[] = {{LH_DUTY_SAID_PAUSED, LH_OUTCOME_PAUSED, "paused"},
+                 {LH_DUTY_SAID_CANCELLED, LH_OUTCOME_CANCELLED, "cancelled"}};
+    struct lh_duty_task t;
+
+    one_moves(&t);
+    report_says(LH_DUTY_SAID_LOST);
+    is_next(LH_DUTY_CANCEL, "lost: its send is cancelled");
+    is_next(LH_DUTY_NOTHING, "until it has ended the slot is taken");
+    lh_duty_ended(&duty, &t, -LH_E_CANCELLED, now_ms);
+    is_next(LH_DUTY_DROP, "nothing is told");
+    is_u64(t.end, LH_END_LOST, "it is lost");
+
+    one_moves(&t);
+    report_says(LH_DUTY_SAID_LOST);
+    lh_duty_delivered(&duty, &t, now_ms);
+    is_next(LH_DUTY_CONFIRM, "lost and delivered all the same: let go");
+    ok(!step.forget, "the receiver keeps its record for the other worker");
+    lh_duty_ended(&duty, &t, 0, now_ms);
+    is_next(LH_DUTY_DROP, "over");
+
+    one_moves(&t);
+    report_says(LH_DUTY_SAID_GONE);
+    is_next(LH_DUTY_NOTHING, "forgotten by Redis: it goes on");
+    lh_duty_delivered(&duty, &t, now_ms);
+    is_next(LH_DUTY_CONFIRM, "to its end");
+    ok(!step.forget, "the record stays, should somebody queue it again");
+    lh_duty_ended(&duty, &t, 0, now_ms);
+    is_next(LH_DUTY_DROP, "nothing is told");
+    is_u64(t.end, LH_END_GONE, "nobody knows it");
+
+    for (size_t i = 0; i < 2; i++) {
+        one_moves(&t);
+        report_says(asked[i].answer);
+        is_next(LH_DUTY_CANCEL, asked[i].word);
+        lh_duty_ended(&duty, &t, -LH_E_CANCELLED, now_ms);
+        is_next(LH_DUTY_FINISH, "so it is told");
+        is_u64(t.outcome, asked[i].outcome, "%s", asked[i].word);
+
+        one_moves(&t);
+        report_says(asked[i].answer);
+        is_next(LH_DUTY_CANCEL, asked[i].word);
+        lh_duty_delivered(&duty, &t, now_ms);
+        is_next(LH_DUTY_FINISH, "too late");
+        is_u64(t.outcome, LH_OUTCOME_DONE, "it is done");
+    }
+}
+
+/* Redis goes away between delivered and the answer. */
+static void test_away(void)
+{
+    struct lh_duty_task t;
+
+    one_moves(&t);
+    lh_duty_delivered(&duty, &t, now_ms);
+    is_next(LH_DUTY_FINISH, "told");
+    lh_duty_down(&duty, now_ms);
+    is_next(LH_DUTY_CONFIRM, "Redis is gone: the send is let go");
+    ok(!step.forget, "the receiver keeps its record");
+    lh_duty_ended(&duty, &t, 0, now_ms);
+    lh_duty_finished(&duty, -LH_E_NETWORK, NULL, now_ms);
+    is_next(LH_DUTY_NOTHING, "the outcome is kept");
+    is_u64(lh_duty_wake_ms(&duty, now_ms), UINT64_MAX, "without a timer");
+    lh_duty_up(&duty, now_ms);
+    is_next(LH_DUTY_FINISH, "and told again when Redis is back");
+    answer_finish(LH_DUTY_SAID_LOST);
+    is_next(LH_DUTY_DROP, "settled already");
+    is_u64(t.end, LH_END_SETTLED, "by the first time, which nobody heard of");
+
+    one_moves(&t);
+    lh_duty_delivered(&duty, &t, now_ms);
+    is_next(LH_DUTY_FINISH, "told");
+    is_next(LH_DUTY_TAKE, "(and a take)");
+    lh_duty_finished(&duty, -LH_E_BUSY, NULL, now_ms);
+    is_next(LH_DUTY_CONFIRM, "Redis is full: the send is let go");
+    lh_duty_ended(&duty, &t, 0, now_ms);
+    is_next(LH_DUTY_NOTHING, "not at once again");
+    is_u64(lh_duty_wake_ms(&duty, now_ms), now_ms + 1000, "but in a second");
+    now_ms += 1000;
+    is_next(LH_DUTY_FINISH, "then");
+    answer_finish(LH_DUTY_SAID_LOST);
+    is_next(LH_DUTY_DROP, "it was never heard");
+    is_u64(t.end, LH_END_LOST, "so somebody else has it");
+}
+
+static void test_reap(void)
+{
+    begin(1, 0);
+    come_up();
+    for (unsigned s = 0; s < 14; s += 2) {
+        lh_duty_took(&duty, 0, 0, 0, now_ms);
+        is_next(LH_DUTY_WAIT, "nothing there: wait");
+        is_u64(step.ms, 5000, "5 s");
+        now_ms += 2000;
+        lh_duty_waited(&duty, 0, 0, 0, now_ms);
+        is_next(LH_DUTY_TAKE, "then take");
+        ok(!step.reap, "nothing is reaped after %u s", s + 2);
+        if (next() == LH_DUTY_REPORT)
+            answer_report(LH_DUTY_SAID_OK);
+    }
+    now_ms += 1000;
+    lh_duty_took(&duty, 0, 0, 5000, now_ms);
+    is_next(LH_DUTY_WAIT, "wait");
+    is_u64(step.ms, 5000, "until a task may be reaped");
+    now_ms += 3000;
+    lh_duty_waited(&duty, 0, 0, 0, now_ms);
+    is_next(LH_DUTY_TAKE, "after a claim time");
+    ok(step.reap, "it reaps");
+    is_next(LH_DUTY_REPORT, "(report)");
+    answer_report(LH_DUTY_SAID_OK);
+    now_ms += CLAIM_MS / 3 + 1;
+    lh_duty_took(&duty, 0, 0, 300, now_ms);
+    is_next(LH_DUTY_WAIT, "an answer came late: Redis was away, live workers may look idle");
+    is_u64(step.ms, 5000, "so it waits");
+    now_ms += 100;
+    lh_duty_waited(&duty, 0, 0, 0, now_ms);
+    is_next(LH_DUTY_TAKE, "and takes");
+    ok(!step.reap, "without reaping, for a claim time");
+    is_next(LH_DUTY_REPORT, "(report)");
+    lh_duty_reported(&duty, -LH_E_BUSY, NULL, now_ms);
+    is_u64(lh_duty_wake_ms(&duty, now_ms), now_ms + 5000, "a report that Redis could not take");
+}
+
+static void test_soonest(void)
+{
+    begin(2, 0);
+    come_up();
+    for (unsigned s = 0; s < 20; s += 4) { /* a claim time of contact */
+        lh_duty_took(&duty, 0, 0, 0, now_ms);
+        next();
+        now_ms += 4000;
+        lh_duty_waited(&duty, 0, 0, 0, now_ms);
+        next();
+        if (next() == LH_DUTY_REPORT)
+            answer_report(LH_DUTY_SAID_OK);
+    }
+    lh_duty_took(&duty, 0, 0, 700, now_ms);
+    is_next(LH_DUTY_WAIT, "a task may be reaped in 700 ms");
+    is_u64(step.ms, 700, "so long it waits");
+    lh_duty_waited(&duty, 0, 0, 0, now_ms);
+    is_next(LH_DUTY_TAKE, "(take)");
+    lh_duty_took(&duty, 0, 0, 1, now_ms);
+    is_next(LH_DUTY_WAIT, "or at once");
+    ok(step.ms >= 20, "never for ever (0), never a spin");
+}
+
+static void test_places(void)
+{
+    struct lh_duty_task a[6];
+    struct lh_duty_task b;
+
+    begin(4, 1);
+    come_up();
+    tasks_come(a, 4, "a");
+    is_next(LH_DUTY_START, "one of four to the same receiver");
+    ok(step.task == &a[0], "the oldest");
+    is_next(LH_DUTY_TAKE, "three slots are free: others are looked for");
+    is_u64(step.n, 3, "three");
+    tasks_come(a + 4, 2, "a");
+    is_next(LH_DUTY_FINISH, "the room is for four: one goes back");
+    ok(step.n == 1 && step.tasks[0] == &a[5] && a[5].outcome == LH_OUTCOME_DEFERRED, "the latest");
+    ok(a[5].due_ms >= 1000 && a[5].due_ms < 2000, "for a second or two");
+    answer_finish(LH_DUTY_SAID_OK);
+    is_next(LH_DUTY_DROP, "it is not this worker's any more");
+    is_next(LH_DUTY_NOTHING, "a queue full of them is not churned");
+    now_ms += 250;
+    is_next(LH_DUTY_WAIT, "but looked at again");
+    task_init(&b, "b");
+    lh_duty_taken(&duty, &b, now_ms);
+    lh_duty_waited(&duty, 0, 1, 0, now_ms);
+    is_next(LH_DUTY_START, "another receiver's task");
+    ok(step.task == &b, "does not wait behind them");
+    lh_duty_ended(&duty, &a[0], -LH_E_FENCED, now_ms);
+    is_next(LH_DUTY_DROP, "(over)");
+    is_next(LH_DUTY_START, "the next one of the first receiver");
+    ok(step.task == &a[1], "by age");
+    is_next(LH_DUTY_TAKE, "(take)");
+    now_ms += CLAIM_MS;
+    is_next(LH_DUTY_FINISH, "those that wait for a claim time go back");
+    is_u64(step.n, 3, "another worker may have a place for them");
+}
+
+static void test_stop(void)
+{
+    struct lh_duty_task t[4];
+
+    begin(2, 1);
+    come_up();
+    tasks_come(t, 2, "a");
+    is_next(LH_DUTY_START, "one moves, one waits");
+    is_next(LH_DUTY_TAKE, "and a take is under way");
+    lh_duty_stop(&duty, now_ms);
+    is_next(LH_DUTY_CANCEL, "stop: the one that moves is cancelled");
+    is_next(LH_DUTY_FINISH, "the one that waits is put back");
+    ok(step.tasks[0] == &t[1] && t[1].outcome == LH_OUTCOME_DEFERRED && t[1].due_ms == 0,
+       "to be taken at once");
+    answer_finish(LH_DUTY_SAID_OK);
+    is_next(LH_DUTY_DROP, "over");
+    tasks_come(t + 2, 1, "a");
+    is_next(LH_DUTY_FINISH, "what still comes is put back, too");
+    lh_duty_ended(&duty, &t[0], -LH_E_CANCELLED, now_ms);
+    ok(!lh_duty_stopped(&duty, now_ms), "not stopped while Redis has to hear");
+    answer_finish(LH_DUTY_SAID_OK);
+    is_next(LH_DUTY_DROP, "over");
+    is_next(LH_DUTY_FINISH, "and the cancelled one");
+    is_u64(t[0].outcome, LH_OUTCOME_DEFERRED, "which did not fail");
+    ok(!lh_duty_stopped(&duty, now_ms + 4999), "Redis is waited for");
+    ok(lh_duty_stopped(&duty, now_ms + 5000), "for 5 s");
+    now_ms += 5000;
+    lh_duty_finished(&duty, -LH_E_NETWORK, NULL, now_ms);
+    is_next(LH_DUTY_DROP, "then it is dropped");
+    is_u64(t[0].end, LH_END_UNTOLD, "untold");
+    is_next(LH_DUTY_REPORT, "as long as it is there it says so");
+    is_next(LH_DUTY_NOTHING, "nothing is left");
+}
+
+/* ---- random stories ----------------------------------------------------------------------- */
+
+#define STORY_TASKS 400
+#define STORY_STEPS 1500
+
+struct story {
+    struct lh_duty_task task; /* first: the step's task is cast back */
+    bool taken, started, delivered, ended, dropped, cancelled, confirmed;
+};
+
+static struct story stories[STORY_TASKS];
+static unsigned n_taken, n_dropped, n_running;
+static bool take_out, wait_out, report_out, finish_out;
+static size_t finish_n, report_n;
+static const char *broken;
+
+static void must(bool cond, const char *what)
+{
+    if (!cond && broken == NULL)
+        broken = what;
+}
+
+static void do_steps(void)
+{
+    for (unsigned i = 0; i < 10000; i++) {
+        struct story *s;
+
+        next();
+        s = (struct story *)(void *)step.task;
+        switch (step.what) {
+        case LH_DUTY_START:
+            must(!s->started && !s->dropped, "started once");
+            s->started = true;
+            n_running++;
+            must(n_running <= duty.opts.jobs, "no more sends than jobs");
+            break;
+        case LH_DUTY_CANCEL:
+            must(s->started && !s->ended && !s->cancelled, "cancelled once, while it is sent");
+            s->cancelled = true;
+            break;
+        case LH_DUTY_CONFIRM:
+            must(s->delivered && !s->ended && !s->confirmed, "confirmed once, when delivered");
+            must(!step.forget || s->task.outcome == LH_OUTCOME_DONE, "forgotten when done");
+            s->confirmed = true;
+            break;
+        case LH_DUTY_FINISH:
+            must(!finish_out && duty.up && step.n > 0, "one finish at a time");
+            finish_out = true;
+            finish_n = step.n;
+            break;
+        case LH_DUTY_TAKE:
+            must(!take_out && !wait_out && duty.up && !duty.stopping && step.n > 0, "one take");
+            take_out = true;
+            break;
+        case LH_DUTY_WAIT:
+            must(!take_out && !wait_out && duty.up && !duty.stopping && step.ms > 0, "one wait");
+            wait_out = true;
+            break;
+        case LH_DUTY_REPORT:
+            must(!report_out && duty.up, "one report");
+            report_out = true;
+            report_n = step.n;
+            break;
+        case LH_DUTY_DROP:
+            must(!s->dropped && (!s->started || s->ended), "dropped once, without a send");
+            s->dropped = true;
+            n_dropped++;
+            break;
+        default:
+            must(lh_duty_wake_ms(&duty, now_ms) > now_ms, "no spin");
+            return;
+        }
+    }
+    must(false, "steps come to an end");
+}
+
+static int any_status(struct lh_rng *rng)
+{
+    static const int statuses[] = {-LH_E_NETWORK, -LH_E_BUSY, -LH_E_REFUSED};
+
+    return statuses[lh_rng_below(rng, 3)];
+}
+
+static size_t some_tasks(struct lh_rng *rng, size_t most)
+{
+    static const char *const hosts[] = {"a", "b", "c"};
+    size_t n = lh_rng_below(rng, most + 1);
+
+    for (size_t i = 0; i < n; i++) {
+        struct story *s = &stories[n_taken];
+
+        if (n_taken == STORY_TASKS)
+            return i;
+        task_init(&s->task, hosts[lh_rng_below(rng, 3)]);
+        s->task.status = lh_rng_below(rng, 20) == 0 ? -LH_E_INVAL : 0;
+        s->taken = true;
+        n_taken++;
+        lh_duty_taken(&duty, &s->task, now_ms);
+    }
+    return n;
+}
+
+static void answer(struct lh_rng *rng)
+{
+    enum lh_duty_answer answers[LH_DUTY_TASKS_MAX];
+    int status = !duty.up ? -LH_E_NETWORK : lh_rng_below(rng, 8) == 0 ? any_status(rng) : 0;
+
+    if (take_out && lh_rng_below(rng, 2) == 0) {
+        take_out = false;
+        lh_duty_took(&duty, status, status == 0 ? some_tasks(rng, duty.asked_n) : 0,
+                     lh_rng_below(rng, 5000), now_ms);
+    }
+    if (wait_out && lh_rng_below(rng, 2) == 0) {
+        wait_out = false;
+        lh_duty_waited(&duty, status, status == 0 ? some_tasks(rng, 3) : 0, 0, now_ms);
+    }
+    for (size_t i = 0; i < LH_DUTY_TASKS_MAX; i++)
+        answers[i] =
+            lh_rng_below(rng, 6) == 0 ? (enum lh_duty_answer)lh_rng_below(rng, 5) : LH_DUTY_SAID_OK;
+    if (report_out && lh_rng_below(rng, 2) == 0) {
+        report_out = false;
+        lh_duty_reported(&duty, status, answers, now_ms);
+    }
+    for (size_t i = 0; i < LH_DUTY_TASKS_MAX; i++)
+        answers[i] =
+            (enum lh_duty_answer)(lh_rng_below(rng, 6) == 0 ? 1 + lh_rng_below(rng, 2) : 0);
+    if (finish_out && lh_rng_below(rng, 2) == 0) {
+        finish_out = false;
+        lh_duty_finished(&duty, status, answers, now_ms);
+    }
+}
+
+static void send_goes_on(struct lh_rng *rng, struct story *s)
+{
+    static const int ends[] = {-LH_E_NETWORK, -LH_E_SOURCE, -LH_E_FENCED, -LH_E_BUSY};
+
+    if (!s->started || s->ended)
+        return;
+    if (s->confirmed) {
+        s->ended = true;
+        lh_duty_ended(&duty, &s->task, 0, now_ms);
+    } else if (!s->delivered && s->cancelled && lh_rng_below(rng, 2) == 0) {
+        s->ended = true;
+        n_running--;
+        lh_duty_ended(&duty, &s->task, -LH_E_CANCELLED, now_ms);
+    } else if (!s->delivered && lh_rng_below(rng, 10) == 0) {
+        n_running--;
+        if (lh_rng_below(rng, 2) == 0) {
+            s->delivered = true;
+            lh_duty_delivered(&duty, &s->task, now_ms);
+        } else {
+            s->ended = true;
+            lh_duty_ended(&duty, &s->task, ends[lh_rng_below(rng, 4)], now_ms);
+        }
+    }
+}
+
+static void story(uint64_t seed)
+{
+    struct lh_rng rng = {seed};
+
+    memset(stories, 0, sizeof(stories));
+    n_taken = n_dropped = n_running = 0;
+    take_out = wait_out = report_out = finish_out = false;
+    begin(1 + (unsigned)lh_rng_below(&rng, 8), (unsigned)lh_rng_below(&rng, 4));
+    for (unsigned i = 0; i < STORY_STEPS && broken == NULL; i++) {
+        now_ms += lh_rng_below(&rng, 400);
+        if (lh_rng_below(&rng, 40) == 0)
+            duty.up ? lh_duty_down(&duty, now_ms) : lh_duty_up(&duty, now_ms);
+        if (i == STORY_STEPS - 100) {
+            lh_duty_stop(&duty, now_ms);
+        }
+        for (unsigned j = 0; j < n_taken; j++)
+            send_goes_on(&rng, &stories[j]);
+        answer(&rng);
+        do_steps();
+    }
+    now_ms += LH_DUTY_STOP_MS;
+    for (unsigned i = 0; i < 100 && broken == NULL; i++) {
+        for (unsigned j = 0; j < n_taken; j++)
+            send_goes_on(&rng, &stories[j]);
+        answer(&rng);
+        do_steps();
+    }
+    must(lh_duty_stopped(&duty, now_ms), "it stops");
+    must(n_dropped == n_taken, "each task is dropped");
+    must(duty.n_acts == 0, "no act is left");
+}
+
+int main(void)
+{
+    unsigned taken = 0;
+
+    test_done();
+    test_failures();
+    test_answers();
+    test_away();
+    test_reap();
+    test_soonest();
+    test_places();
+    test_stop();
+    for (uint64_t seed = 1; seed <= 2000 && broken == NULL; seed++) {
+        story(seed);
+        taken += n_taken;
+        if (broken != NULL)
+            diag("seed %ju", (uintmax_t)seed);
+    }
+    ok(broken == NULL, "random stories: %s", broken != NULL ? broken : "what must hold holds");
+    ok(taken > 10000, "%u tasks in random stories", taken);
+    return done_testing();
+}
