@@ -42,9 +42,9 @@ def runs(got):
 def session(serve):
     """A session of our own: the peer and its token."""
     peer = Peer(serve.port).send(hello())
-    kind, _, payload = peer.read() or (0, 0, b"")
-    need(kind == WELCOME, "a session of our own")
-    return peer, payload[10:26]
+    got = peer.read()
+    need(got is not None and got[0] == WELCOME, "a session of our own")
+    return peer, e2e.token_of(got)
 
 
 def test_garbage():

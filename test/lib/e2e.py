@@ -693,17 +693,22 @@ def tmpfs(name, size):
     return at
 
 
+def preload(name):
+    """The library test/lib/NAME.c, built once."""
+    library = os.path.join(_base, name + ".so")
+    if not os.path.exists(library):
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library,
+                        os.path.join(LIB, name + ".c"), "-ldl"], check=True)
+    return library
+
+
 class Shim:
     """Failing and stalling system calls in a program, switched while it runs: faultshim.c."""
 
     def __init__(self):
         self.dir = os.path.join(_dir, "shim.%d" % _serial)
         os.mkdir(self.dir)
-        library = os.path.join(_base, "faultshim.so")
-        if not os.path.exists(library):
-            subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library,
-                            os.path.join(LIB, "faultshim.c"), "-ldl"], check=True)
-        self.env = {"LD_PRELOAD": library, "FAULTSHIM": self.dir}
+        self.env = {"LD_PRELOAD": preload("faultshim"), "FAULTSHIM": self.dir}
 
     def set(self, call, errno=0, skip=0, times=-1, stall_ms=0):  # pylint: disable=redefined-outer-name
         """From now on: let `skip` calls pass, then `times` (-1: all) stall (below 0: on a core) and fail
@@ -761,6 +766,11 @@ def offer(path, size, flags=0, transfer=0, block=BLOCK, mode=0o644, holder=None,
                  + struct.pack("<QHIHI", 0, 1, block, flags, n_files)
                  + struct.pack("<H", len(path)) + path + struct.pack("<H", len(entry)) + entry,
                  transfer=transfer)
+
+
+def token_of(welcome):
+    """By which streams join, of a WELCOME as Peer.read gives it."""
+    return welcome[2][10:26]
 
 
 class Frames:
