@@ -1,0 +1,123 @@
+-- take INCARNATION WORKER N REAP_UNTIL CLAIM_MS: up to N tasks for WORKER. First those whose worker was
+-- not heard of for CLAIM_MS, unless the clock is past REAP_UNTIL: then this command has waited in a
+-- Redis that did not run, and nobody could be heard of. Then what is due again; then by priority, and
+-- one in sixteen from the lowest priority that has any, so that none starves.
+-- Returns {soonest, now, task...}: ms until something may be had that is in no stream now, 0 unknown.
+local wrong = read_counters(ARGV[1])
+if wrong then
+    return wrong
+end
+local incarnation, worker, n = ARGV[1], ARGV[2], num(ARGV[3])
+local reap, claim_ms = now_ms() <= num(ARGV[4]), num(ARGV[5])
+local reply = {'0', int(now_ms())}
+local soonest = 0
+
+local function add(task)
+    if task then
+        reply[#reply + 1] = task
+    end
+end
+
+local function missing()
+    return n - (#reply - 2)
+end
+
+local function sooner(ms)
+    ms = math.max(1, ms)
+    soonest = soonest == 0 and ms or math.min(soonest, ms)
+end
+
+-- Only entries that have missed a report are looked at; any other cannot become free before the rest
+-- of a claim time is over.
+local function reap_idle(priority)
+    local suspicious = math.floor(claim_ms * 0.4)
+    local pending = grouped(priority, 'XPENDING', stream(priority), GROUP, 'IDLE', suspicious, '-', '+', 100)
+    sooner(claim_ms - suspicious)
+    for _, p in ipairs(pending) do
+        if p[3] < claim_ms or missing() <= 0 then
+            sooner(claim_ms - p[3])
+        else
+            local got = redis.call('XCLAIM', stream(priority), GROUP, worker, claim_ms, p[1])
+            if got[1] then
+                add(begin_or_bury(incarnation, worker, priority, p[1], got[1][2]))
+            else
+                bury_trimmed(priority, p[1])
+            end
+        end
+    end
+end
+
+-- Tasks whose entry was trimmed while a worker had them, and whose worker is silent since.
+local function reap_trimmed()
+    local key = base .. 'trimmed'
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', int(now_ms() - claim_ms), 'LIMIT', 0, 100)) do
+        local have = redis.call('HMGET', task_key(id), 'state', 'heard_ms')
+        if have[1] == 'active' and num(have[2]) <= now_ms() - claim_ms then
+            bury(id, 'INVAL', TRIMMED)
+        end
+        redis.call('ZREM', key, id)
+    end
+end
+
+local function promote_due()
+    local key = base .. 'delayed'
+    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if not first[1] then
+        return
+    end
+    if num(first[2]) <= now_ms() then
+        for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', int(now_ms()), 'LIMIT', 0, 100)) do
+            redis.call('ZREM', key, id)
+            if redis.call('HGET', task_key(id), 'state') == 'delayed' then
+                requeue(id)
+            end
+        end
+        first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    end
+    if first[1] then
+        sooner(num(first[2]) - now_ms())
+    end
+end
+
+-- Entries that turn out to be settled give no task, so it may take several reads to get enough.
+local function read(priority, count)
+    for _ = 1, 4 do
+        local want = math.min(count, missing())
+        if want <= 0 then
+            return
+        end
+        local got = grouped(priority, 'XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', want, 'STREAMS',
+            stream(priority), '>')
+        local entries = got and got[1] and got[1][2] or {}
+        for _, entry in ipairs(entries) do
+            add(begin_or_bury(incarnation, worker, priority, entry[1], entry[2]))
+            count = count - 1
+        end
+        if #entries < want then
+            return
+        end
+    end
+end
+
+if reap then
+    for _, priority in ipairs(PRIORITIES) do
+        reap_idle(priority)
+    end
+    reap_trimmed()
+    trim_done()
+end
+promote_due()
+if missing() > 0 and math.floor((turn + n) / 16) > math.floor(turn / 16) then
+    local before = #reply
+    for i = #PRIORITIES, 1, -1 do
+        if #reply == before then
+            read(PRIORITIES[i], 1)
+        end
+    end
+end
+for _, priority in ipairs(PRIORITIES) do
+    read(priority, missing())
+end
+keep_counters()
+reply[1] = int(soonest)
+return reply
