@@ -44,6 +44,35 @@ enum lh_send_share {
     LH_SHARE_BACKGROUND /* what others leave */
 };
 
+/* ---- engine ------------------------------------------------------------------------------- */
+
+/* What many sends share: threads that read, hash and send, and sessions that one has done with and
+ * the next to the same receiver takes up, so that small files do not pay handshakes. A send without
+ * one starts threads of its own and ends them. */
+struct lh_engine;
+
+struct lh_engine_options {
+    uint32_t loops;    /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS */
+    uint64_t keep_ms;  /* an idle session is kept so long; 0: 30000 */
+    unsigned max_idle; /* idle sessions kept, to all receivers together; 0: 64 */
+    lh_log_fn log;     /* may be NULL */
+    void *log_arg;
+    enum lh_log_level log_level;
+};
+
+/* Options with every default filled in. */
+void lh_engine_options_init(struct lh_engine_options *opts);
+
+/* Start threads for sends on `loop`, which it keeps alive until it is closed.
+ * Returns 0 or -LH_E_INVAL, -LH_E_NOMEM. */
+int lh_engine_start(uv_loop_t *loop, const struct lh_engine_options *opts,
+                    struct lh_engine **engine);
+
+/* Close idle sessions and stop the threads; closed (may be NULL) fires, once, later, when all of it
+ * is freed. Sends that it still has go on to their own end, and it waits for them; new ones are
+ * refused from here on. Not twice. */
+void lh_engine_close(struct lh_engine *engine, void (*closed)(void *arg), void *arg);
+
 /* ---- sending ------------------------------------------------------------------------------ */
 
 struct lh_send;
@@ -78,17 +107,20 @@ struct lh_send_stats {
 };
 
 struct lh_send_options {
-    const char *source;   /* path of the file to send */
-    const char *host;     /* name, IPv4 or IPv6 address of the receiver, without brackets */
-    uint16_t port;        /* 0: LH_DEFAULT_PORT */
-    const void *path;     /* destination below the receiver's root; bytes, no NUL needed */
-    size_t path_len;      /* bytes; a path that ends in '/' keeps the source's name */
-    uint32_t streams;     /* data connections; 0: as many as help, up to max_streams; at most
-                             LH_MAX_STREAMS */
-    uint32_t max_streams; /* 0: LH_DEFAULT_MAX_STREAMS; at most LH_MAX_STREAMS */
-    uint64_t limit_bps;   /* bits per second, contents and framing, all streams; 0: no limit */
+    struct lh_engine *engine; /* whose threads and sessions it uses, on the same loop; NULL: threads
+                                 of its own */
+    const char *source;       /* path of the file to send */
+    const char *host;         /* name, IPv4 or IPv6 address of the receiver, without brackets */
+    uint16_t port;            /* 0: LH_DEFAULT_PORT */
+    const void *path;         /* destination below the receiver's root; bytes, no NUL needed */
+    size_t path_len;          /* bytes; a path that ends in '/' keeps the source's name */
+    uint32_t streams;         /* data connections; 0: as many as help, up to max_streams; at most
+                                 LH_MAX_STREAMS */
+    uint32_t max_streams;     /* 0: LH_DEFAULT_MAX_STREAMS; at most LH_MAX_STREAMS */
+    uint64_t limit_bps;       /* bits per second, contents and framing, all streams; 0: no limit */
     enum lh_send_share share;
-    uint32_t loops; /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS */
+    uint32_t loops; /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS. With
+                       an engine: that one's, and this is not looked at */
     uint32_t block_bytes; /* grid: a power of two, 64 KiB to 1 MiB; 0: 256 KiB */
     enum lh_zero_copy zero_copy;
     uint64_t zero_copy_min; /* bytes; files below it go by read and send; UINT64_MAX: the default */

@@ -90,7 +90,7 @@ static uint32_t step_length(const struct lh_compare *c)
 static void hash_run(struct lh_job *job)
 {
     struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, compare.job);
-    struct lh_pool_buf *buf = lh_pool_get(&s->pool, s->opts.block_bytes);
+    struct lh_pool_buf *buf = lh_pool_get(&s->engine->pool, s->opts.block_bytes);
 
     if (buf == NULL) {
         lh_err_set(&s->compare.err, LH_E_NOMEM, "out of memory");
@@ -99,7 +99,7 @@ static void hash_run(struct lh_job *job)
     lh_source_hash_blocks(&s->source, buf->base, s->opts.block_bytes,
                           s->compare.first + s->compare.at, step_length(&s->compare),
                           s->compare.ours, &s->compare.err);
-    lh_pool_put(&s->pool, buf);
+    lh_pool_put(&s->engine->pool, buf);
 }
 
 static void on_hashed(struct lh_job *job)
@@ -147,7 +147,7 @@ static void submit(struct lh_send *s)
         c->waiting = true;
         c->hashing = true;
         memset(&c->err, 0, sizeof(c->err));
-        lh_worker_submit(&s->prep, &c->job, hash_run, on_hashed, &s->mbox);
+        lh_worker_submit(&s->engine->prep, &c->job, hash_run, on_hashed, &s->engine->mbox);
         return;
     }
     free(c->theirs);

@@ -2,7 +2,8 @@
  *
  * Thread: main loop. The transfer's own time is parted here, at each turn of the schedule and each
  * tick; what a stream spends it counts itself (sstream.c), what TCP says comes by its meter, what
- * threads have, from the kernel; the receiver's part by STATS. */
+ * threads have, from the kernel; the receiver's part by STATS. Threads that other sends use too are
+ * as busy as all of them make them: that is what this one meets. */
 #include "io/sender.h"
 
 #include <stdio.h>
@@ -72,9 +73,12 @@ void lh_limits_start(struct lh_send *s)
     struct lh_limits *l = &s->limits;
 
     if (!l->started) {
-        for (unsigned i = 0; i < s->loops.n; i++)
-            l->loop_busy_us[i] = lh_thread_busy_us(atomic_load(&s->loops.v[i].tid));
-        l->hash_busy_us = lh_worker_busy_us(&s->prep);
+        const struct lh_loops *loops = &s->engine->loops;
+
+        for (unsigned i = 0; i < loops->n; i++)
+            l->loop_busy_us[i] = lh_thread_busy_us(atomic_load(&loops->v[i].tid));
+        l->hash_busy_us = lh_worker_busy_us(&s->engine->prep);
+        l->hashing_us = atomic_load(&s->engine->hashing_us);
         l->since_us = lh_now_us();
         l->spending = LH_SPENT_CUT;
         l->started = true;
@@ -135,16 +139,17 @@ static void add_streams(const struct lh_send *s, struct lh_verdict_input *in)
 static void add_threads(struct lh_send *s, uint64_t all_us, struct lh_verdict_input *in)
 {
     const struct lh_limits *l = &s->limits;
+    struct lh_engine *e = s->engine;
 
-    for (unsigned i = 0; i < s->loops.n; i++) {
-        uint64_t us = lh_thread_busy_us(atomic_load(&s->loops.v[i].tid));
+    for (unsigned i = 0; i < e->loops.n; i++) {
+        uint64_t us = lh_thread_busy_us(atomic_load(&e->loops.v[i].tid));
         double busy = ratio(above(us, l->loop_busy_us[i]), all_us);
 
         if (busy > in->loop_busy)
             in->loop_busy = busy;
     }
-    in->hash_busy =
-        ratio(above(lh_worker_busy_us(&s->prep), l->hash_busy_us), lh_meter_get(&l->hashing_us));
+    in->hash_busy = ratio(above(lh_worker_busy_us(&e->prep), l->hash_busy_us),
+                          above(lh_meter_get(&e->hashing_us), l->hashing_us));
 }
 
 static void add_receiver(const struct lh_limits *l, struct lh_verdict_input *in)

@@ -2,9 +2,10 @@
  *
  * Thread: main loop.
  *
- * Happy path: dial (while HELLO and OFFER are under way) -> streams connect, staggered -> join ->
+ * Happy path: dial (while HELLO and OFFER are under way, or in a session that was parked, OFFER
+ * alone) -> streams connect, staggered -> join ->
  * start (the ledger is known) -> each asks, is granted a range, asks again before it runs dry ->
- * ACK by ACK everything becomes durable -> lh_session_finish. Failures: a stream that goes down
+ * ACK by ACK everything becomes durable -> lh_offer_finish. Failures: a stream that goes down
  * gives its blocks back at once, is dialled again with jittered backoff if it is in use; AGAIN puts
  * a block back; a source that changed begins again (send.c). */
 #include "core/pace.h"
@@ -27,11 +28,11 @@ static void start_stream(struct lh_send *s, unsigned number, uint64_t delay_ms)
     struct lh_tcp_state control = {0};
     struct lh_sstream_start how = {
         .send = s,
-        .loop = &s->loops.v[number % s->loops.n],
+        .loop = &s->engine->loops.v[(s->first_loop + number) % s->engine->loops.n],
         .number = number,
         .generation = slot->generation++,
         .delay_ms = delay_ms,
-        .addr = s->peer,
+        .addr = s->session->peer,
         .size = s->source.identity.size,
         .block_bytes = s->opts.block_bytes,
         .zero_copy = s->opts.zero_copy == LH_ZERO_COPY_ON ||
@@ -41,9 +42,9 @@ static void start_stream(struct lh_send *s, unsigned number, uint64_t delay_ms)
         .counters = &slot->counters,
     };
 
-    how.sndbuf_bytes = lh_pace_sndbuf(s->opts.sndbuf_bytes, 0, s->n_streams, s->wmem_max,
-                                      s->tcp_wmem_max, lh_random32());
-    lh_sock_state(s->ctl.fd, &control);
+    how.sndbuf_bytes = lh_pace_sndbuf(s->opts.sndbuf_bytes, 0, s->n_streams, s->engine->wmem_max,
+                                      s->engine->tcp_wmem_max, lh_random32());
+    lh_sock_state(s->session->ctl.fd, &control);
     how.again_ms = lh_pace_again(control.rtt_us);
     slot->up = slot->wants = false;
     slot->st = lh_sstream_start(&how);
@@ -53,7 +54,7 @@ static void start_stream(struct lh_send *s, unsigned number, uint64_t delay_ms)
     }
     s->n_alive++;
     if (s->phase > LH_PHASE_HELLO)
-        lh_sstream_join(slot->st, s->token);
+        lh_sstream_join(slot->st, s->session->token);
 }
 
 static void stop_streams_from(struct lh_send *s, unsigned first)
@@ -103,6 +104,8 @@ void lh_mover_use_streams(struct lh_send *s)
 void lh_mover_dial(struct lh_send *s)
 {
     lh_tune_start(s);
+    if (s->phase > LH_PHASE_HELLO)
+        lh_tune_at_most(s, s->session->max_streams);
     s->n_streams = 0;
     for (unsigned i = 0; i < LH_MAX_STREAMS; i++)
         s->streams[i].attempt = 0;
@@ -118,11 +121,11 @@ static void keep_streams(struct lh_send *s, unsigned n)
 
 void lh_mover_join(struct lh_send *s)
 {
-    lh_tune_at_most(s, s->max_streams);
-    keep_streams(s, s->max_streams);
+    lh_tune_at_most(s, s->session->max_streams);
+    keep_streams(s, s->session->max_streams);
     for (unsigned i = 0; i < s->n_streams; i++)
         if (s->streams[i].st != NULL)
-            lh_sstream_join(s->streams[i].st, s->token);
+            lh_sstream_join(s->streams[i].st, s->session->token);
 }
 
 static void put_to_work(struct lh_send *s, unsigned number)
@@ -166,7 +169,7 @@ void lh_mover_feed(struct lh_send *s)
             feed(s, i);
     lh_limits_note(s);
     if (lh_sched_complete(&s->sched) && lh_compare_settled(s))
-        lh_session_finish(s);
+        lh_offer_finish(s);
 }
 
 void lh_mover_stop_streams(struct lh_send *s)

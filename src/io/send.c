@@ -2,9 +2,9 @@
  *
  * Thread: main loop (the caller's).
  *
- * Happy path: start -> open the source (a prep thread) -> the session does the rest (session.c) ->
- * end
- * -> every part is closed, threads are joined -> `done` fires, memory goes.
+ * Happy path: start -> open the source (a prep thread) -> the session does the rest (session.c,
+ * offer.c) -> end -> every part is closed, the session parked for others -> `done` fires, memory
+ * goes.
  * Failures: a source that cannot be opened ends it; one that changes is opened anew and sent from
  * the beginning, once; cancel ends it with what is durable kept at the receiver. */
 #include "io/sender.h"
@@ -20,9 +20,7 @@
 #define PROGRESS_MS 500
 #define STAGGER_MS 50
 #define ZERO_COPY_MIN (256ull * 1024)
-#define PREP_THREADS 2
 #define RESTARTS_MAX 1
-#define GOODBYE_MS 2000 /* for the receiver to see that we leave */
 
 void lh_send_options_init(struct lh_send_options *opts)
 {
@@ -160,24 +158,31 @@ static void free_send(struct lh_send *s)
     free(s);
 }
 
-static void on_mbox_closed(struct lh_mbox *mbox)
+static void tell_done(void *arg)
 {
-    struct lh_send *s = LH_CONTAINER_OF(mbox, struct lh_send, mbox);
+    struct lh_send *s = arg;
 
     s->stats.rate_bps = mean_rate(s);
     s->cbs.done(s->cbs.arg, -s->status, s->text, &s->stats);
     free_send(s);
 }
 
-static void on_loops_stopped(struct lh_loops *set)
+/* Nothing of it is under way any more. */
+static void finish(struct lh_send *s)
 {
-    struct lh_send *s = LH_CONTAINER_OF(set, struct lh_send, loops);
+    struct lh_engine *engine = s->engine;
+    bool own = s->opts.engine == NULL;
 
-    lh_worker_stop(&s->prep);
-    lh_pool_free(&s->pool);
+    lh_mover_reset(s);
     if (s->source_open)
         lh_source_close(&s->source);
-    lh_mbox_close(&s->mbox, on_mbox_closed);
+    if (s->session != NULL)
+        lh_park_put(&engine->park, s->session);
+    if (own)
+        lh_engine_close(engine, tell_done, s);
+    else
+        tell_done(s);
+    lh_engine_leave(engine);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -190,31 +195,29 @@ static void on_timer_closed(uv_handle_t *handle)
 
 void lh_send_maybe_end(struct lh_send *s)
 {
-    if (s->phase != LH_PHASE_ENDING || s->n_alive > 0 || s->ctl_open || s->dialing ||
-        s->source_busy || s->compare.hashing || !s->threads)
+    if (s->phase != LH_PHASE_ENDING || s->n_alive > 0 || s->dialing || s->source_busy ||
+        s->compare.hashing || (s->session != NULL && !s->keep_session))
         return;
     if (!uv_is_closing((uv_handle_t *)&s->tick)) {
         uv_close((uv_handle_t *)&s->tick, on_timer_closed);
         uv_close((uv_handle_t *)&s->retry, on_timer_closed);
     }
-    if (s->n_timers > 0)
-        return;
-    s->threads = false;
-    lh_mover_reset(s);
-    lh_loops_stop(&s->loops, on_loops_stopped);
+    if (s->n_timers == 0)
+        finish(s);
 }
 
 static void on_end_timer(uv_timer_t *timer)
 {
     struct lh_send *s = timer->data;
 
-    if (s->ctl_open)
-        lh_ctl_close(&s->ctl);
+    if (s->session != NULL && !s->keep_session)
+        lh_ctl_close(&s->session->ctl);
     lh_send_maybe_end(s);
 }
 
 void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
 {
+    bool leaving;
     va_list ap;
 
     if (s->phase == LH_PHASE_ENDING)
@@ -229,10 +232,12 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
     atomic_store(&s->stop_reading, true);
     if (s->dialing)
         lh_dial_cancel(&s->dial);
-    lh_session_leave(s);
+    leaving = s->session != NULL && !s->keep_session;
+    if (leaving)
+        lh_session_bye(s->session);
     lh_mover_stop_streams(s);
     /* A caller may still be on its way out of a callback of ours: the rest is for later turns. */
-    uv_timer_start(&s->retry, on_end_timer, s->ctl_open ? GOODBYE_MS : 0, 0);
+    uv_timer_start(&s->retry, on_end_timer, leaving ? LH_GOODBYE_MS : 0, 0);
 }
 
 void lh_send_cancel(struct lh_send *s)
@@ -310,7 +315,7 @@ void lh_send_reopen(struct lh_send *s)
     s->phase = LH_PHASE_OPENING;
     lh_runs_clear(&s->known);
     s->source_busy = true;
-    lh_worker_submit(&s->prep, &s->source_job, open_run, on_opened, &s->mbox);
+    lh_worker_submit(&s->engine->prep, &s->source_job, open_run, on_opened, &s->engine->mbox);
 }
 
 static void check_run(struct lh_job *job)
@@ -324,7 +329,7 @@ static void check_run(struct lh_job *job)
 void lh_send_check_source(struct lh_send *s, void (*done)(struct lh_job *job))
 {
     s->source_busy = true;
-    lh_worker_submit(&s->prep, &s->source_job, check_run, done, &s->mbox);
+    lh_worker_submit(&s->engine->prep, &s->source_job, check_run, done, &s->engine->mbox);
 }
 
 void lh_send_restart(struct lh_send *s, const char *what)
@@ -414,35 +419,22 @@ static int copy_options(struct lh_send *s, const struct lh_send_options *opts)
     return copy_dest(s, opts);
 }
 
-static void free_quietly(struct lh_mbox *mbox)
+/* Threads and sessions: what is given, or its own. */
+static int join_engine(struct lh_send *s, uv_loop_t *loop)
 {
-    free_send(LH_CONTAINER_OF(mbox, struct lh_send, mbox));
-}
+    int r = 0;
 
-static int start_threads(struct lh_send *s)
-{
-    int r = lh_worker_start(&s->prep, PREP_THREADS, "lh-prep");
-
+    s->engine = s->opts.engine;
+    if (s->engine == NULL)
+        r = lh_engine_start_private(loop, s->opts.loops, &s->log, &s->engine);
+    else if (s->engine->closing || s->engine->loop != loop)
+        r = -LH_E_INVAL;
     if (r != 0)
         return r;
-    r = lh_loops_start(&s->loops, s->opts.loops, &s->mbox);
-    if (r != 0)
-        lh_worker_stop(&s->prep);
-    return r;
-}
-
-static void see_congestion(struct lh_send *s)
-{
-    char fallback[16];
-
-    s->congestion_errno = lh_sock_congestion(s->congestion, fallback);
-    if (s->congestion_errno != 0)
-        lh_log(
-            &s->log, LH_LOG_WARN,
-            "this host does not let us use %s (%s), so %s it is: slower where packets are lost. "
-            "Permit it: modprobe tcp_bbr; sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno "
-            "cubic bbr\"",
-            s->congestion, strerror(s->congestion_errno), fallback);
+    lh_engine_join(s->engine);
+    s->first_loop = s->engine->next_loop++;
+    s->congestion_errno = lh_engine_congestion(s->engine, s->congestion, &s->log);
+    return 0;
 }
 
 int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
@@ -461,24 +453,14 @@ int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
     s->log = (struct lh_log){opts->log, opts->log_arg, opts->log_level};
     r = copy_options(s, opts);
     if (r == 0)
-        r = lh_mbox_init(&s->mbox, loop);
+        r = join_engine(s, loop);
     if (r != 0) {
         free_send(s);
         return r;
     }
-    r = start_threads(s);
-    if (r != 0) {
-        lh_mbox_close(&s->mbox, free_quietly);
-        return r;
-    }
-    s->threads = true;
-    /* One buffer for each thread that hashes. */
-    lh_pool_init(&s->pool, PREP_THREADS * (size_t)LH_BLOCK_MAX);
     lh_runs_init(&s->extents, LH_EXTENTS_MAX);
     lh_runs_init(&s->known, LH_RUNS_MAX);
-    lh_sock_limits(&s->wmem_max, &s->tcp_wmem_max);
     lh_random_bytes(s->holder, sizeof(s->holder));
-    see_congestion(s);
     lh_compare_reset(s);
     s->started_ms = s->contact_ms = lh_now_ms();
     s->progress_due_ms = s->started_ms + s->opts.progress_ms;

@@ -15,14 +15,11 @@
 #include "core/share.h"
 #include "core/tail.h"
 #include "core/verdict.h"
-#include "io/ctl.h"
 #include "io/dial.h"
-#include "io/loops.h"
+#include "io/engine.h"
 #include "io/meter.h"
-#include "io/pool.h"
 #include "io/sock.h"
 #include "io/source.h"
-#include "io/worker.h"
 #include "proto/session.h"
 #include "proto/transfer.h"
 #include "util/log.h"
@@ -31,7 +28,6 @@
 #include <stdatomic.h>
 
 #define LH_CONNECT_MS 10000 /* for each address */
-#define LH_SILENCE_MS 15000 /* without a frame: the session is dead */
 #define LH_RATE_SAMPLES 16
 #define LH_EXTENTS_MAX 16384 /* what lies behind is sent as data */
 
@@ -146,8 +142,8 @@ struct lh_limits {
     uint64_t since_us; /* what was before is in `us` */
     uint64_t us[LH_SPENT_KINDS];
     uint64_t loop_busy_us[LH_MAX_LOOPS]; /* of each stream loop, and */
-    uint64_t hash_busy_us;               /* of the prep threads, at the start */
-    atomic_uint_fast64_t hashing_us;     /* went into hashing jobs; the prep threads' */
+    uint64_t hash_busy_us;               /* of the prep threads, and */
+    uint64_t hashing_us;                 /* the time in their hashing jobs: at the start */
     struct {                             /* sums of STATS: span, and share × span in ‰ ms */
         uint64_t span_ms;
         uint64_t busy;
@@ -159,19 +155,16 @@ struct lh_limits {
 
 struct lh_send {
     uv_loop_t *loop;
-    struct lh_mbox mbox;
+    struct lh_engine *engine;
+    unsigned first_loop; /* of the engine's: stream 0 goes there, the others follow */
     struct lh_log log;
     struct lh_send_callbacks cbs;
-    struct lh_send_options opts;
+    struct lh_send_options opts; /* engine: NULL when it is this send's own */
     char *source_path;
     uint8_t *dest;
     size_t dest_len;
     char *congestion;
 
-    struct lh_loops loops;
-    struct lh_worker prep;
-    struct lh_pool pool;
-    bool threads;
     uv_timer_t tick;
     uv_timer_t retry;
     unsigned n_timers;
@@ -198,27 +191,21 @@ struct lh_send {
 
     struct lh_dial dial;
     bool dialing;
-    struct lh_addr peer;
-    struct lh_ctl ctl;
-    bool ctl_open;
-    bool said_hello; /* a receiver has answered once */
+    struct lh_session *session; /* NULL: none, or all of it is closed */
+    bool untried;      /* it was parked, and nothing was heard of this transfer on it yet */
+    bool keep_session; /* when it ends: others may use it */
+    bool dial_anew;    /* one was lost: those that are parked may be as dead */
+    bool said_hello;   /* a receiver has answered once */
     unsigned attempt;
     unsigned n_protocol_errors; /* in a row */
     uint64_t contact_ms;
-    uint64_t heartbeats;
     uint8_t holder[LH_HOLDER_SIZE];
-    uint8_t token[LH_TOKEN_SIZE];
-    uint16_t max_streams;
-    uint32_t heartbeat_ms;
-    uint64_t features; /* that both sides have */
-    uint32_t transfer;
+    uint32_t transfer; /* number in the session */
     uint64_t epoch;
     uint64_t prev_epoch;
     uint16_t accept_flags;
     bool told_busy;
     int congestion_errno; /* 0, or why the kernel refuses the one that is asked for */
-    uint64_t wmem_max;    /* of this host, see lh_sock_limits */
-    uint64_t tcp_wmem_max;
 
     struct lh_sched sched;
     bool sched_ready;
@@ -264,6 +251,8 @@ void lh_send_reopen(struct lh_send *s);
 /* session.c */
 void lh_session_dial(struct lh_send *s);
 void lh_session_lost(struct lh_send *s, const struct lh_err *err);
+void lh_session_lost_for(struct lh_send *s, int status, const char *why);
+bool lh_session_alive(const struct lh_send *s); /* what is sent may arrive */
 /* Everything of a lost session is closed: wait, then dial again. */
 void lh_session_maybe_quiet(struct lh_send *s);
 void lh_session_tick(struct lh_send *s, uint64_t now_ms);
@@ -272,9 +261,11 @@ void lh_session_send(struct lh_send *s, uint16_t type, uint16_t flags, const voi
 /* A list of runs in as many frames as it takes; the flags go with the last. */
 void lh_session_send_runs(struct lh_send *s, uint16_t type, uint16_t last_flags,
                           const struct lh_runs *runs);
-void lh_session_finish(struct lh_send *s);
-/* Say BYE; the connection ends soon, or when the owner closes it. */
-void lh_session_leave(struct lh_send *s);
+
+/* offer.c: the transfer in the session at hand. A frame of it; all is durable. */
+void lh_offer_send(struct lh_send *s);
+void lh_offer_frame(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload);
+void lh_offer_finish(struct lh_send *s);
 
 /* mover.c: dial, join and start follow one another in each session. */
 void lh_mover_dial(struct lh_send *s);  /* the control connection is up: so soon can streams be */

@@ -1,13 +1,14 @@
-/* The sender's control connection: dial, HELLO, OFFER, until DONE; and again when it is lost.
+/* The sender's session: dialled or taken from those that are parked, and again when it is lost.
  *
  * Thread: main loop.
  *
- * Happy path: dial -> HELLO, OFFER -> WELCOME, ACCEPT, LEDGER … last -> the mover moves -> source
- * checked -> FINISH -> DONE -> CONFIRM, BYE -> end. A small file's contents and FINISH go right
- * behind OFFER: two round trips from connect to done. Failures: until the first WELCOME
- * every failure ends the send. After it, a lost connection closes the session's parts, waits with
- * jittered backoff and dials again, for ever or until --give-up-after. What the receiver refuses in
- * words ends the send with those words. A fenced sender ends. */
+ * Happy path: dial -> HELLO, OFFER -> WELCOME; or take one where all of that has been said -> OFFER
+ * -> the transfer (offer.c) -> it is parked, or BYE. Two round trips from connect to done for a
+ * small file, one in a session that was parked. Failures: until the first WELCOME every failure
+ * ends the send. After it, a lost connection closes the session's parts, waits with jittered
+ * backoff and dials again, for ever or until --give-up-after. A parked session that turns out to be
+ * dead is no failure: it is dialled at once, as if there had been none. What the receiver refuses
+ * in words ends the send with those words. A fenced sender ends. */
 #include "core/pace.h"
 #include "io/sender.h"
 
@@ -21,15 +22,13 @@
 #define HOLDER_SILENT_MS 5000 /* a holder that missed a heartbeat is worth waiting for */
 #define PROTOCOL_ERRORS_MAX 5 /* in a row: no bit flips, the other side is broken */
 
-static void send_offer(struct lh_send *s);
-
 void lh_session_send(struct lh_send *s, uint16_t type, uint16_t flags, const void *payload,
                      size_t length)
 {
     struct lh_frame head = {
         .type = type, .flags = flags, .transfer = s->transfer, .epoch = s->epoch};
 
-    lh_ctl_send(&s->ctl, &head, payload, (uint32_t)length);
+    lh_ctl_send(&s->session->ctl, &head, payload, (uint32_t)length);
 }
 
 void lh_session_send_runs(struct lh_send *s, uint16_t type, uint16_t last_flags,
@@ -38,7 +37,7 @@ void lh_session_send_runs(struct lh_send *s, uint16_t type, uint16_t last_flags,
     struct lh_frame head = {
         .type = type, .flags = last_flags, .transfer = s->transfer, .epoch = s->epoch};
 
-    lh_ctl_send_runs(&s->ctl, &head, runs);
+    lh_ctl_send_runs(&s->session->ctl, &head, runs);
 }
 
 /* ---- lost, and taken up again ---- */
@@ -50,16 +49,20 @@ static void on_retry(uv_timer_t *timer)
     if (s->phase == LH_PHASE_LOST)
         lh_session_dial(s);
     else if (s->phase == LH_PHASE_OFFERED)
-        send_offer(s);
+        lh_offer_send(s);
 }
 
 void lh_session_maybe_quiet(struct lh_send *s)
 {
-    if (s->phase != LH_PHASE_LOST || s->n_alive > 0 || s->ctl_open || s->dialing ||
+    uint64_t pause_ms = 0;
+
+    if (s->phase != LH_PHASE_LOST || s->n_alive > 0 || s->session != NULL || s->dialing ||
         s->source_busy || s->compare.hashing || uv_is_active((uv_handle_t *)&s->retry))
         return;
     lh_mover_reset(s);
-    uv_timer_start(&s->retry, on_retry, lh_pace_backoff(s->attempt++, lh_random32()), 0);
+    if (!s->untried)
+        pause_ms = lh_pace_backoff(s->attempt++, lh_random32());
+    uv_timer_start(&s->retry, on_retry, pause_ms, 0);
 }
 
 void lh_session_lost(struct lh_send *s, const struct lh_err *err)
@@ -67,16 +70,18 @@ void lh_session_lost(struct lh_send *s, const struct lh_err *err)
     if (s->phase == LH_PHASE_LOST || s->phase == LH_PHASE_ENDING)
         return;
     if (s->phase == LH_PHASE_HELD) { /* it is there: nothing needs a session any more */
-        lh_ctl_close(&s->ctl);
+        lh_ctl_close(&s->session->ctl);
         return;
     }
     if (err->status == LH_E_PROTOCOL)
         s->n_protocol_errors++;
-    if (!s->said_hello || s->n_protocol_errors > PROTOCOL_ERRORS_MAX) {
+    if (!s->untried && (!s->said_hello || s->n_protocol_errors > PROTOCOL_ERRORS_MAX)) {
         lh_send_end(s, err->status, "%s: %s", s->opts.host, err->text);
         return;
     }
-    if (!s->reopen) {
+    if (s->untried) {
+        lh_log(&s->log, LH_LOG_INFO, "%s: an idle session was dead: %s", s->opts.host, err->text);
+    } else if (!s->reopen) {
         lh_log(&s->log, LH_LOG_WARN, "%s: %s; dialling again, what is durable is kept",
                s->opts.host, err->text);
         s->stats.reconnects++;
@@ -86,12 +91,13 @@ void lh_session_lost(struct lh_send *s, const struct lh_err *err)
     s->phase = LH_PHASE_LOST;
     uv_timer_stop(&s->retry);
     lh_mover_stop_streams(s);
-    if (s->ctl_open)
-        lh_ctl_close(&s->ctl);
+    s->dial_anew = true;
+    if (s->session != NULL)
+        lh_ctl_close(&s->session->ctl);
     lh_session_maybe_quiet(s);
 }
 
-static void lost_for(struct lh_send *s, int status, const char *why)
+void lh_session_lost_for(struct lh_send *s, int status, const char *why)
 {
     struct lh_err err;
 
@@ -99,20 +105,12 @@ static void lost_for(struct lh_send *s, int status, const char *why)
     lh_session_lost(s, &err);
 }
 
-void lh_session_leave(struct lh_send *s)
+bool lh_session_alive(const struct lh_send *s)
 {
-    struct lh_frame bye = {.type = LH_FRAME_BYE, .transfer = LH_NO_TRANSFER};
-
-    if (!s->ctl_open)
-        return;
-    lh_ctl_send(&s->ctl, &bye, NULL, 0);
-    if (s->ctl.dead)
-        lh_ctl_close(&s->ctl);
-    else
-        lh_ctl_drain(&s->ctl);
+    return s->session != NULL && !s->session->ctl.dead && !s->session->ctl.closing;
 }
 
-/* ---- hello and offer ---- */
+/* ---- hello ---- */
 
 static void say_hello(struct lh_send *s)
 {
@@ -131,59 +129,7 @@ static void say_hello(struct lh_send *s)
 
     s->phase = LH_PHASE_HELLO;
     s->transfer = 0;
-    lh_ctl_send(&s->ctl, &head, payload, (uint32_t)lh_hello_encode(&hello, payload));
-}
-
-static void send_finish(struct lh_send *s)
-{
-    struct lh_finish finish = {.identity = s->source.identity, .mode = s->source.mode};
-    uint8_t payload[256];
-
-    lh_session_send(s, LH_FRAME_FINISH, 0, payload, lh_finish_encode(&finish, payload));
-}
-
-/* A small file rides with its offer. */
-static void send_small(struct lh_send *s)
-{
-    uint32_t size = (uint32_t)s->source.identity.size;
-    struct lh_frame head = {.type = LH_FRAME_BLOCK, .transfer = s->transfer, .raw_length = size};
-
-    if (size > 0) {
-        lh_ctl_send_hashed(&s->ctl, &head, s->small, size, &s->small_hash);
-        s->stats.bytes_sent += size;
-        s->stats.fallback_bytes += size;
-        s->stats.fallback_count++;
-    }
-    send_finish(s);
-}
-
-static void send_offer(struct lh_send *s)
-{
-    bool sparse = s->sparse && (s->features & LH_FEATURE_EXTENTS) != 0;
-    struct lh_offer m = {
-        .prev_epoch = s->prev_epoch,
-        .claim = s->opts.claim,
-        .hash = LH_HASH_XXH3_128,
-        .block_bytes = s->opts.block_bytes,
-        .flags =
-            (uint16_t)((s->opts.no_clobber ? LH_OFFER_NO_CLOBBER : 0) |
-                       (s->drop_there ? LH_OFFER_RESTART : 0) |
-                       (s->small != NULL ? LH_OFFER_INLINE : 0) | (sparse ? LH_OFFER_EXTENTS : 0)),
-        .n_files = 1,
-        .path = s->dest,
-        .path_len = s->dest_len,
-        .file = {.kind = LH_KIND_FILE, .mode = s->source.mode, .identity = s->source.identity}};
-    uint8_t payload[2 * LH_PATH_MAX + 512];
-
-    memcpy(m.holder, s->holder, sizeof(m.holder));
-    memcpy(m.incarnation, s->opts.incarnation, sizeof(m.incarnation));
-    s->transfer++;
-    s->epoch = 0;
-    lh_session_send(s, LH_FRAME_OFFER, 0, payload, lh_offer_encode(&m, payload));
-    if (s->small != NULL)
-        send_small(s);
-    if (sparse) /* where it has data: holes are neither sent nor given space */
-        lh_session_send_runs(s, LH_FRAME_EXTENTS, LH_FRAME_LAST, &s->extents);
+    lh_ctl_send(&s->session->ctl, &head, payload, (uint32_t)lh_hello_encode(&hello, payload));
 }
 
 /* An offer that needs no feature need not wait for WELCOME: that saves a round trip. */
@@ -194,11 +140,12 @@ static bool offers_with_hello(const struct lh_send *s)
 
 static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
 {
+    struct lh_session *session = s->session;
     struct lh_welcome welcome;
     const char *why = NULL;
 
     if (lh_welcome_decode(payload, frame->length, &welcome, &why) != 0) {
-        lost_for(s, LH_E_PROTOCOL, why);
+        lh_session_lost_for(s, LH_E_PROTOCOL, why);
         return;
     }
     if (welcome.version != LH_PROTOCOL_VERSION) {
@@ -207,11 +154,13 @@ static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const ui
         return;
     }
     s->said_hello = true;
-    memcpy(s->token, welcome.token, sizeof(s->token));
-    s->features = welcome.features;
-    s->heartbeat_ms = welcome.heartbeat_ms < HEARTBEAT_MS ? welcome.heartbeat_ms : HEARTBEAT_MS;
-    s->max_streams = welcome.max_streams > 0 ? welcome.max_streams : 1;
-    s->ctl.max_payload = LH_CONTROL_MAX;
+    memcpy(session->token, welcome.token, sizeof(session->token));
+    session->features = welcome.features;
+    session->heartbeat_ms =
+        welcome.heartbeat_ms < HEARTBEAT_MS ? welcome.heartbeat_ms : HEARTBEAT_MS;
+    session->max_streams = welcome.max_streams > 0 ? welcome.max_streams : 1;
+    session->max_block = welcome.max_block;
+    session->ctl.max_payload = LH_CONTROL_MAX;
     if (welcome.max_block < s->opts.block_bytes) {
         lh_send_end(s, LH_E_REFUSED, "%s takes blocks of at most %u bytes: use --block-size",
                     s->opts.host, welcome.max_block);
@@ -220,183 +169,11 @@ static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const ui
     lh_log(&s->log, LH_LOG_INFO, "session agent=\"%.*s\"", (int)welcome.agent_len, welcome.agent);
     s->phase = LH_PHASE_OFFERED;
     if (!offers_with_hello(s))
-        send_offer(s);
+        lh_offer_send(s);
     lh_mover_join(s);
 }
 
-/* ---- the answer ---- */
-
-static void on_accept(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
-{
-    uint64_t size = s->source.identity.size;
-    struct lh_accept accept;
-    const char *why = NULL;
-
-    if (lh_accept_decode(payload, frame->length, &accept, &why) != 0) {
-        lost_for(s, LH_E_PROTOCOL, why);
-        return;
-    }
-    s->epoch = accept.epoch;
-    s->drop_there = false;
-    s->accept_flags = accept.flags;
-    for (size_t i = 0; i < sizeof(accept.transfer_id); i++)
-        snprintf(s->stats.transfer + 2 * i, 3, "%02x", accept.transfer_id[i]);
-    if (accept.flags & LH_ACCEPT_DROPPED)
-        lh_log(&s->log, LH_LOG_WARN,
-               "%s had a part of another version of this file: it is dropped, all is sent anew",
-               s->opts.host);
-    if (accept.flags & LH_ACCEPT_DONE) {
-        if (!s->started)
-            s->stats.bytes_skipped = size;
-        s->phase = LH_PHASE_FINISHING;
-        lh_mover_stop_streams(s);
-        lh_send_report_start(s);
-        return;
-    }
-    if (s->small != NULL) {
-        s->phase = LH_PHASE_FINISHING;
-        lh_send_report_start(s);
-        return;
-    }
-    lh_mover_reset(s);
-    if (lh_sched_init(&s->sched, size, s->opts.block_bytes, accept.window) != 0) {
-        lh_send_end(s, LH_E_NOMEM, "out of memory");
-        return;
-    }
-    s->sched_ready = true;
-}
-
-/* What is durable at the start was sent in an earlier run, or is a hole. */
-static void count_skipped(struct lh_send *s)
-{
-    uint64_t durable = lh_sched_bytes(&s->sched, &s->sched.durable);
-    uint64_t holes = s->source.identity.size;
-    struct lh_runs data;
-
-    lh_runs_init(&data, s->extents.max);
-    for (size_t i = 0; s->sparse && i < s->extents.n; i++)
-        if (lh_runs_add(&data, s->extents.v[i].first / s->opts.block_bytes,
-                        lh_blocks_of(s->extents.v[i].end, s->opts.block_bytes)) != 0)
-            break; /* out of memory: only this count suffers */
-    holes = s->sparse ? holes - lh_sched_bytes(&s->sched, &data) : 0;
-    s->stats.bytes_holes = holes < durable ? holes : durable;
-    s->stats.bytes_skipped = durable - s->stats.bytes_holes;
-    lh_runs_free(&data);
-}
-
-static void on_ledger(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
-{
-    lh_mover_frame(s, frame, payload);
-    if (s->phase != LH_PHASE_OFFERED || !(frame->flags & LH_FRAME_LAST))
-        return;
-    if (!s->started)
-        count_skipped(s);
-    lh_send_report_start(s);
-    if (s->phase == LH_PHASE_OFFERED) /* else it was cancelled from in there */
-        lh_mover_start(s);
-}
-
-/* ---- the end of a transfer ---- */
-
-static void checked(struct lh_job *job)
-{
-    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
-
-    s->source_busy = false;
-    if (s->phase == LH_PHASE_CHECKING) {
-        if (s->source_err.status == LH_E_SOURCE_CHANGED) {
-            lh_send_restart(s, s->source_err.text);
-        } else if (s->source_err.status != 0) {
-            lh_send_end(s, s->source_err.status, "%s", s->source_err.text);
-        } else {
-            s->phase = LH_PHASE_FINISHING;
-            send_finish(s);
-        }
-    }
-    lh_session_maybe_quiet(s);
-    lh_send_maybe_end(s);
-}
-
-/* A check after a damaged block may be under way: then its end calls the mover again. */
-void lh_session_finish(struct lh_send *s)
-{
-    if (s->source_busy)
-        return;
-    lh_limits_report(s);
-    s->phase = LH_PHASE_CHECKING;
-    lh_send_check_source(s, checked);
-}
-
-static void confirm(struct lh_send *s, bool forget)
-{
-    if (forget && s->ctl_open)
-        lh_session_send(s, LH_FRAME_CONFIRM, 0, NULL, 0);
-    lh_send_end(s, 0, "%s", "");
-}
-
-static void deliver(struct lh_send *s)
-{
-    lh_digest_text(&s->digest, s->opts.block_bytes, s->stats.digest);
-    if (s->opts.hold_confirm)
-        s->phase = LH_PHASE_HELD;
-    lh_send_report_delivered(s);
-    if (!s->opts.hold_confirm)
-        confirm(s, true);
-}
-
-void lh_send_confirm(struct lh_send *s, bool forget)
-{
-    if (s->phase == LH_PHASE_HELD)
-        confirm(s, forget);
-}
-
-/* Done in an earlier run, or by another host, and size and mtime agree: do the contents? */
-static void digest_run(struct lh_job *job)
-{
-    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
-
-    memset(&s->source_err, 0, sizeof(s->source_err));
-    lh_source_digest(&s->source, s->opts.block_bytes, &s->stop_reading, &s->own_digest,
-                     &s->source_err);
-}
-
-static void on_digest(struct lh_job *job)
-{
-    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
-
-    s->source_busy = false;
-    if (s->phase == LH_PHASE_FINISHING) {
-        if (s->source_err.status == LH_E_SOURCE_CHANGED)
-            lh_send_restart(s, s->source_err.text);
-        else if (s->source_err.status != 0)
-            lh_send_end(s, s->source_err.status, "%s", s->source_err.text);
-        else if (memcmp(&s->own_digest, &s->digest, sizeof(s->digest)) != 0)
-            lh_send_restart(s, "the source was rewritten after it had been sent");
-        else
-            deliver(s);
-    }
-    lh_session_maybe_quiet(s);
-    lh_send_maybe_end(s);
-}
-
-static void on_done(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
-{
-    const uint16_t unsure = LH_ACCEPT_DONE | LH_ACCEPT_COMPARE;
-    struct lh_done done;
-    const char *why = NULL;
-
-    if (lh_done_decode(payload, frame->length, &done, &why) != 0) {
-        lost_for(s, LH_E_PROTOCOL, why);
-        return;
-    }
-    s->digest = done.digest;
-    if ((s->accept_flags & unsure) != unsure) {
-        deliver(s);
-    } else if (!s->source_busy) {
-        s->source_busy = true;
-        lh_worker_submit(&s->prep, &s->source_job, digest_run, on_digest, &s->mbox);
-    }
-}
+/* ---- frames of the session ---- */
 
 static void on_error(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
 {
@@ -405,13 +182,15 @@ static void on_error(struct lh_send *s, const struct lh_frame *frame, const uint
     int status;
 
     if (lh_error_decode(payload, frame->length, &error, &why) != 0) {
-        lost_for(s, LH_E_PROTOCOL, why);
+        lh_session_lost_for(s, LH_E_PROTOCOL, why);
         return;
     }
     if (frame->transfer != LH_NO_TRANSFER && frame->transfer != s->transfer)
         return;
     status = lh_status_of_wire(error.code);
-    if (error.code == LH_WIRE_BUSY && error.silent_ms >= HOLDER_SILENT_MS) {
+    if (frame->transfer == LH_NO_TRANSFER && s->untried)
+        lh_session_lost_for(s, LH_E_NETWORK, "the receiver ended it");
+    else if (error.code == LH_WIRE_BUSY && error.silent_ms >= HOLDER_SILENT_MS) {
         if (!s->told_busy)
             lh_log(
                 &s->log, LH_LOG_WARN,
@@ -424,7 +203,7 @@ static void on_error(struct lh_send *s, const struct lh_frame *frame, const uint
         char text[LH_ERROR_TEXT_MAX + 1];
 
         snprintf(text, sizeof(text), "%.*s", (int)error.text_len, error.text);
-        lost_for(s, error.code == LH_WIRE_PROTOCOL ? LH_E_PROTOCOL : LH_E_NETWORK, text);
+        lh_session_lost_for(s, error.code == LH_WIRE_PROTOCOL ? LH_E_PROTOCOL : LH_E_NETWORK, text);
     } else if (error.code == LH_WIRE_SOURCE_CHANGED) {
         lh_send_restart(s, "the receiver saw another version");
     } else {
@@ -438,8 +217,8 @@ static void on_stats(struct lh_send *s, const struct lh_frame *frame, const uint
     const char *why = NULL;
 
     if (lh_stats_decode(payload, frame->length, &stats, &why) != 0)
-        lost_for(s, LH_E_PROTOCOL, why);
-    else
+        lh_session_lost_for(s, LH_E_PROTOCOL, why);
+    else if (s->phase >= LH_PHASE_MOVING) /* else it is of the transfer before */
         lh_limits_heard(s, &stats);
 }
 
@@ -449,7 +228,7 @@ static void on_heartbeat(struct lh_send *s, const struct lh_frame *frame, const 
     const char *why = NULL;
 
     if (lh_heartbeat_decode(payload, frame->length, &beat, &why) != 0) {
-        lost_for(s, LH_E_PROTOCOL, why);
+        lh_session_lost_for(s, LH_E_PROTOCOL, why);
         return;
     }
     s->far.heard_ms = lh_now_ms();
@@ -461,67 +240,83 @@ static void on_heartbeat(struct lh_send *s, const struct lh_frame *frame, const 
 
 static void on_frame(struct lh_ctl *ctl, const struct lh_frame *frame, const uint8_t *payload)
 {
-    struct lh_send *s = LH_CONTAINER_OF(ctl, struct lh_send, ctl);
-    bool ours = frame->transfer == s->transfer;
+    struct lh_session *session = LH_CONTAINER_OF(ctl, struct lh_session, ctl);
+    struct lh_send *s = session->send;
 
     s->contact_ms = lh_now_ms();
     if (s->phase == LH_PHASE_ENDING)
         return;
-    if (s->phase == LH_PHASE_HELD) {
-        if (frame->type == LH_FRAME_ERROR)
-            lost_for(s, LH_E_NETWORK, "the receiver ended the session");
-        return;
+    if (s->untried && frame->transfer == s->transfer) {
+        s->untried = false;
+        s->said_hello = true;
     }
-    if (frame->type == LH_FRAME_ERROR)
-        on_error(s, frame, payload);
-    else if (frame->type == LH_FRAME_HEARTBEAT)
+    if (frame->type == LH_FRAME_HEARTBEAT)
         on_heartbeat(s, frame, payload);
-    else if (frame->type == LH_FRAME_STATS && (s->features & LH_FEATURE_STATS) != 0)
+    else if (frame->type == LH_FRAME_STATS && (session->features & LH_FEATURE_STATS) != 0)
         on_stats(s, frame, payload);
+    else if (s->phase == LH_PHASE_HELD && frame->type == LH_FRAME_ERROR)
+        lh_session_lost_for(s, LH_E_NETWORK, "the receiver ended the session");
+    else if (frame->type == LH_FRAME_ERROR)
+        on_error(s, frame, payload);
     else if (frame->type == LH_FRAME_WELCOME && s->phase == LH_PHASE_HELLO)
         on_welcome(s, frame, payload);
-    else if (frame->type == LH_FRAME_ACCEPT && s->phase == LH_PHASE_OFFERED && ours)
-        on_accept(s, frame, payload);
-    else if (frame->type == LH_FRAME_LEDGER && s->phase == LH_PHASE_OFFERED && ours &&
-             s->sched_ready)
-        on_ledger(s, frame, payload);
-    else if (frame->type == LH_FRAME_DONE && s->phase == LH_PHASE_FINISHING && ours)
-        on_done(s, frame, payload);
-    else if ((frame->type == LH_FRAME_ACK || frame->type == LH_FRAME_AGAIN ||
-              frame->type == LH_FRAME_RETRACTED) &&
-             ours) {
-        if (s->phase == LH_PHASE_MOVING)
-            lh_mover_frame(s, frame, payload);
-    } else if (frame->type == LH_FRAME_HASHES && s->phase == LH_PHASE_MOVING && ours)
-        lh_compare_hashes(s, frame, payload);
-    else
-        lost_for(s, LH_E_PROTOCOL, "the receiver sent a frame that was not due");
+    else if (frame->transfer >= s->transfer && s->phase != LH_PHASE_HELD)
+        lh_offer_frame(s, frame, payload);
 }
 
 static void on_closed(struct lh_ctl *ctl, const struct lh_err *err)
 {
-    struct lh_send *s = LH_CONTAINER_OF(ctl, struct lh_send, ctl);
+    struct lh_session *session = LH_CONTAINER_OF(ctl, struct lh_session, ctl);
 
-    if (s->phase == LH_PHASE_ENDING)
-        lh_ctl_close(ctl);
-    else
-        lh_session_lost(s, err);
+    if (session->send->phase != LH_PHASE_ENDING) {
+        lh_session_lost(session->send, err);
+        return;
+    }
+    session->send->keep_session = false;
+    lh_ctl_close(ctl);
 }
 
 static void on_freed(struct lh_ctl *ctl)
 {
-    struct lh_send *s = LH_CONTAINER_OF(ctl, struct lh_send, ctl);
+    struct lh_session *session = LH_CONTAINER_OF(ctl, struct lh_session, ctl);
+    struct lh_send *s = session->send;
 
-    s->ctl_open = false;
+    free(session);
+    s->session = NULL;
     lh_session_maybe_quiet(s);
     lh_send_maybe_end(s);
 }
 
-/* ---- dial ---- */
+/* ---- dial, or take ---- */
+
+static void adopt(struct lh_send *s, struct lh_session *session)
+{
+    session->send = s;
+    session->ctl.on_frame = on_frame;
+    session->ctl.on_closed = on_closed;
+    session->ctl.freed = on_freed;
+    s->session = session;
+}
+
+static struct lh_session *new_session(const struct lh_send *s, int fd)
+{
+    struct lh_session *session = calloc(1, sizeof(*session));
+
+    if (session == NULL || lh_ctl_start(&session->ctl, s->loop, fd) != 0) {
+        free(session);
+        return NULL;
+    }
+    snprintf(session->host, sizeof(session->host), "%s", s->opts.host);
+    session->port = s->opts.port;
+    session->insecure = s->opts.insecure;
+    session->peer = s->dial.connect.addr;
+    return session;
+}
 
 static void on_dialed(struct lh_dial *dial, int fd)
 {
     struct lh_send *s = LH_CONTAINER_OF(dial, struct lh_send, dial);
+    struct lh_session *session;
 
     s->dialing = false;
     if (s->phase != LH_PHASE_DIALING) {
@@ -534,20 +329,35 @@ static void on_dialed(struct lh_dial *dial, int fd)
         lh_session_lost(s, &dial->err);
         return;
     }
-    s->peer = dial->connect.addr;
-    s->ctl.on_frame = on_frame;
-    s->ctl.on_closed = on_closed;
-    s->ctl.freed = on_freed;
-    if (lh_ctl_start(&s->ctl, s->loop, fd) != 0) {
+    session = new_session(s, fd);
+    if (session == NULL) {
         close(fd);
         lh_send_end(s, LH_E_NOMEM, "out of memory");
         return;
     }
-    s->ctl_open = true;
+    adopt(s, session);
     say_hello(s);
     if (offers_with_hello(s))
-        send_offer(s);
+        lh_offer_send(s);
     lh_mover_dial(s);
+}
+
+/* All has been said on it but the offer. */
+static bool take_parked(struct lh_send *s)
+{
+    struct lh_session *session = NULL;
+
+    if (!s->dial_anew)
+        session = lh_park_take(&s->engine->park, s->opts.host, s->opts.port, s->opts.insecure,
+                               s->opts.block_bytes);
+    if (session == NULL)
+        return false;
+    adopt(s, session);
+    s->untried = true;
+    s->phase = LH_PHASE_OFFERED;
+    lh_offer_send(s);
+    lh_mover_dial(s);
+    return true;
 }
 
 void lh_session_dial(struct lh_send *s)
@@ -556,7 +366,10 @@ void lh_session_dial(struct lh_send *s)
         lh_send_reopen(s);
         return;
     }
+    if (take_parked(s))
+        return;
     s->phase = LH_PHASE_DIALING;
+    s->untried = false;
     s->dialing = true;
     snprintf(s->dial.host, sizeof(s->dial.host), "%s", s->opts.host);
     s->dial.port = s->opts.port;
@@ -570,15 +383,6 @@ void lh_session_dial(struct lh_send *s)
     }
 }
 
-static void send_heartbeat(struct lh_send *s)
-{
-    struct lh_heartbeat beat = {.count = ++s->heartbeats};
-    uint8_t payload[64];
-    struct lh_frame head = {.type = LH_FRAME_HEARTBEAT, .transfer = LH_NO_TRANSFER};
-
-    lh_ctl_send(&s->ctl, &head, payload, (uint32_t)lh_heartbeat_encode(&beat, payload));
-}
-
 void lh_session_tick(struct lh_send *s, uint64_t now_ms)
 {
     if (s->opts.give_up_ms > 0 && s->said_hello && s->phase != LH_PHASE_HELD &&
@@ -588,11 +392,11 @@ void lh_session_tick(struct lh_send *s, uint64_t now_ms)
                     s->opts.host, (unsigned long long)(s->opts.give_up_ms / 1000));
         return;
     }
-    if (!s->ctl_open || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_HELD)
+    if (!lh_session_alive(s) || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_HELD)
         return;
-    if (now_ms - s->ctl.heard_ms > LH_SILENCE_MS)
-        lost_for(s, s->phase == LH_PHASE_HELLO ? LH_E_TIMEOUT : LH_E_NETWORK,
-                 "the receiver has been silent for 15 s");
-    else if (s->phase > LH_PHASE_HELLO && now_ms - s->ctl.sent_ms >= s->heartbeat_ms / 2)
-        send_heartbeat(s);
+    if (now_ms - s->session->ctl.heard_ms > LH_SILENCE_MS)
+        lh_session_lost_for(s, s->phase == LH_PHASE_HELLO ? LH_E_TIMEOUT : LH_E_NETWORK,
+                            "the receiver has been silent for 15 s");
+    else if (s->phase > LH_PHASE_HELLO)
+        lh_session_beat(s->session, now_ms);
 }

@@ -123,7 +123,7 @@ static void tell(struct lh_sstream *st, enum note_kind kind)
     LH_INVARIANT(note != NULL);
     note->kind = kind;
     note->st = st;
-    lh_mbox_post(&st->how.send->mbox, &note->msg, on_note);
+    lh_mbox_post(&st->how.send->engine->mbox, &note->msg, on_note);
 }
 
 /* ---- the end ---- */
@@ -532,9 +532,9 @@ static struct lh_ahead *new_ahead(struct lh_sstream *st)
     struct lh_send *s = st->how.send;
     struct lh_ahead_how how = {.source = &s->source,
                                .block_bytes = st->how.block_bytes,
-                               .prep = &s->prep,
-                               .pool = &s->pool,
-                               .hashing_us = &s->limits.hashing_us,
+                               .prep = &s->engine->prep,
+                               .pool = &s->engine->pool,
+                               .hashing_us = &s->engine->hashing_us,
                                .reply = &st->how.loop->mbox,
                                .done = on_hashed,
                                .user = st};

@@ -64,10 +64,10 @@ static void set_pace(struct lh_send *s, uint64_t total_Bps)
 
 void lh_tune_start(struct lh_send *s)
 {
-    struct lh_ramp_path path = {.hold_bytes = lh_ramp_hold(s->tcp_wmem_max)};
+    struct lh_ramp_path path = {.hold_bytes = lh_ramp_hold(s->engine->tcp_wmem_max)};
     struct lh_tcp_state tcp;
 
-    if (lh_sock_state(s->ctl.fd, &tcp))
+    if (lh_sock_state(s->session->ctl.fd, &tcp))
         path.rtt_us = tcp.min_rtt_us;
     path.loss_tolerant = bbr(s);
     memset(&s->tune, 0, sizeof(s->tune));

@@ -164,16 +164,17 @@ static void test_claims(void)
 {
     struct sending first = {0}, second = {0}, late = {0}, other = {0};
     struct receiving r;
-    struct relay *line;
+    struct relay *line, *slow;
     struct rig rig;
 
     rig_open(&rig);
     rig_serve(&rig, &r, 0);
     rig_make(&rig, "f", 24 * MIB, 5);
     line = relay_start(r.port, 8 * MIB);
+    slow = relay_start(r.port, MIB); /* lasts until all others have been answered */
     send_claim(&rig, &first, relay_port(line), 7, 5);
     until_some_is_durable(&rig, &first);
-    send_claim(&rig, &second, relay_port(line), 7, 6);
+    send_claim(&rig, &second, relay_port(slow), 7, 6);
     rig_until(&rig, &second.n_start, 1);
     is_fenced(&rig, &first, "the older claim is fenced");
     ok(second.stats.bytes_skipped > 0, "the newer one takes over at once, from what is durable");
@@ -184,11 +185,12 @@ static void test_claims(void)
     send_claim(&rig, &other, r.port, 8, 1);
     rig_until(&rig, &other.n_done, 1);
     is_i64(other.status, -LH_E_BUSY, "a claim of another queue waits its turn: %s", other.text);
-    relay_set_pace(line, 0);
+    relay_set_pace(slow, 0);
     rig_until(&rig, &second.n_done, 1);
     is_i64(second.status, 0, "the newer one ends well: %s", second.text);
     ok(rig_same(&rig, "f", "f"), "identical");
     relay_stop(line);
+    relay_stop(slow);
     rig_serve_stop(&r);
     rig_close(&rig, "claims");
 }

@@ -39,6 +39,7 @@ struct relay {
     atomic_ushort target;
     atomic_uint_fast64_t pace;
     atomic_uint_fast64_t bytes;
+    atomic_uint n_taken;
     atomic_uint n_reset;
     atomic_bool reset;
     atomic_bool stop;
@@ -78,6 +79,7 @@ static void take(struct relay *r)
 
     if (from < 0)
         return;
+    atomic_fetch_add(&r->n_taken, 1);
     to = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     /* Loopback answers at once, also when nobody listens. */
     if (r->n == PAIRS_MAX || connect(to, (struct sockaddr *)&addr, sizeof(addr)) != 0) {
@@ -211,6 +213,11 @@ uint64_t relay_bytes(const struct relay *r)
 void relay_reset(struct relay *r)
 {
     atomic_store(&r->reset, true);
+}
+
+unsigned relay_n_taken(const struct relay *r)
+{
+    return atomic_load(&r->n_taken);
 }
 
 unsigned relay_n_reset(const struct relay *r)

@@ -25,6 +25,9 @@ void relay_set_pace(struct relay *r, uint64_t bytes_per_s);
 /* Contents and frames that went up so far, in bytes; any thread. */
 uint64_t relay_bytes(const struct relay *r);
 
+/* Connections taken so far; any thread. */
+unsigned relay_n_taken(const struct relay *r);
+
 /* Reset all connections (RST to both sides), soon; the relay goes on listening. Any thread. */
 void relay_reset(struct relay *r);
 

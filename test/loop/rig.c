@@ -368,27 +368,34 @@ void rig_serve_options(struct rig *rig, struct lh_serve_options *opts)
     opts->commit_ms = 50;
 }
 
-int rig_serve(struct rig *rig, struct receiving *r, uint16_t port)
+int rig_serve_with(struct rig *rig, struct receiving *r, const struct lh_serve_options *opts)
 {
     struct lh_serve_callbacks cbs = {.received = on_received, .closed = on_closed, .arg = r};
-    struct lh_serve_options opts;
-    char listen[32], text[512];
+    char text[512];
     int status;
 
     memset(r, 0, sizeof(*r));
     r->rig = rig;
     r->thread = uv_thread_self();
-    rig_serve_options(rig, &opts);
-    snprintf(listen, sizeof(listen), "127.0.0.1:%u", port);
-    opts.listen = listen;
     in_call = true;
-    status = lh_serve_start(&rig->loop, &opts, &cbs, &r->serve, text, sizeof(text));
+    status = lh_serve_start(&rig->loop, opts, &cbs, &r->serve, text, sizeof(text));
     in_call = false;
     if (status == 0)
         r->port = lh_serve_port(r->serve);
     else
         diag("serve: %s", text);
     return status;
+}
+
+int rig_serve(struct rig *rig, struct receiving *r, uint16_t port)
+{
+    struct lh_serve_options opts;
+    char listen[32];
+
+    rig_serve_options(rig, &opts);
+    snprintf(listen, sizeof(listen), "127.0.0.1:%u", port);
+    opts.listen = listen;
+    return rig_serve_with(rig, r, &opts);
 }
 
 void rig_serve_stop(struct receiving *r)

@@ -67,6 +67,7 @@ bool rig_same(struct rig *rig, const char *source, const char *target);
 
 /* Receiver with short commits on `port` (0: any) of 127.0.0.1. */
 void rig_serve_options(struct rig *rig, struct lh_serve_options *opts);
+int rig_serve_with(struct rig *rig, struct receiving *r, const struct lh_serve_options *opts);
 int rig_serve(struct rig *rig, struct receiving *r, uint16_t port);
 void rig_serve_stop(struct receiving *r);
 
