@@ -256,11 +256,13 @@ static bool moved(struct lh_redis *r, const redisReply *reply)
 /* This Redis is of no use now. Returns whether it is so. */
 static bool sent_away(struct lh_redis *r, struct lh_redis_cmd *c, const redisReply *reply)
 {
+    char words[LH_REDIS_WORDS];
+
     if (lh_redis_error_is(reply, "NOAUTH"))
         lh_err_set(&r->err, LH_E_REFUSED, "Redis at %s wants a password now", r->where);
     else if (lh_redis_cmd_away(reply))
-        lh_err_set(&r->err, LH_E_NETWORK, "Redis at %s cannot serve now: %.200s", r->where,
-                   reply->str);
+        lh_err_set(&r->err, LH_E_NETWORK, "Redis at %s cannot serve now: %s", r->where,
+                   lh_redis_cmd_words(reply, words));
     else if (!moved(r, reply))
         return false;
     lost_with(r, c);
@@ -273,8 +275,7 @@ static void on_reply(void *arg, const struct redisReply *reply)
     struct lh_redis_cmd *c = lh_redis_cmds_pop(&r->in_flight);
 
     if (c == NULL) {
-        lh_err_set(&r->err, LH_E_PROTOCOL, "Redis at %s answers what was not asked: %.100s",
-                   r->where, reply->type == REDIS_REPLY_ERROR ? reply->str : "");
+        lh_err_set(&r->err, LH_E_PROTOCOL, "Redis at %s answers what was not asked", r->where);
         lost(r);
         return;
     }

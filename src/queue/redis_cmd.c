@@ -4,6 +4,7 @@
 
 #include "util/address.h"
 #include "util/err.h"
+#include "util/text.h"
 
 #include <hiredis/hiredis.h>
 #include <stdio.h>
@@ -190,30 +191,41 @@ bool lh_redis_cmd_away(const struct redisReply *error)
 /* "MOVED SLOT HOST:PORT", an IPv6 address without brackets. */
 bool lh_redis_cmd_moved(const struct redisReply *error, char host[LH_HOST_SIZE], uint16_t *port)
 {
-    char text[16];
-    char unused[LH_HOST_SIZE];
+    char text[LH_HOST_SIZE + 16];
     const char *to;
     const char *colon;
+    int len;
 
     if (!has_code(error, "MOVED") || strchr(error->str, ' ') == NULL)
         return false;
     to = strrchr(error->str, ' ') + 1;
     colon = strrchr(to, ':');
-    if (colon == NULL || colon - to >= LH_HOST_SIZE)
+    if (colon == NULL || colon - to >= LH_HOST_SIZE || strlen(colon) > sizeof(":65535") - 1)
         return false;
-    /* The parser of addresses knows what a port is. */
-    snprintf(text, sizeof(text), "x%.8s", colon);
-    if (lh_address_parse(text, strlen(text), unused, port) != NULL)
+    len = (int)(colon - to);
+    if (len == 0)
+        snprintf(text, sizeof(text), "x%s", colon);
+    else if (memchr(to, ':', (size_t)len) == NULL)
+        snprintf(text, sizeof(text), "%s", to);
+    else
+        snprintf(text, sizeof(text), "[%.*s]%s", len, to, colon);
+    if (lh_address_parse(text, strlen(text), host, port) != NULL)
         return false;
-    memcpy(host, to, (size_t)(colon - to));
-    host[colon - to] = '\0';
+    if (len == 0)
+        host[0] = '\0';
     return true;
+}
+
+char *lh_redis_cmd_words(const struct redisReply *error, char out[LH_REDIS_WORDS])
+{
+    return lh_text_escape(out, LH_REDIS_WORDS, error->str, error->len);
 }
 
 bool lh_redis_cmd_refused(enum lh_redis_role role, const struct redisReply *reply,
                           const char *where, struct lh_err *err)
 {
     int status = LH_E_REFUSED;
+    char words[LH_REDIS_WORDS];
 
     if (reply->type == REDIS_REPLY_STATUS)
         return false;
@@ -223,8 +235,9 @@ bool lh_redis_cmd_refused(enum lh_redis_role role, const struct redisReply *repl
     }
     if (role == LH_REDIS_PING && lh_redis_error_is(reply, "NOPERM"))
         return false; /* it may do other things */
+    lh_redis_cmd_words(reply, words);
     if (lh_redis_cmd_away(reply))
-        lh_err_set(err, LH_E_NETWORK, "Redis at %s cannot serve now: %.200s", where, reply->str);
+        lh_err_set(err, LH_E_NETWORK, "Redis at %s cannot serve now: %s", where, words);
     else if (strstr(reply->str, "max number of clients") != NULL)
         lh_err_set(err, LH_E_NETWORK, "Redis at %s takes no more clients (its maxclients)", where);
     else if (lh_redis_error_is(reply, "DENIED"))
@@ -239,9 +252,9 @@ bool lh_redis_cmd_refused(enum lh_redis_role role, const struct redisReply *repl
                    where);
     else if (role == LH_REDIS_AUTH)
         lh_err_set(err, status, "Redis at %s does not accept the user or password (%.*s)", where,
-                   (int)strcspn(reply->str, " "), reply->str);
+                   (int)strcspn(words, " "), words);
     else
-        lh_err_set(err, status, "Redis at %s refuses %s: %.200s", where,
-                   role == LH_REDIS_SELECT ? "the database" : "service", reply->str);
+        lh_err_set(err, status, "Redis at %s refuses %s: %s", where,
+                   role == LH_REDIS_SELECT ? "the database" : "service", words);
     return true;
 }

@@ -56,6 +56,11 @@ bool lh_redis_cmd_away(const struct redisReply *error);
 /* The error is MOVED: where to. A host that is left out stays "": the one that said it. */
 bool lh_redis_cmd_moved(const struct redisReply *error, char host[LH_HOST_SIZE], uint16_t *port);
 
+#define LH_REDIS_WORDS 160
+
+/* What an error says, safe to show and cut to fit. Writes it to `out` and returns that. */
+char *lh_redis_cmd_words(const struct redisReply *error, char out[LH_REDIS_WORDS]);
+
 /* Whether the reply to a command of the login speaks against going on; then *err says why. */
 bool lh_redis_cmd_refused(enum lh_redis_role role, const struct redisReply *reply,
                           const char *where, struct lh_err *err);

@@ -61,6 +61,9 @@ static const char *parse_bracketed(const char *text, size_t len, char host[LH_HO
             memmove(host + n + 1, host + n + 3, strlen(host + n + 3) + 1);
         if (host[n + 1] == '\0')
             return "the zone after '%' is missing";
+        for (const char *at = host + n + 1; *at != '\0'; at++)
+            if (*at <= ' ' || *at > '~' || *at == '%')
+                return "the zone after '%' has a character that no interface has";
     }
     len -= (size_t)(close + 1 - text);
     if (len == 0)

@@ -121,6 +121,11 @@ static void refused(void)
     bad("redis://host:secret", "not a number");
     bad("redis://::1", "in brackets");
     bad("redis://[::1", "']'");
+    bad("redis://[fe80::1%]", "zone after '%' is missing");
+    bad("redis://[fe80::1%25]", "zone after '%' is missing");
+    bad("redis://[fe80::1%a\tb]", "no interface has");
+    bad("redis://[fe80::1%a\x7f]", "no interface has");
+    bad("redis://[fe80::1%a%b]", "no interface has");
     bad("redis://[host]", "not an IPv6 address");
     bad("redis://ho st", "no host name has");
     bad("redis://host/one", "not a number");
