@@ -9,6 +9,7 @@ int lh_cmd_send(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_serve(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_digest(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_partials(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_worker(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_help(const struct lh_args *args, struct lh_term *term);
 
 typedef int (*lh_command_fn)(const struct lh_args *args, struct lh_term *term);

@@ -21,7 +21,7 @@ int main(int argc, char **argv)
     static const lh_command_fn commands[LH_N_COMMANDS] = {
         [LH_CMD_SEND] = lh_cmd_send,     [LH_CMD_SERVE] = lh_cmd_serve,
         [LH_CMD_DIGEST] = lh_cmd_digest, [LH_CMD_PARTIALS] = lh_cmd_partials,
-        [LH_CMD_HELP] = lh_cmd_help,
+        [LH_CMD_WORKER] = lh_cmd_worker, [LH_CMD_HELP] = lh_cmd_help,
     };
 
     if (fill_standard_streams() != 0)

@@ -14,14 +14,38 @@
 #define SERVE (1u << LH_CMD_SERVE)
 #define DIGEST (1u << LH_CMD_DIGEST)
 #define PARTIALS (1u << LH_CMD_PARTIALS)
+#define WORKER (1u << LH_CMD_WORKER)
 #define HELP (1u << LH_CMD_HELP)
-#define EVERY (SEND | SERVE | DIGEST | PARTIALS | HELP)
+#define EVERY ((1u << LH_N_COMMANDS) - 1)
 
 /* clang-format off */
 #define AT(member)                                                                                 \
     .offset = offsetof(struct lh_args, member), .width = sizeof(((struct lh_args *)0)->member)
 
 const struct lh_option lh_options[] = {
+    /* ---- the queue ---- */
+    {.name = "redis", .commands = WORKER, .kind = LH_OPTION_TEXT, AT(redis), .arg = "URL",
+     .help = "Where the queue is: redis://HOST[:PORT][/DB], or unix:///PATH/TO.SOCK[?db=DB]; "
+             "needed. USER:PASSWORD@ or :PASSWORD@ goes before HOST; everybody on this host can "
+             "read the command line, so a password is better given in the environment."},
+    {.name = "queue", .commands = WORKER, .kind = LH_OPTION_TEXT, AT(queue), .arg = "NAME",
+     .def = "default", .help = "Name of the queue: letters, digits, '.', '_' and '-'."},
+    /* ---- worker ---- */
+    {.name = "jobs", .commands = WORKER, .kind = LH_OPTION_NUMBER, AT(jobs),
+     .min = 1, .max = 64, .arg = "N", .def = "4",
+     .help = "Tasks that are being sent at once. No more are taken than can be started."},
+    {.name = "jobs-per-host", .commands = WORKER, .kind = LH_OPTION_NUMBER, AT(jobs_per_host),
+     .min = 1, .max = 64, .arg = "N", .def = "as --jobs",
+     .help = "Of them to one receiver. Further tasks to it wait here for a while, the oldest first, "
+             "or go back on the queue, so that tasks to other receivers pass."},
+    {.name = "name", .commands = WORKER, .kind = LH_OPTION_TEXT, AT(worker_name),
+     .arg = "NAME", .def = "of the host, the process, and chance",
+     .help = "Name of the worker, as the queue lists it: letters, digits, '.', '_' and '-'. No two "
+             "workers may have the same."},
+    {.name = "claim-time", .commands = WORKER, .kind = LH_OPTION_TIME, AT(claim_ms),
+     .min = 2 * SECOND, .max = 3600 * SECOND, .arg = "TIME", .def = "15s",
+     .help = "A worker that has been silent for so long loses its tasks to others. The same for all "
+             "workers of a queue."},
     /* ---- send ---- */
     {.name = "streams", .commands = SEND, .kind = LH_OPTION_NUMBER, AT(send.streams),
      .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "as many as help",
@@ -39,14 +63,14 @@ const struct lh_option lh_options[] = {
      .arg = "full|background", .def = "full",
      .help = "full: as fast as the path carries. background: what others leave; slower while round "
              "trips grow or more is lost than usual, faster again when the path is free."},
-    {.name = "loops", .commands = SEND, .kind = LH_OPTION_NUMBER, AT(send.loops),
+    {.name = "loops", .commands = SEND | WORKER, .kind = LH_OPTION_NUMBER, AT(send.loops),
      .min = 1, .max = LH_MAX_LOOPS, .arg = "N", .def = "one a core, at most 4",
      .help = "Threads that the streams are spread over."},
-    {.name = "zero-copy", .commands = SEND, .kind = LH_OPTION_CHOICE, AT(send.zero_copy),
+    {.name = "zero-copy", .commands = SEND | WORKER, .kind = LH_OPTION_CHOICE, AT(send.zero_copy),
      .arg = "auto|on|off", .def = "auto",
      .help = "Send with sendfile(2): where the file system can (auto), always or fail (on), or "
              "never, with read(2) and send(2) instead (off)."},
-    {.name = "zero-copy-min", .commands = SEND, .kind = LH_OPTION_SIZE, AT(send.zero_copy_min),
+    {.name = "zero-copy-min", .commands = SEND | WORKER, .kind = LH_OPTION_SIZE, AT(send.zero_copy_min),
      .max = UINT64_MAX - 1, .arg = "SIZE", .def = "256K",
      .help = "With --zero-copy auto: files smaller than this go by read(2) and send(2)."},
     {.name = "block-size", .commands = SEND, .kind = LH_OPTION_POWER, AT(send.block_bytes),
@@ -56,19 +80,19 @@ const struct lh_option lh_options[] = {
     {.name = "no-clobber", .commands = SEND, .kind = LH_OPTION_FLAG, AT(send.no_clobber),
      .help = "Refuse when the destination exists. Otherwise it is replaced, in one step, when the "
              "new file is whole."},
-    {.name = "insecure", .commands = SEND, .kind = LH_OPTION_FLAG, AT(send.insecure),
+    {.name = "insecure", .commands = SEND | WORKER, .kind = LH_OPTION_FLAG, AT(send.insecure),
      .help = "Allow a receiver that is not on this host, with no key and no encryption: whoever "
              "can reach the network between can read and change the contents. The receiver needs "
              "--insecure as well."},
-    {.name = "congestion", .commands = SEND, .kind = LH_OPTION_TEXT, AT(send.congestion),
+    {.name = "congestion", .commands = SEND | WORKER, .kind = LH_OPTION_TEXT, AT(send.congestion),
      .arg = "NAME", .def = "bbr",
      .help = "TCP congestion control of the streams; the kernel's own default is taken, with a "
              "warning, where this one is not to be had."},
-    {.name = "sndbuf", .commands = SEND, .kind = LH_OPTION_SIZE, AT(send.sndbuf_bytes),
+    {.name = "sndbuf", .commands = SEND | WORKER, .kind = LH_OPTION_SIZE, AT(send.sndbuf_bytes),
      .max = 2 * GIB - 1, .arg = "SIZE", .def = "left to the kernel unless it is too small",
      .help = "Socket send buffer (SO_SNDBUF) of each stream; 0 is the default. What the kernel "
              "really gives is shown with --verbose."},
-    {.name = "stagger", .commands = SEND, .kind = LH_OPTION_TIME, AT(send.stagger_ms),
+    {.name = "stagger", .commands = SEND | WORKER, .kind = LH_OPTION_TIME, AT(send.stagger_ms),
      .max = 600 * SECOND, .arg = "TIME", .def = "50ms",
      .help = "Streams start at random moments within this time."},
     {.name = "give-up-after", .commands = SEND, .kind = LH_OPTION_TIME, AT(send.give_up_ms),
@@ -127,11 +151,11 @@ const struct lh_option lh_options[] = {
      .help = "Remove every half-done or damaged one. Records of finished transfers stay; they go "
              "by themselves. What a receiver holds is never removed."},
     /* ---- shared ---- */
-    {.name = "json", .commands = SEND | PARTIALS, .kind = LH_OPTION_FLAG, AT(json),
+    {.name = "json", .commands = SEND | PARTIALS | WORKER, .kind = LH_OPTION_FLAG, AT(json),
      .help = "One JSON object a line on standard output."},
-    {.name = "quiet", .letter = 'q', .commands = SEND | SERVE, .kind = LH_OPTION_FLAG, AT(quiet),
+    {.name = "quiet", .letter = 'q', .commands = SEND | SERVE | WORKER, .kind = LH_OPTION_FLAG, AT(quiet),
      .help = "Say nothing but errors."},
-    {.name = "verbose", .letter = 'v', .commands = SEND | SERVE, .kind = LH_OPTION_TALLY,
+    {.name = "verbose", .letter = 'v', .commands = SEND | SERVE | WORKER, .kind = LH_OPTION_TALLY,
      AT(verbosity), .max = 2,
      .help = "Say more: what each stream really got from the kernel, who comes and goes. Twice: "
              "for debugging."},
@@ -177,6 +201,18 @@ const struct lh_command_text lh_commands[LH_N_COMMANDS] = {
             "partial (it can be resumed), held (it is being received now), done (whole; only "
             "the record of it is left) and damaged.",
         .example = "longhaul partials --root /srv/incoming --older-than 7d --remove-all"},
+    [LH_CMD_WORKER] = {
+        .name = "worker", .operands = "--redis URL",
+        .summary = "Take tasks from a queue and do them.",
+        .details =
+            "Takes tasks that `longhaul submit` or any other producer has put on the queue, sends "
+            "their files, and tells the queue what became of them. Any number of workers, on any "
+            "hosts that have the files, share a queue; what one leaves half done another goes on "
+            "with. A file is acknowledged when it is whole at the receiver, under its name.\n\n"
+            "What may mend itself is tried again, later and later; what cannot goes to the dead "
+            "letters. While Redis is away what is being sent goes on. A signal puts the tasks back "
+            "on the queue.",
+        .example = "longhaul worker --redis redis://queue.example.org --jobs 8 --insecure"},
     [LH_CMD_HELP] = {
         .name = "help", .operands = "[COMMAND]", .max_operands = 1,
         .summary = "Explain a command.",

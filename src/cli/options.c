@@ -352,6 +352,11 @@ static int check(const struct lh_args *args, struct lh_err *err)
                           lh_commands[args->command].name, lh_commands[args->command].operands);
     if (args->command == LH_CMD_SERVE && args->serve.root == NULL)
         return lh_err_set(err, LH_E_INVAL, "serve needs --root DIR: where to write what arrives");
+    if (args->redis == NULL && option_find(1u << args->command, "redis", 5) != NULL)
+        return lh_err_set(err, LH_E_INVAL,
+                          "%s needs --redis redis://HOST, or LONGHAUL_REDIS in the environment: "
+                          "where the queue is",
+                          lh_commands[args->command].name);
     if (args->remove_all && args->n_remove > 0)
         return lh_err_set(err, LH_E_INVAL, "--remove and --remove-all exclude each other");
     return 0;
@@ -360,7 +365,8 @@ static int check(const struct lh_args *args, struct lh_err *err)
 int lh_args_parse(struct lh_args *args, enum lh_command command, int argc, char **argv,
                   struct lh_err *err)
 {
-    struct lh_args parsed = {.command = command, .partials_root = "."};
+    struct lh_args parsed = {
+        .command = command, .partials_root = ".", .jobs = 4, .claim_ms = 15000};
     int ret;
 
     lh_send_options_init(&parsed.send);

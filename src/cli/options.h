@@ -17,6 +17,7 @@ enum lh_command {
     LH_CMD_SERVE,
     LH_CMD_DIGEST,
     LH_CMD_PARTIALS,
+    LH_CMD_WORKER,
     LH_CMD_HELP,
     LH_N_COMMANDS
 };
@@ -38,6 +39,12 @@ struct lh_args {
     size_t n_remove;
     bool remove_all;
     uint64_t older_than_ms;
+    const char *redis; /* URL; may hold a password: never show it */
+    const char *queue; /* NULL: the default one */
+    uint32_t jobs;
+    uint32_t jobs_per_host;  /* 0: as jobs */
+    const char *worker_name; /* NULL: one is made */
+    uint64_t claim_ms;
 };
 
 enum lh_option_kind {

@@ -547,18 +547,18 @@ static bool may_take(const struct lh_duty *duty)
            free_slots(duty) > 0;
 }
 
-/* How long to wait for a task: until one of another worker may be reaped. */
+/* How long to wait for a task: until one may be had that waits for its time, or for its worker to
+ * be heard of; or until this one may reap. */
 static uint64_t wait_for(const struct lh_duty *duty, uint64_t now_ms)
 {
-    uint64_t until_ms = duty->soonest_ms;
+    uint64_t reap_ms = duty->contact_ms + duty->opts.claim_ms;
+    uint64_t until_ms = now_ms + LH_DUTY_WAIT_MS;
 
-    if (until_ms == 0)
-        return LH_DUTY_WAIT_MS;
-    if (until_ms < duty->contact_ms + duty->opts.claim_ms)
-        until_ms = duty->contact_ms + duty->opts.claim_ms;
-    if (until_ms < now_ms + WAIT_MIN_MS)
-        return WAIT_MIN_MS;
-    return until_ms - now_ms < LH_DUTY_WAIT_MS ? until_ms - now_ms : LH_DUTY_WAIT_MS;
+    if (reap_ms > now_ms && reap_ms < until_ms)
+        until_ms = reap_ms;
+    if (duty->soonest_ms > 0 && duty->soonest_ms < until_ms)
+        until_ms = duty->soonest_ms;
+    return until_ms > now_ms + WAIT_MIN_MS ? until_ms - now_ms : WAIT_MIN_MS;
 }
 
 static bool step_take(struct lh_duty *duty, uint64_t now_ms, struct lh_duty_step *step)

@@ -116,7 +116,7 @@ struct lh_duty {
     uint64_t heard_ms;
     uint64_t report_ms;  /* next report */
     bool hungry;         /* a take may find something; else wait */
-    uint64_t soonest_ms; /* a task may become free then; 0 not known */
+    uint64_t soonest_ms; /* a task may be had then that could not be now; 0 not known */
     struct lh_duty_call take;
     struct lh_duty_call wait;
     uint64_t wait_ms; /* of the wait that is under way */

@@ -121,6 +121,15 @@ static void test_refusals(void)
     refused(LH_CMD_PARTIALS, "--remove a --remove-all", "exclude");
 }
 
+static const struct lh_option *option_named(const char *name)
+{
+    size_t i = 0;
+
+    while (strcmp(lh_options[i].name, name) != 0)
+        i++;
+    return &lh_options[i];
+}
+
 static void test_environment(void)
 {
     char name[LH_OPTION_ENV_SIZE];
@@ -150,7 +159,8 @@ static void test_environment(void)
     unsetenv("LONGHAUL_ROOT");
     unsetenv("LONGHAUL_REMOVE_ALL");
     unsetenv("LONGHAUL_LOOPS");
-    is_str(lh_option_env(name, &lh_options[1]), "LONGHAUL_MAX_STREAMS", "name of a variable");
+    is_str(lh_option_env(name, option_named("max-streams")), "LONGHAUL_MAX_STREAMS",
+           "name of a variable");
 }
 
 /* Every row must be usable: a member of a fitting width, a value name where one is taken. */
