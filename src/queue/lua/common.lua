@@ -13,7 +13,7 @@ local LIVE = {queued = true, active = true, delayed = true, paused = true}
 local KEEP_MS = 7 * 86400 * 1000 -- of tasks that have ended
 local KEEP_DONE = 10000          -- of them at most
 local KEEP_WORKER_MS = 3600 * 1000
-local RECORDS = 64               -- kept of each progress stream
+local RECORDS = 16               -- kept of each progress stream, of 16 KiB at most
 local MAX_FIELDS = 64            -- of an entry; more is malformed
 local MAX_ENTRY = 65536          -- bytes of names and values; more is malformed
 local TRIMMED = 'its entry was trimmed from the stream'
@@ -144,12 +144,6 @@ local function requeue(id, more)
         'ended_ms', '0', unpack(more or {}))
 end
 
--- A task that has ended is kept for a while.
-local function expire(id)
-    redis.call('PEXPIRE', task_key(id), KEEP_MS)
-    redis.call('PEXPIRE', progress_key(id), KEEP_MS)
-end
-
 -- Everything that is known of a task.
 local function forget(id)
     redis.call('DEL', task_key(id), progress_key(id))
@@ -160,7 +154,10 @@ end
 local function remember(id, state, bytes, sent, active_ms, worker)
     redis.call('XADD', base .. 'done', '*', 'task', id, 'state', state, 'bytes', bytes, 'sent', sent,
         'active_ms', active_ms, 'worker', worker)
-    expire(id)
+    redis.call('PEXPIRE', task_key(id), KEEP_MS)
+    if state == 'cancelled' then
+        redis.call('PEXPIRE', progress_key(id), KEEP_MS)
+    end
 end
 
 local function trim_done()
@@ -168,7 +165,8 @@ local function trim_done()
     if surplus <= 0 then
         return
     end
-    for _, old in ipairs(redis.call('XRANGE', base .. 'done', '-', '+', 'COUNT', math.min(surplus, 256))) do
+    local oldest = redis.call('XRANGE', base .. 'done', '-', '+', 'COUNT', math.min(surplus, 256))
+    for _, old in ipairs(oldest) do
         local id = pick(old[2], 'task')
         local state = redis.call('HGET', task_key(id), 'state')
         if state == 'done' or state == 'cancelled' then
@@ -192,8 +190,9 @@ local function settle(id, state)
 end
 
 local function bury(id, status, reason)
-    redis.call('HSET', task_key(id), 'state', 'dead', 'want', '', 'entry', '', 'error_status', status,
-        'error', reason, 'rate_bps', '0', 'streams', '0', 'inflight', '', 'ended_ms', int(now_ms()))
+    redis.call('HSET', task_key(id), 'state', 'dead', 'want', '', 'entry', '', 'error_status',
+        status, 'error', reason, 'rate_bps', '0', 'streams', '0', 'inflight', '', 'ended_ms',
+        int(now_ms()))
     redis.call('ZREM', base .. 'active', id)
     redis.call('ZADD', base .. 'dead', int(now_ms()), id)
 end
@@ -261,8 +260,8 @@ local function wanted(id, have, priority, entry)
     return true
 end
 
-local BEGIN = {'state', 'priority', 'entry', 'want', 'attempts', 'failures', 'bytes', 'total', 'workers',
-    'submitted_ms'}
+local BEGIN = {'state', 'priority', 'entry', 'want', 'attempts', 'failures', 'bytes', 'total',
+    'workers', 'submitted_ms'}
 
 -- Give the task of an entry, which is pending for `worker`, to that worker. Returns what it is told,
 -- or nil when there is nothing to do.
@@ -305,7 +304,8 @@ local function begin_or_bury(incarnation, worker, priority, entry, fields)
     local id = 'broken-' .. LETTER[priority] .. entry
     acknowledge(priority, entry)
     redis.call('HSET', task_key(id), 'priority', priority, 'submitted_ms', int(entry_ms(entry)))
-    bury(id, 'INVAL', 'its keys in Redis are damaged: ' .. tostring(type(told) == 'table' and told.err or told))
+    told = type(told) == 'table' and told.err or told
+    bury(id, 'INVAL', 'its keys in Redis are damaged: ' .. tostring(told))
     return nil
 end
 

@@ -19,7 +19,7 @@ end
 local function finish(i)
     local id, key, outcome = ARGV[i], task_key(ARGV[i]), ARGV[i + 3]
     local have = redis.call('HMGET', key, 'state', 'incarnation', 'claim', 'priority', 'entry', 'want',
-        'attempts')
+        'attempts', 'map')
     if not have[1] then
         return 'gone'
     end
@@ -33,7 +33,7 @@ local function finish(i)
     local function set(name, value)
         args[#args + 1], args[#args + 2] = name, value
     end
-    if ARGV[i + 13] == '1' then
+    if ARGV[i + 13] == '1' and outcome ~= 'done' then
         set('map', ARGV[i + 14])
     end
     if outcome == 'deferred' then
@@ -47,10 +47,14 @@ local function finish(i)
     elseif outcome == 'done' then
         set('state', 'done')
         set('digest', ARGV[i + 12])
+        set('map', '')
         set('ended_ms', int(now_ms()))
     end
     redis.call('HSET', key, unpack(args))
     if outcome == 'done' then
+        if have[8] and have[8] ~= '' then
+            redis.call('DEL', progress_key(id)) -- it has no more to tell
+        end
         remember(id, 'done', ARGV[i + 8], ARGV[i + 10], ARGV[i + 11], ARGV[1])
     elseif outcome == 'dead' and have[6] == 'cancelled' then
         settle(id, 'cancelled')

@@ -1,4 +1,4 @@
--- get ID: everything about a task. Returns {} or {now, {name, value...}, {record, {name, value...}...}},
+-- get ID: everything about a task. Returns {} or {now, {name, value...}, {{record, {name, value...}}...}},
 -- the records newest first.
 local id = ARGV[1]
 local hash = redis.call('HGETALL', task_key(id))

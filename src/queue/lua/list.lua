@@ -46,8 +46,8 @@ local function list_queued()
                     end
                 end
             end
-            local entries = redis.call('XRANGE', stream(priority), start and '(' .. start or '-', '+', 'COUNT',
-                room() + 1)
+            local entries = redis.call('XRANGE', stream(priority), start and '(' .. start or '-', '+',
+                'COUNT', room() + 1)
             for _, entry in ipairs(entries) do
                 if room() <= 0 then
                     return
@@ -79,8 +79,8 @@ local function list_ranked(command, key)
 end
 
 local function list_done()
-    local entries = redis.call('XREVRANGE', base .. 'done', after == '' and '+' or '(' .. after, '-', 'COUNT',
-        count + 1)
+    local entries = redis.call('XREVRANGE', base .. 'done', after == '' and '+' or '(' .. after, '-',
+        'COUNT', count + 1)
     for i = 1, math.min(count, #entries) do
         add(pick(entries[i][2], 'task'))
     end

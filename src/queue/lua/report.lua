@@ -25,10 +25,11 @@ local function refresh(i)
     local args = {'heard_ms', int(now_ms()), 'sent', ARGV[i + 6], 'rate_bps', ARGV[i + 7], 'streams',
         ARGV[i + 8], 'inflight', ARGV[i + 9], 'total', ARGV[i + 5]}
     if ARGV[i + 3] == '1' then
-        redis.call('XADD', progress_key(id), 'MAXLEN', RECORDS, '*', 'v', '1', 'claim', ARGV[i + 2], 'worker',
-            worker, 'ranges', ARGV[i + 10], 'bytes', ARGV[i + 4], 'total', ARGV[i + 5])
-        args[#args + 1], args[#args + 2], args[#args + 3], args[#args + 4] = 'bytes', ARGV[i + 4], 'map',
-            ARGV[i + 10]
+        local bytes, ranges = ARGV[i + 4], ARGV[i + 10]
+        redis.call('XADD', progress_key(id), 'MAXLEN', RECORDS, '*', 'v', '1', 'claim', ARGV[i + 2],
+            'worker', worker, 'ranges', ranges, 'bytes', bytes, 'total', ARGV[i + 5])
+        args[#args + 1], args[#args + 2] = 'bytes', bytes
+        args[#args + 1], args[#args + 2] = 'map', ranges
     end
     redis.call('HSET', key, unpack(args))
     return have[6] and have[6] ~= '' and have[6] or 'ok'

@@ -11,7 +11,7 @@ if problem then
 end
 local id = pick(fields, 'task')
 if id and not valid_id(id) then
-    return redis.error_reply('LHINVAL the id of a task is of 1 to 64 letters, digits, dots, dashes or underscores')
+    return redis.error_reply('LHINVAL an id is of 1 to 64 letters, digits, dots, dashes, underscores')
 end
 if id and LIVE[redis.call('HGET', task_key(id), 'state') or ''] then
     return {}
@@ -22,7 +22,8 @@ if id then
 else
     id = LETTER[priority] .. entry
 end
-local args = {'state', 'queued', 'priority', priority, 'entry', entry, 'submitted_ms', int(entry_ms(entry))}
+local args = {'state', 'queued', 'priority', priority, 'entry', entry, 'submitted_ms',
+    int(entry_ms(entry))}
 add_fields(args, fields)
 redis.call('HSET', task_key(id), unpack(args))
 return {id}

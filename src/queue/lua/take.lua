@@ -31,7 +31,8 @@ end
 -- of a claim time is over.
 local function reap_idle(priority)
     local suspicious = math.floor(claim_ms * 0.4)
-    local pending = grouped(priority, 'XPENDING', stream(priority), GROUP, 'IDLE', suspicious, '-', '+', 100)
+    local pending = grouped(priority, 'XPENDING', stream(priority), GROUP, 'IDLE', suspicious, '-', '+',
+        100)
     sooner(claim_ms - suspicious)
     for _, p in ipairs(pending) do
         if p[3] < claim_ms or missing() <= 0 then
@@ -50,7 +51,8 @@ end
 -- Tasks whose entry was trimmed while a worker had them, and whose worker is silent since.
 local function reap_trimmed()
     local key = base .. 'trimmed'
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', int(now_ms() - claim_ms), 'LIMIT', 0, 100)) do
+    local silent = redis.call('ZRANGEBYSCORE', key, '-inf', int(now_ms() - claim_ms), 'LIMIT', 0, 100)
+    for _, id in ipairs(silent) do
         local have = redis.call('HMGET', task_key(id), 'state', 'heard_ms')
         if have[1] == 'active' and num(have[2]) <= now_ms() - claim_ms then
             bury(id, 'INVAL', TRIMMED)
@@ -66,7 +68,8 @@ local function promote_due()
         return
     end
     if num(first[2]) <= now_ms() then
-        for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', int(now_ms()), 'LIMIT', 0, 100)) do
+        local due = redis.call('ZRANGEBYSCORE', key, '-inf', int(now_ms()), 'LIMIT', 0, 100)
+        for _, id in ipairs(due) do
             redis.call('ZREM', key, id)
             if redis.call('HGET', task_key(id), 'state') == 'delayed' then
                 requeue(id)
