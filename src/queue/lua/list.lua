@@ -32,6 +32,7 @@ end
 local function list_queued()
     local first_priority, from = string.match(after, '^(%a+):(%d+%-%d+)$')
     local skip = first_priority ~= nil
+    local last = ''
     for _, priority in ipairs(PRIORITIES) do
         if priority == first_priority then
             skip = false
@@ -50,6 +51,7 @@ local function list_queued()
                 'COUNT', room() + 1)
             for _, entry in ipairs(entries) do
                 if room() <= 0 then
+                    reply[2] = last
                     return
                 end
                 local otherwise = {'state', 'queued', 'priority', priority, 'submitted_ms',
@@ -59,12 +61,9 @@ local function list_queued()
                     otherwise[#otherwise + 1] = string.sub(pick(entry[2], name) or '', 1, 16384)
                 end
                 add(id_of(priority, entry[1], entry[2]), otherwise)
-                reply[2] = room() <= 0 and priority .. ':' .. entry[1] or ''
+                last = priority .. ':' .. entry[1]
             end
         end
-    end
-    if room() > 0 then
-        reply[2] = ''
     end
 end
 
