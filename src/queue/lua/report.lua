@@ -12,7 +12,10 @@ local function refresh(i)
     if not have[1] then
         return 'gone'
     end
-    if asks and (have[1] ~= 'active' or have[2] ~= ARGV[i + 1] or have[3] ~= ARGV[i + 2]) then
+    if have[1] ~= 'active' then
+        return 'lost'
+    end
+    if asks and (have[2] ~= ARGV[i + 1] or have[3] ~= ARGV[i + 2]) then
         return 'lost'
     end
     local priority, entry = have[4], have[5]
