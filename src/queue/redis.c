@@ -19,7 +19,8 @@
 
 #define DEFAULT_MS 5000
 #define DEFAULT_MAX_IN_FLIGHT 1024
-#define MAX_MOVED 5 /* redirections in a row that are followed at once */
+#define MAX_IN_FLIGHT_BYTES (16 << 20) /* of arguments; the last one may exceed it */
+#define MAX_MOVED 5                    /* redirections in a row that are followed at once */
 
 enum state { PAUSED, RESOLVING, CONNECTING, LOGGING_IN, UP, CLOSING };
 
@@ -443,7 +444,9 @@ static int check_room(const struct lh_redis *r)
 {
     if (r->state != UP)
         return -LH_E_NETWORK;
-    return r->in_flight.n >= r->opts.max_in_flight ? -LH_E_LIMIT : 0;
+    if (r->in_flight.n >= r->opts.max_in_flight || r->in_flight.bytes >= MAX_IN_FLIGHT_BYTES)
+        return -LH_E_LIMIT;
+    return 0;
 }
 
 int lh_redis_command(struct lh_redis *r, const struct lh_redis_arg *argv, size_t n,

@@ -65,8 +65,8 @@ typedef void (*lh_redis_fn)(void *arg, const struct redisReply *reply);
 
 /* Send a command; its arguments are copied. wait_ms is how long it may block in Redis (BLOCK),
  * besides the time for a reply; what is sent behind it waits as well. `fn` is called exactly once,
- * later, if this returns 0; else never: -LH_E_NETWORK (not up), -LH_E_LIMIT (too much in flight),
- * -LH_E_NOMEM. */
+ * later, if this returns 0; else never: -LH_E_NETWORK (not up), -LH_E_LIMIT (max_in_flight, or 16
+ * MiB of arguments, are in flight), -LH_E_NOMEM. */
 int lh_redis_command(struct lh_redis *redis, const struct lh_redis_arg *argv, size_t n,
                      uint64_t wait_ms, lh_redis_fn fn, void *arg);
 

@@ -110,6 +110,7 @@ int lh_redis_cmd_encode(const struct lh_redis_cmd *c, struct lh_buf *out)
 void lh_redis_cmds_push(struct lh_redis_cmds *cmds, struct lh_redis_cmd *c, uint64_t now_ms,
                         uint64_t command_ms)
 {
+    cmds->bytes += c->len;
     cmds->wait_ms += c->wait_ms;
     c->due_ms = now_ms + command_ms + cmds->wait_ms;
     c->next = NULL;
@@ -128,6 +129,7 @@ struct lh_redis_cmd *lh_redis_cmds_pop(struct lh_redis_cmds *cmds)
     if (c == NULL)
         return NULL;
     cmds->first = c->next;
+    cmds->bytes -= c->len;
     cmds->wait_ms -= c->wait_ms;
     cmds->n--;
     return c;

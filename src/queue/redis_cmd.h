@@ -28,6 +28,7 @@ struct lh_redis_cmds {
     struct lh_redis_cmd *first;
     struct lh_redis_cmd *last;
     size_t n;
+    size_t bytes;     /* of their arguments */
     uint64_t wait_ms; /* the sum of theirs */
 };
 

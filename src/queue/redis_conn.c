@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#define OUT_MAX_BYTES (16 << 20)
+#define OUT_MAX_BYTES (32 << 20)
 #define REPLY_MAX_BYTES (64 << 20)
 #define KEEPALIVE_S 60
 
