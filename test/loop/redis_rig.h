@@ -49,6 +49,11 @@ int client_ask(struct client *c, struct asked *a, uint64_t wait_ms, const char *
 int client_script(struct client *c, struct asked *a, const struct lh_script *script,
                   const char *key, const char *words);
 void client_answered(struct asked *a); /* wait for it */
+
+/* Wait until it is up and ask, again if that is lost: where the time limits are short a busy
+ * machine may need more than one try. */
+void client_back(struct client *c, struct asked *a, const char *words);
+
 void client_called(void *a, const struct redisReply *reply);
 
 #endif
