@@ -135,7 +135,7 @@ if wants sim; then
 fi
 if wants e2e; then
     title e2e
-    tap e2e 3 test/e2e/*.t test/wan/wan.t test/bench/smoke.t
+    tap e2e 3 test/e2e/*.t test/wan/{wan,netem}.t test/bench/smoke.t
 fi
 
 # The sanitizers: every unit test, a part of the simulations and of the end-to-end tests.

@@ -75,7 +75,7 @@ class Line:
         self.wan, self.host, self.name = wan, host, name
         self.control = None
         self.files = {}
-        self.device = "wan"
+        self.arrival = "wan"  # b's device that packets come out of when the line is done with them
         self.emulator_pid = None
         self.is_up = False
 
@@ -107,6 +107,8 @@ class Line:
             self.answers = self.control.makefile("r", encoding="ascii")
             with open(os.path.join(state, "pid"), encoding="ascii") as f:
                 self.emulator_pid = int(f.read())
+        else:
+            self.arrival = "wan-in"  # netem's
 
     def veth_up(self):
         a, b = (f"{self.name}-{end}" for end in "ab")
@@ -172,11 +174,11 @@ class Line:
         f.seek(0)
         return f.read(65536).decode()
 
-    def device_counts(self, end):
+    def device_counts(self, end, device="wan"):
         """Bytes and packets received, bytes and packets sent; a super-packet counts once."""
         for row in self.read(end, "dev").splitlines():
             name, _, numbers = row.partition(":")
-            if name.strip() == self.device:
+            if name.strip() == device:
                 n = [int(word) for word in numbers.split()]
                 return n[0], n[1], n[8], n[9]
         raise RuntimeError("the interface has gone away")
@@ -190,7 +192,7 @@ class Line:
         counts them."""
         if self.control:
             return self.emulator()["delivered_wire_bytes"]
-        return self.device_counts("b")[0]
+        return self.device_counts("b", self.arrival)[0]
 
     def settle(self, most_s=10.0):
         """Wait until nothing arrives any more of what was raced before: what was under way when its
@@ -223,5 +225,5 @@ class Line:
         else:
             sent = self.device_counts("a")
             out["wire"] = sent[2] + (out["segments"] - sent[3]) * HEADERS
-            out["arrived"] = self.device_counts("b")[0]
+            out["arrived"] = self.arrived()
         return out

@@ -287,7 +287,7 @@ class Sniffer(threading.Thread):
         every = socket.htons(3)  # ETH_P_ALL
         self.sock = inside(line.host_name("b"), lambda: socket.socket(
             socket.AF_PACKET, socket.SOCK_DGRAM, every))
-        self.sock.bind((line.device, 3))
+        self.sock.bind((line.arrival, 3))
         self.sock.settimeout(0.2)
         self.first = None
         self.ending = False
