@@ -81,7 +81,7 @@ int lh_redis_script(struct lh_redis *redis, const struct lh_script *script,
 bool lh_redis_error_is(const struct redisReply *reply, const char *code);
 
 /* Commands in flight get NULL, then `closed` is called and the memory freed. No up and no down from
- * now on. `closed` may be NULL. */
+ * now on. A look-up of the name that has begun ends first. `closed` may be NULL. */
 void lh_redis_close(struct lh_redis *redis, void (*closed)(void *arg), void *arg);
 
 #endif
