@@ -65,6 +65,33 @@ static void flush(struct lh_ctl *ctl)
         shutdown(ctl->fd, SHUT_WR);
 }
 
+/* What goes into the socket at once costs no turn of the loop, and no two changes of what is polled
+ * for. Errors are left to the poll: nothing may end inside a call. */
+static void push(struct lh_ctl *ctl)
+{
+    while (lh_buf_len(&ctl->out) > 0) {
+        ssize_t n = send(ctl->fd, lh_buf_data(&ctl->out), lh_buf_len(&ctl->out), MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            break;
+        lh_buf_consume(&ctl->out, (size_t)n);
+    }
+    arm(ctl);
+}
+
+void lh_ctl_cork(struct lh_ctl *ctl)
+{
+    ctl->n_corks++;
+}
+
+void lh_ctl_uncork(struct lh_ctl *ctl)
+{
+    if (--ctl->n_corks == 0 && !ctl->closing && !ctl->dead && !ctl->draining)
+        push(ctl);
+}
+
 /* Our last words are out: wait for the peer's end, so that a reset does not overtake them. */
 static void discard(struct lh_ctl *ctl)
 {
@@ -178,10 +205,12 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (events & UV_WRITABLE)
         flush(ctl);
     if ((events & UV_READABLE) && !ctl->closing && !ctl->dead) {
+        lh_ctl_cork(ctl);
         if (ctl->draining)
             discard(ctl);
         else
             on_readable(ctl);
+        lh_ctl_uncork(ctl);
     }
     arm(ctl);
 }
@@ -194,6 +223,7 @@ int lh_ctl_start(struct lh_ctl *ctl, uv_loop_t *loop, int fd)
     ctl->fd = fd;
     ctl->armed = 0;
     ctl->closing = ctl->draining = ctl->dead = ctl->have_frame = false;
+    ctl->n_corks = 0;
     ctl->max_payload = LH_HELLO_MAX;
     ctl->heard_ms = ctl->sent_ms = lh_now_ms();
     memset(&ctl->err, 0, sizeof(ctl->err));
@@ -208,6 +238,7 @@ void lh_ctl_send_hashed(struct lh_ctl *ctl, const struct lh_frame *head, const v
 {
     uint8_t header[LH_FRAME_HEADER_SIZE];
     struct lh_frame frame = *head;
+    bool waiting = lh_buf_len(&ctl->out) > 0;
 
     if (ctl->closing || ctl->dead)
         return;
@@ -223,7 +254,8 @@ void lh_ctl_send_hashed(struct lh_ctl *ctl, const struct lh_frame *head, const v
         return;
     }
     ctl->sent_ms = lh_now_ms();
-    arm(ctl);
+    if (!waiting && ctl->n_corks == 0)
+        push(ctl);
 }
 
 void lh_ctl_send(struct lh_ctl *ctl, const struct lh_frame *head, const void *payload,
@@ -242,6 +274,7 @@ void lh_ctl_send_runs(struct lh_ctl *ctl, const struct lh_frame *head, const str
     struct lh_frame frame = *head;
     size_t at = 0;
 
+    lh_ctl_cork(ctl);
     do {
         size_t n = 0;
 
@@ -252,6 +285,7 @@ void lh_ctl_send_runs(struct lh_ctl *ctl, const struct lh_frame *head, const str
         frame.flags = at == runs->n ? head->flags : 0;
         lh_ctl_send(ctl, &frame, payload, (uint32_t)lh_block_runs_encode(list, n, payload));
     } while (at < runs->n);
+    lh_ctl_uncork(ctl);
 }
 
 void lh_ctl_drain(struct lh_ctl *ctl)

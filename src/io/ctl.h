@@ -24,6 +24,7 @@ struct lh_ctl {
     bool closing;
     bool draining;        /* close once the output is out */
     bool dead;            /* on_closed has been called or is not wanted */
+    unsigned n_corks;     /* what is sent is kept together */
     uint32_t max_payload; /* LH_HELLO_MAX until the owner raises it */
     uint64_t heard_ms;    /* when the last bytes came, lh_now_ms(): a frame may take long */
     uint64_t sent_ms;     /* when the last frame was queued */
@@ -51,6 +52,11 @@ void lh_ctl_send(struct lh_ctl *ctl, const struct lh_frame *head, const void *pa
 /* The same, with the payload's hash known (BLOCK). */
 void lh_ctl_send_hashed(struct lh_ctl *ctl, const struct lh_frame *head, const void *payload,
                         uint32_t length, const struct lh_hash *hash);
+
+/* What is sent in between leaves in one piece, at the last uncork; so does what is sent from inside
+ * on_frame. */
+void lh_ctl_cork(struct lh_ctl *ctl);
+void lh_ctl_uncork(struct lh_ctl *ctl);
 
 /* A list of runs in as many frames as it takes, at least one; head->flags go with the last. */
 void lh_ctl_send_runs(struct lh_ctl *ctl, const struct lh_frame *head, const struct lh_runs *runs);

@@ -11,12 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int hash_all(const struct lh_source *src, uint32_t block_bytes, const atomic_bool *stop,
-                    void *buffer, struct lh_digest *d, struct lh_err *err)
+int lh_source_digest_part(const struct lh_source *src, uint32_t block_bytes, uint64_t first,
+                          uint64_t n, const atomic_bool *stop, void *buffer, struct lh_digest *d,
+                          struct lh_err *err)
 {
-    uint64_t n_blocks = lh_blocks_of(src->identity.size, block_bytes);
-
-    for (uint64_t block = 0; block < n_blocks; block++) {
+    for (uint64_t block = first; block < first + n; block++) {
         struct lh_hash hash;
         int r;
 
@@ -30,8 +29,8 @@ static int hash_all(const struct lh_source *src, uint32_t block_bytes, const ato
     return lh_source_check(src, err);
 }
 
-int lh_source_digest(const struct lh_source *src, uint32_t block_bytes, const atomic_bool *stop,
-                     struct lh_hash *digest, struct lh_err *err)
+static int whole_digest(const struct lh_source *src, uint32_t block_bytes, struct lh_hash *digest,
+                        struct lh_err *err)
 {
     struct lh_digest *d = lh_digest_new();
     void *buffer = malloc(block_bytes);
@@ -40,7 +39,9 @@ int lh_source_digest(const struct lh_source *src, uint32_t block_bytes, const at
     if (d == NULL || buffer == NULL)
         r = lh_err_set(err, LH_E_NOMEM, "out of memory");
     else
-        r = hash_all(src, block_bytes, stop, buffer, d, err);
+        r = lh_source_digest_part(src, block_bytes, 0,
+                                  lh_blocks_of(src->identity.size, block_bytes), NULL, buffer, d,
+                                  err);
     if (r == 0)
         lh_digest_end(d, digest);
     free(buffer);
@@ -56,7 +57,7 @@ static int digest_of(const char *path, uint32_t block_bytes, struct lh_hash *dig
 
     if (r != 0)
         return r;
-    r = lh_source_digest(&src, block_bytes, NULL, digest, err);
+    r = whole_digest(&src, block_bytes, digest, err);
     lh_source_close(&src);
     return r;
 }

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PREP_THREADS 2
+#define PREP_THREADS 2        /* of one send; */
+#define SHARED_PREP_THREADS 4 /* of many: one that waits for its disk must not hold up all */
 #define KEEP_MS 30000
 #define IDLE_MAX 64
 
@@ -100,9 +101,9 @@ int lh_engine_congestion(struct lh_engine *e, const char *name, const struct lh_
 
 /* ---- start ---- */
 
-static int start_threads(struct lh_engine *e, uint32_t loops)
+static int start_threads(struct lh_engine *e, uint32_t loops, unsigned prep)
 {
-    int r = lh_worker_start(&e->prep, PREP_THREADS, "lh-prep");
+    int r = lh_worker_start(&e->prep, prep, "lh-prep");
 
     if (r != 0)
         return r;
@@ -112,7 +113,8 @@ static int start_threads(struct lh_engine *e, uint32_t loops)
     return r;
 }
 
-static int start(uv_loop_t *loop, const struct lh_engine_options *opts, struct lh_engine **out)
+static int start(uv_loop_t *loop, const struct lh_engine_options *opts, unsigned prep,
+                 struct lh_engine **out)
 {
     struct lh_engine *e = calloc(1, sizeof(*e));
     int r;
@@ -126,13 +128,13 @@ static int start(uv_loop_t *loop, const struct lh_engine_options *opts, struct l
         free(e);
         return r;
     }
-    r = start_threads(e, opts->loops);
+    r = start_threads(e, opts->loops, prep);
     if (r != 0) {
         lh_mbox_close(&e->mbox, free_quietly);
         return r;
     }
     /* One buffer for each thread that hashes. */
-    lh_pool_init(&e->pool, PREP_THREADS * (size_t)LH_BLOCK_MAX);
+    lh_pool_init(&e->pool, prep * (size_t)LH_BLOCK_MAX);
     lh_park_init(&e->park, loop, &e->log, opts->max_idle > 0 ? opts->max_idle : IDLE_MAX,
                  opts->keep_ms > 0 ? opts->keep_ms : KEEP_MS);
     lh_sock_limits(&e->wmem_max, &e->tcp_wmem_max);
@@ -146,7 +148,7 @@ int lh_engine_start(uv_loop_t *loop, const struct lh_engine_options *opts, struc
 
     if (opts->loops > LH_MAX_LOOPS)
         return -LH_E_INVAL;
-    r = start(loop, opts, out);
+    r = start(loop, opts, SHARED_PREP_THREADS, out);
     if (r == 0)
         (*out)->keeps = true;
     return r;
@@ -158,5 +160,5 @@ int lh_engine_start_private(uv_loop_t *loop, uint32_t loops, const struct lh_log
     struct lh_engine_options opts = {
         .loops = loops, .log = log->fn, .log_arg = log->arg, .log_level = log->level};
 
-    return start(loop, &opts, out);
+    return start(loop, &opts, PREP_THREADS, out);
 }

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define DIGEST_BLOCKS 256u /* a job */
+
 /* ---- the offer ---- */
 
 static void send_finish(struct lh_send *s)
@@ -55,6 +57,7 @@ void lh_offer_send(struct lh_send *s)
         .file = {.kind = LH_KIND_FILE, .mode = s->source.mode, .identity = s->source.identity}};
     uint8_t payload[2 * LH_PATH_MAX + 512];
 
+    lh_ctl_cork(&s->session->ctl);
     memcpy(m.holder, s->holder, sizeof(m.holder));
     memcpy(m.incarnation, s->opts.incarnation, sizeof(m.incarnation));
     s->transfer = ++s->session->transfer;
@@ -64,6 +67,7 @@ void lh_offer_send(struct lh_send *s)
         send_small(s);
     if (sparse) /* where it has data: holes are neither sent nor given space */
         lh_session_send_runs(s, LH_FRAME_EXTENTS, LH_FRAME_LAST, &s->extents);
+    lh_ctl_uncork(&s->session->ctl);
 }
 
 /* ---- the answer ---- */
@@ -194,33 +198,65 @@ void lh_send_confirm(struct lh_send *s, bool forget)
         confirm(s, forget);
 }
 
-/* Done in an earlier run, or by another host, and size and mtime agree: do the contents? */
+/* Done in an earlier run, or by another host, and size and mtime agree: do the contents? A slice a
+ * job, so that other sends get their turn. */
 static void digest_run(struct lh_job *job)
 {
     struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
+    uint64_t n = lh_blocks_of(s->source.identity.size, s->opts.block_bytes) - s->digest_at;
+    struct lh_pool_buf *buf = lh_pool_get(&s->engine->pool, s->opts.block_bytes);
 
     memset(&s->source_err, 0, sizeof(s->source_err));
-    lh_source_digest(&s->source, s->opts.block_bytes, &s->stop_reading, &s->own_digest,
-                     &s->source_err);
+    if (s->own_digest == NULL)
+        s->own_digest = lh_digest_new();
+    if (n > DIGEST_BLOCKS)
+        n = DIGEST_BLOCKS;
+    if (buf == NULL || s->own_digest == NULL)
+        lh_err_set(&s->source_err, LH_E_NOMEM, "out of memory");
+    else
+        lh_source_digest_part(&s->source, s->opts.block_bytes, s->digest_at, n, &s->stop_reading,
+                              buf->base, s->own_digest, &s->source_err);
+    if (buf != NULL)
+        lh_pool_put(&s->engine->pool, buf);
+    s->digest_at += n;
 }
+
+static void digest_more(struct lh_send *s);
 
 static void on_digest(struct lh_job *job)
 {
     struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
+    bool whole = s->digest_at == lh_blocks_of(s->source.identity.size, s->opts.block_bytes);
+    struct lh_hash own;
 
     s->source_busy = false;
+    if (s->phase == LH_PHASE_FINISHING && s->source_err.status == 0 && !whole) {
+        digest_more(s);
+        return;
+    }
     if (s->phase == LH_PHASE_FINISHING) {
+        if (s->source_err.status == 0)
+            lh_digest_end(s->own_digest, &own);
         if (s->source_err.status == LH_E_SOURCE_CHANGED)
             lh_send_restart(s, s->source_err.text);
         else if (s->source_err.status != 0)
             lh_send_end(s, s->source_err.status, "%s", s->source_err.text);
-        else if (memcmp(&s->own_digest, &s->digest, sizeof(s->digest)) != 0)
+        else if (memcmp(&own, &s->digest, sizeof(own)) != 0)
             lh_send_restart(s, "the source was rewritten after it had been sent");
         else
             deliver(s);
     }
+    lh_digest_free(s->own_digest);
+    s->own_digest = NULL;
+    s->digest_at = 0;
     lh_session_maybe_quiet(s);
     lh_send_maybe_end(s);
+}
+
+static void digest_more(struct lh_send *s)
+{
+    s->source_busy = true;
+    lh_worker_submit(&s->engine->prep, &s->source_job, digest_run, on_digest, &s->engine->mbox);
 }
 
 static void on_done(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
@@ -237,8 +273,7 @@ static void on_done(struct lh_send *s, const struct lh_frame *frame, const uint8
     if ((s->accept_flags & unsure) != unsure) {
         deliver(s);
     } else if (!s->source_busy) {
-        s->source_busy = true;
-        lh_worker_submit(&s->engine->prep, &s->source_job, digest_run, on_digest, &s->engine->mbox);
+        digest_more(s);
     }
 }
 

@@ -279,7 +279,7 @@ static void open_run(struct lh_job *job)
         find_holes(s);
         return;
     }
-    s->small = malloc(s->opts.block_bytes);
+    s->small = malloc(size > 0 ? size : 1);
     if (s->small == NULL) {
         lh_err_set(&s->source_err, LH_E_NOMEM, "out of memory");
         return;
@@ -445,9 +445,10 @@ int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
 
     if (opts->source == NULL || opts->host == NULL || cbs->done == NULL)
         return -LH_E_INVAL;
-    s = calloc(1, sizeof(*s));
+    s = malloc(sizeof(*s));
     if (s == NULL)
         return -LH_E_NOMEM;
+    memset(s, 0, offsetof(struct lh_send, sched));
     s->loop = loop;
     s->cbs = *cbs;
     s->log = (struct lh_log){opts->log, opts->log_arg, opts->log_level};

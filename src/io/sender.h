@@ -182,8 +182,9 @@ struct lh_send {
     bool sparse;
     uint8_t *small; /* contents of a small file */
     struct lh_hash small_hash;
-    struct lh_hash digest;     /* the receiver's */
-    struct lh_hash own_digest; /* where that is in doubt */
+    struct lh_hash digest;        /* the receiver's */
+    struct lh_digest *own_digest; /* where that is in doubt: of so many blocks so far; the job's */
+    uint64_t digest_at;
     atomic_bool stop_reading;
     unsigned n_restarts;
     bool drop_there; /* until the receiver has taken that offer */
@@ -207,7 +208,6 @@ struct lh_send {
     bool told_busy;
     int congestion_errno; /* 0, or why the kernel refuses the one that is asked for */
 
-    struct lh_sched sched;
     bool sched_ready;
     struct lh_runs known; /* blocks durable when the last schedule went: between sessions */
     struct lh_stream_slot streams[LH_MAX_STREAMS];
@@ -231,6 +231,8 @@ struct lh_send {
         uint64_t bytes;
     } samples[LH_RATE_SAMPLES];
     unsigned n_samples;
+
+    struct lh_sched sched; /* when sched_ready. Last: it is large, and not zeroed before that */
 };
 
 /* send.c: the end, and the numbers. status: LH_E_*, 0 for success. */

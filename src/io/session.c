@@ -336,9 +336,11 @@ static void on_dialed(struct lh_dial *dial, int fd)
         return;
     }
     adopt(s, session);
+    lh_ctl_cork(&session->ctl);
     say_hello(s);
     if (offers_with_hello(s))
         lh_offer_send(s);
+    lh_ctl_uncork(&session->ctl);
     lh_mover_dial(s);
 }
 

@@ -41,9 +41,11 @@ int lh_source_hash_blocks(const struct lh_source *src, void *buffer, uint32_t bl
  * last one reaches to the end. Returns 0 or -LH_E_NOMEM. */
 int lh_source_extents(const struct lh_source *src, struct lh_runs *out, struct lh_err *err);
 
-/* Digest of the whole file. Once *stop (may be NULL) is set it ends with -LH_E_CANCELLED. Returns
- * 0, or what hash_blocks and check return, or -LH_E_NOMEM. */
-int lh_source_digest(const struct lh_source *src, uint32_t block_bytes, const atomic_bool *stop,
-                     struct lh_hash *digest, struct lh_err *err);
+/* Add blocks [first, first + n) to a digest, and check the source once more. `buffer` holds
+ * block_bytes. Once *stop (may be NULL) is set it ends with -LH_E_CANCELLED. Returns 0, or what
+ * hash_blocks and check return. */
+int lh_source_digest_part(const struct lh_source *src, uint32_t block_bytes, uint64_t first,
+                          uint64_t n, const atomic_bool *stop, void *buffer, struct lh_digest *d,
+                          struct lh_err *err);
 
 #endif
