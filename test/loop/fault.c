@@ -172,6 +172,36 @@ static void through_serve(struct rig *rig, const struct fault *fault)
     is_u64(tally.n_bad, 0, "%s: each time with a fitting status, and nothing left", fault->name);
 }
 
+static void through_engine(struct rig *rig, const struct fault *fault, unsigned fds)
+{
+    struct lh_engine_options opts;
+    struct tally tally = {0};
+    unsigned n = 0;
+    bool met = true;
+    int status = 0;
+
+    lh_engine_options_init(&opts);
+    opts.loops = 2;
+    for (; n < TRIES_MAX && met; n++) {
+        struct lh_engine *engine = NULL;
+
+        fault->arm(n);
+        status = lh_engine_start(&rig->loop, &opts, &engine);
+        met = fault->disarm();
+        if (status == 0) {
+            lh_engine_close(engine, NULL, NULL);
+        } else {
+            tally.n_refused++;
+            tally.n_bad += engine != NULL || status != -LH_E_NOMEM;
+        }
+        tally.n_bad += left_over(rig, fds);
+    }
+    is_i64(status, 0, "%s: an engine starts when there is enough", fault->name);
+    ok(!met && tally.n_refused > 2, "%s: an engine was refused %u times in %u tries", fault->name,
+       tally.n_refused, n);
+    is_u64(tally.n_bad, 0, "%s: each time with a fitting status, and nothing left", fault->name);
+}
+
 static void through_send(struct rig *rig, const struct fault *fault, uint16_t port, unsigned fds)
 {
     struct lh_send_options opts;
@@ -219,6 +249,7 @@ int main(void)
     fds = rig_fds();
     for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
         through_serve(&rig, &faults[i]);
+        through_engine(&rig, &faults[i], fds);
         through_send(&rig, &faults[i], r.port, fds);
     }
     rig_close(&rig, "faults");
