@@ -5,6 +5,7 @@ and the best one races (see measure.py). docs/benchmarks.md says what each was g
 """
 import os
 import shutil
+import subprocess
 
 NOBODY = "nobody"  # for servers that refuse to be root
 
@@ -202,21 +203,54 @@ def bbcp(streams):
     return plan
 
 
+def mscp(streams):
+    """Over SFTP: an sshd of the race's own, which lets nobody in with a throw-away key, into SFTP alone.
+    PAM, because without it an sshd that is not root takes every account that has no password for locked."""
+    def plan(job):
+        keys = {}
+        for name in ("host", "user"):
+            keys[name] = os.path.join(job.work, name + ".key")
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys[name]], check=True)
+        shutil.chown(keys["host"], NOBODY)
+        conf = job.write("sshd_config", f"""ListenAddress {job.at('b')}
+HostKey {keys['host']}
+AuthorizedKeysFile {keys['user']}.pub
+PidFile none
+UsePAM yes
+StrictModes no
+AllowUsers {NOBODY}
+MaxStartups 1000
+Subsystem sftp internal-sftp
+ForceCommand internal-sftp
+""")
+        server = {"end": "b", "user": NOBODY, "argv": [shutil.which("sshd"), "-D", "-e", "-f", conf]}
+        with open(keys["host"] + ".pub", encoding="ascii") as f:
+            known = job.write("known_hosts", f"[{ADDRESS['b']}]:{job.port} {f.read()}")
+        congestion = ["-g", "bbr"] if job.line.permits_bbr() else []
+        client = {"end": "a", "environment": {"HOME": job.work}, "argv": [
+            job.args.mscp, "-n", str(streams), "-P", str(job.port), "-i", keys["user"],
+            "-c", "aes128-gcm@openssh.com", "-o", f"UserKnownHostsFile={known}"] + congestion +
+            [job.source, f"{NOBODY}@{ADDRESS['b']}:{job.target}"]}
+        return Plan(client, [(server, job.port)])
+    return plan
+
+
 # What each needs: programs on the path; for the rest a path must be given.
 NEEDS = {"iperf3": ["iperf3"], "aria2": ["aria2c", "nginx"], "rclone": ["rclone", "nginx"],
          "gridftp": ["globus-url-copy", "globus-gridftp-server"], "xrdcp": ["xrdcp", "xrootd"],
-         "rsync": ["rsync"]}
+         "rsync": ["rsync"], "mscp": ["sshd", "ssh-keygen"]}
 TOOLS = ["longhaul", "fair", "bare", "iperf3", "aria2", "rclone", "gridftp", "xrdcp", "rsync", "wdt",
-         "bbcp"]
+         "bbcp", "mscp"]
 
 
 def missing(tool, args):
     """Why a tool cannot race; None when it can."""
-    if tool in ("wdt", "bbcp"):
+    if tool in ("wdt", "bbcp", "mscp"):
         path = getattr(args, tool)
         if not path:
             return f"no path given (--{tool} PATH)"
-        return None if os.access(path, os.X_OK) else f"{path} cannot be run"
+        if not os.access(path, os.X_OK):
+            return f"{path} cannot be run"
     for program in NEEDS.get(tool, []):
         if not shutil.which(program):
             return f"{program} is not installed"
@@ -270,4 +304,6 @@ def with_streams(tool, n, line):
         return Setting(tool, f"-num_ports {n}", wdt(n), streams=n)
     if tool == "bbcp":
         return Setting(tool, f"-s {n}", bbcp(n), streams=n)
+    if tool == "mscp":
+        return Setting(tool, f"-n {n}", mscp(n), streams=n)
     return None
