@@ -25,7 +25,7 @@ for stage in $stages; do
     esac
 done
 
-need_packages test/packages build test || exit 1
+need_packages test/packages build test queue || exit 1
 
 build_root=${LH_BUILD_ROOT:-$here}
 jobs=$(nproc)

@@ -10,6 +10,13 @@ int lh_cmd_serve(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_digest(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_partials(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_worker(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_submit(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_status(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_pause(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_resume(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_cancel(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_retry(const struct lh_args *args, struct lh_term *term);
+int lh_cmd_queue(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_help(const struct lh_args *args, struct lh_term *term);
 
 typedef int (*lh_command_fn)(const struct lh_args *args, struct lh_term *term);

@@ -9,8 +9,8 @@
 #include "cli/json.h"
 #include "cli/progress.h"
 #include "cli/stop.h"
-#include "util/url.h"
 #include "util/text.h"
+#include "util/url.h"
 
 #include <errno.h>
 #include <string.h>

@@ -24,9 +24,11 @@ static const struct {
     {LH_EXIT_SOURCE, "The file to send: missing, unreadable, not a regular file, or it keeps "
                      "changing."},
     {LH_EXIT_DEST, "The place to write: missing, read-only, full or failing."},
-    {LH_EXIT_NETWORK, "No receiver there, or the network was given up."},
-    {LH_EXIT_REFUSED, "The receiver said no: busy, taken over by another sender, path not allowed, "
-                      "or the destination exists (--no-clobber)."},
+    {LH_EXIT_NETWORK, "No receiver or no Redis there, or the network was given up."},
+    {LH_EXIT_REFUSED,
+     "The receiver said no: busy, taken over by another sender, path not allowed, "
+     "or the destination exists (--no-clobber). Of a queue: not possible in the state "
+     "that the task is in."},
     {LH_EXIT_VERIFY, "Contents could not be verified."},
     {LH_EXIT_INTERRUPTED, "Interrupted (Ctrl-C, SIGTERM, or the reader of --json went away). The "
                           "same command goes on."},
@@ -221,25 +223,34 @@ void lh_help_man(FILE *out)
     for (int i = 0; i < LH_N_COMMANDS; i++)
         man_command(out, (enum lh_command)i);
     fprintf(out, ".SH OUTPUT\n");
-    roff(out,
-         "What was asked for goes to standard output, words for people to standard error. With "
-         "--json, send writes the events start (once a session), progress (about twice a second) "
-         "and at last done or error, each with: event, transfer, bytes_total, bytes_durable, "
-         "bytes_sent, bytes_skipped, bytes_holes, streams, rate_bps (bits per second), duration_s, "
-         "retransmits, "
-         "zero_copy_bytes, fallback_bytes, zero_copy_count, fallback_count, "
-         "verification_failures, bytes_repeated, reconnects, restarted, limit, limit_reason, "
-         "digest. limit is one of: "
-         "too short to tell, rate limit, source disk, sender cpu, send buffer, network, receiver "
-         "window, receiver cpu, receiver disk; empty while nothing was sent. start adds source and "
-         "destination; "
-         "error adds status, exit_code and message. Names that are not UTF-8 come with a second "
-         "member, NAME_hex, that has their bytes.");
+    roff(
+        out,
+        "What was asked for goes to standard output, words for people to standard error. With "
+        "--json, send writes the events start (once a session), progress (about twice a second) "
+        "and at last done or error, each with: event, transfer, bytes_total, bytes_durable, "
+        "bytes_sent, bytes_skipped, bytes_holes, streams, rate_bps (bits per second), duration_s, "
+        "retransmits, "
+        "zero_copy_bytes, fallback_bytes, zero_copy_count, fallback_count, "
+        "verification_failures, bytes_repeated, reconnects, restarted, limit, limit_reason, "
+        "digest. limit is one of: "
+        "too short to tell, rate limit, source disk, sender cpu, send buffer, network, receiver "
+        "window, receiver cpu, receiver disk; empty while nothing was sent. start adds source and "
+        "destination; "
+        "error adds status, exit_code and message. The commands of a queue write objects of these "
+        "events: submitted (task, source, destination, priority), task (all that is known of one; "
+        "times in ms since 1970 by Redis's clock, which is now_ms; with status TASK also map and "
+        "in_flight, the byte ranges FIRST-END that are durable and on their way), queue (how many "
+        "tasks are in which state), worker (one each), control (verb, effect: ok, asked, already, "
+        "refused or unknown, and state), requeued and dropped (tasks: how many). submit --wait and "
+        "status --watch write a task again when it has changed. Names that are not UTF-8 come with "
+        "a second "
+        "member, NAME_hex, that has their bytes.");
     fprintf(out, "\n.SH SIGNALS\n");
     roff(out,
          "The first SIGINT or SIGTERM stops a transfer so that the same command resumes it, and "
          "makes serve commit what it has and leave with exit status 0. The second one ends the "
-         "program at once, which loses nothing but time.");
+         "program at once, which loses nothing but time. What follows a queue (submit --wait, "
+         "status --watch) ends, and the tasks go on.");
     fprintf(out, "\n.SH ENVIRONMENT\n");
     roff(out, environment);
     fprintf(out, "\n.SH EXIT STATUS\n");

@@ -15,6 +15,12 @@
 #define DIGEST (1u << LH_CMD_DIGEST)
 #define PARTIALS (1u << LH_CMD_PARTIALS)
 #define WORKER (1u << LH_CMD_WORKER)
+#define SUBMIT (1u << LH_CMD_SUBMIT)
+#define STATUS (1u << LH_CMD_STATUS)
+#define QUEUE (1u << LH_CMD_QUEUE)
+#define CONTROLS                                                                                   \
+    (1u << LH_CMD_PAUSE | 1u << LH_CMD_RESUME | 1u << LH_CMD_CANCEL | 1u << LH_CMD_RETRY)
+#define QUEUED (WORKER | SUBMIT | STATUS | CONTROLS | QUEUE)
 #define HELP (1u << LH_CMD_HELP)
 #define EVERY ((1u << LH_N_COMMANDS) - 1)
 
@@ -24,12 +30,31 @@
 
 const struct lh_option lh_options[] = {
     /* ---- the queue ---- */
-    {.name = "redis", .commands = WORKER, .kind = LH_OPTION_TEXT, AT(redis), .arg = "URL",
+    {.name = "redis", .commands = QUEUED, .kind = LH_OPTION_TEXT, AT(redis), .arg = "URL",
      .help = "Where the queue is: redis://HOST[:PORT][/DB], or unix:///PATH/TO.SOCK[?db=DB]; "
              "needed. USER:PASSWORD@ or :PASSWORD@ goes before HOST; everybody on this host can "
              "read the command line, so a password is better given in the environment."},
-    {.name = "queue", .commands = WORKER, .kind = LH_OPTION_TEXT, AT(queue), .arg = "NAME",
+    {.name = "queue", .commands = QUEUED, .kind = LH_OPTION_TEXT, AT(queue), .arg = "NAME",
      .def = "default", .help = "Name of the queue: letters, digits, '.', '_' and '-'."},
+    {.name = "priority", .commands = SUBMIT, .kind = LH_OPTION_CHOICE, AT(priority),
+     .arg = "high|normal|low", .def = "normal",
+     .help = "Tasks of a higher priority are taken first; what runs already is left alone."},
+    {.name = "retries", .commands = SUBMIT, .kind = LH_OPTION_TEXT, AT(retries),
+     .arg = "N|forever", .def = "10",
+     .help = "How many attempts may fail before the task is given up and becomes a dead letter. "
+             "What trying again cannot mend, such as a source that is not there, is given up at "
+             "once."},
+    {.name = "wait", .commands = SUBMIT, .kind = LH_OPTION_FLAG, AT(wait), .argv_only = true,
+     .help = "Show how it goes until every task has ended, and exit by the worst of them. Ctrl-C "
+             "ends the waiting, not the tasks."},
+    {.name = "watch", .commands = STATUS, .kind = LH_OPTION_FLAG, AT(watch), .argv_only = true,
+     .help = "Look again each second: drawn over on a terminal, else a line for everything that "
+             "has changed. Until Ctrl-C; with TASK until that has ended."},
+    {.name = "requeue", .commands = QUEUE, .kind = LH_OPTION_TEXT, AT(requeue), .arg = "TASK|all",
+     .argv_only = true,
+     .help = "With dead: put this dead letter, or all of them, back on the queue."},
+    {.name = "drop", .commands = QUEUE, .kind = LH_OPTION_TEXT, AT(drop), .arg = "TASK|all",
+     .argv_only = true, .help = "With dead: forget this dead letter, or all of them."},
     /* ---- worker ---- */
     {.name = "jobs", .commands = WORKER, .kind = LH_OPTION_NUMBER, AT(jobs),
      .min = 1, .max = 64, .arg = "N", .def = "4",
@@ -47,19 +72,19 @@ const struct lh_option lh_options[] = {
      .help = "A worker that has been silent for so long loses its tasks to others. The same for all "
              "workers of a queue."},
     /* ---- send ---- */
-    {.name = "streams", .commands = SEND, .kind = LH_OPTION_NUMBER, AT(send.streams),
+    {.name = "streams", .commands = SEND | SUBMIT, .kind = LH_OPTION_NUMBER, AT(send.streams),
      .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "as many as help",
      .help = "TCP connections that carry data: just so many, instead of finding out how many gain "
              "something. --verbose shows what was tried and why."},
-    {.name = "max-streams", .commands = SEND, .kind = LH_OPTION_NUMBER, AT(send.max_streams),
+    {.name = "max-streams", .commands = SEND | SUBMIT, .kind = LH_OPTION_NUMBER, AT(send.max_streams),
      .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "16",
      .help = "Never use more streams than this. 32 may help on paths that are very long, or that "
              "lose packets while BBR is not permitted; neighbours will notice."},
-    {.name = "limit-rate", .commands = SEND, .kind = LH_OPTION_RATE, AT(send.limit_bps),
+    {.name = "limit-rate", .commands = SEND | SUBMIT, .kind = LH_OPTION_RATE, AT(send.limit_bps),
      .min = 64000, .max = UINT64_C(100000000000000), .arg = "RATE", .def = "none",
      .help = "Send no faster than this, all streams together, in bits per second: 500M, 2G. Counted "
              "are contents and their framing, not TCP's and IP's headers."},
-    {.name = "share", .commands = SEND, .kind = LH_OPTION_CHOICE, AT(send.share),
+    {.name = "share", .commands = SEND | SUBMIT, .kind = LH_OPTION_CHOICE, AT(send.share),
      .arg = "full|background", .def = "full",
      .help = "full: as fast as the path carries. background: what others leave; slower while round "
              "trips grow or more is lost than usual, faster again when the path is free."},
@@ -73,14 +98,14 @@ const struct lh_option lh_options[] = {
     {.name = "zero-copy-min", .commands = SEND | WORKER, .kind = LH_OPTION_SIZE, AT(send.zero_copy_min),
      .max = UINT64_MAX - 1, .arg = "SIZE", .def = "256K",
      .help = "With --zero-copy auto: files smaller than this go by read(2) and send(2)."},
-    {.name = "block-size", .commands = SEND, .kind = LH_OPTION_POWER, AT(send.block_bytes),
+    {.name = "block-size", .commands = SEND | SUBMIT, .kind = LH_OPTION_POWER, AT(send.block_bytes),
      .min = 64 * KIB, .max = MIB, .arg = "SIZE", .def = "256K",
      .help = "Size of the blocks that are hashed and verified one by one. It is part of the "
              "digest's name, and a transfer resumes only with the block size it began with."},
-    {.name = "no-clobber", .commands = SEND, .kind = LH_OPTION_FLAG, AT(send.no_clobber),
+    {.name = "no-clobber", .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG, AT(send.no_clobber),
      .help = "Refuse when the destination exists. Otherwise it is replaced, in one step, when the "
              "new file is whole."},
-    {.name = "insecure", .commands = SEND | WORKER, .kind = LH_OPTION_FLAG, AT(send.insecure),
+    {.name = "insecure", .commands = SEND | WORKER | SUBMIT, .kind = LH_OPTION_FLAG, AT(send.insecure),
      .help = "Allow a receiver that is not on this host, with no key and no encryption: whoever "
              "can reach the network between can read and change the contents. The receiver needs "
              "--insecure as well."},
@@ -151,7 +176,7 @@ const struct lh_option lh_options[] = {
      .help = "Remove every half-done or damaged one. Records of finished transfers stay; they go "
              "by themselves. What a receiver holds is never removed."},
     /* ---- shared ---- */
-    {.name = "json", .commands = SEND | PARTIALS | WORKER, .kind = LH_OPTION_FLAG, AT(json),
+    {.name = "json", .commands = SEND | PARTIALS | QUEUED, .kind = LH_OPTION_FLAG, AT(json),
      .help = "One JSON object a line on standard output."},
     {.name = "quiet", .letter = 'q', .commands = SEND | SERVE | WORKER, .kind = LH_OPTION_FLAG, AT(quiet),
      .help = "Say nothing but errors."},
@@ -213,6 +238,61 @@ const struct lh_command_text lh_commands[LH_N_COMMANDS] = {
             "letters. While Redis is away what is being sent goes on. A signal puts the tasks back "
             "on the queue.",
         .example = "longhaul worker --redis redis://queue.example.org --jobs 8 --insecure"},
+    [LH_CMD_SUBMIT] = {
+        .name = "submit", .operands = "FILE lh://HOST[:PORT]/PATH...", .min_operands = 2,
+        .max_operands = UINT32_MAX,
+        .summary = "Put tasks on a queue, for any worker to do.",
+        .details =
+            "Makes one task for each destination and prints its id. FILE is opened by the worker "
+            "that takes the task: it need not be on this host, but has to be under this name at "
+            "the workers. A relative name is completed with the present directory.\n\n"
+            "A worker that fails or dies leaves what it has sent to the next one. The destination "
+            "is as for send.",
+        .example = "longhaul submit --redis redis://queue disk.img lh://backup/images/"},
+    [LH_CMD_STATUS] = {
+        .name = "status", .operands = "[TASK]", .max_operands = 1,
+        .summary = "Show the tasks of a queue, or one in detail.",
+        .details =
+            "Tasks that are active first, then those that are delayed (to be tried again), paused, "
+            "queued, done lately, and dead. One task in detail has a map of the file: # is safe at "
+            "the receiver, + partly, > in flight, and . is missing.",
+        .example = "longhaul status --redis redis://queue.example.org --watch"},
+    [LH_CMD_PAUSE] = {
+        .name = "pause", .operands = "TASK...", .min_operands = 1, .max_operands = UINT32_MAX,
+        .summary = "Stop tasks until they are resumed.",
+        .details =
+            "A worker that has the task stops within seconds. What is safe at the receiver stays "
+            "there.",
+        .example = "longhaul pause --redis redis://queue.example.org n1763735000000-0"},
+    [LH_CMD_RESUME] = {
+        .name = "resume", .operands = "TASK...", .min_operands = 1, .max_operands = UINT32_MAX,
+        .summary = "Put paused tasks back on the queue.",
+        .details = "They go on where they stopped, at any worker.",
+        .example = "longhaul resume --redis redis://queue.example.org n1763735000000-0"},
+    [LH_CMD_CANCEL] = {
+        .name = "cancel", .operands = "TASK...", .min_operands = 1, .max_operands = UINT32_MAX,
+        .summary = "Give tasks up.",
+        .details =
+            "A worker that has the task stops within seconds. What is half done stays at the "
+            "receiver, where `longhaul partials` removes it. `longhaul retry` brings the task "
+            "back.",
+        .example = "longhaul cancel --redis redis://queue.example.org n1763735000000-0"},
+    [LH_CMD_RETRY] = {
+        .name = "retry", .operands = "TASK...", .min_operands = 1, .max_operands = UINT32_MAX,
+        .summary = "Try tasks again that failed or were cancelled.",
+        .details =
+            "Dead and cancelled ones go back on the queue, and their failures are forgotten. One "
+            "that waits to be tried again is due at once.",
+        .example = "longhaul retry --redis redis://queue.example.org n1763735000000-0"},
+    [LH_CMD_QUEUE] = {
+        .name = "queue", .operands = "[dead]", .max_operands = 1,
+        .summary = "Show a queue: how much waits, its workers, its dead letters.",
+        .details =
+            "How many tasks wait in each priority and for how long, how many are active, delayed, "
+            "paused and dead, what was done within the last minute, and the workers: a silent one "
+            "has not been heard of for more than its claim time, and others take its tasks.\n\n"
+            "With dead it lists the dead letters, each with the reason.",
+        .example = "longhaul queue dead --redis redis://queue.example.org --requeue all"},
     [LH_CMD_HELP] = {
         .name = "help", .operands = "[COMMAND]", .max_operands = 1,
         .summary = "Explain a command.",

@@ -357,6 +357,13 @@ static int check(const struct lh_args *args, struct lh_err *err)
                           "%s needs --redis redis://HOST, or LONGHAUL_REDIS in the environment: "
                           "where the queue is",
                           lh_commands[args->command].name);
+    if (args->requeue != NULL && args->drop != NULL)
+        return lh_err_set(err, LH_E_INVAL, "--requeue and --drop exclude each other");
+    if (args->command == LH_CMD_QUEUE && args->n_operands == 0 &&
+        (args->requeue != NULL || args->drop != NULL))
+        return lh_err_set(err, LH_E_INVAL, "--%s is for dead letters: longhaul queue dead --%s",
+                          args->requeue != NULL ? "requeue" : "drop",
+                          args->requeue != NULL ? "requeue" : "drop");
     if (args->remove_all && args->n_remove > 0)
         return lh_err_set(err, LH_E_INVAL, "--remove and --remove-all exclude each other");
     return 0;
@@ -366,7 +373,7 @@ int lh_args_parse(struct lh_args *args, enum lh_command command, int argc, char 
                   struct lh_err *err)
 {
     struct lh_args parsed = {
-        .command = command, .partials_root = ".", .jobs = 4, .claim_ms = 15000};
+        .command = command, .partials_root = ".", .jobs = 4, .claim_ms = 15000, .priority = 1};
     int ret;
 
     lh_send_options_init(&parsed.send);

@@ -18,6 +18,13 @@ enum lh_command {
     LH_CMD_DIGEST,
     LH_CMD_PARTIALS,
     LH_CMD_WORKER,
+    LH_CMD_SUBMIT,
+    LH_CMD_STATUS,
+    LH_CMD_PAUSE,
+    LH_CMD_RESUME,
+    LH_CMD_CANCEL,
+    LH_CMD_RETRY,
+    LH_CMD_QUEUE,
     LH_CMD_HELP,
     LH_N_COMMANDS
 };
@@ -45,6 +52,12 @@ struct lh_args {
     uint32_t jobs_per_host;  /* 0: as jobs */
     const char *worker_name; /* NULL: one is made */
     uint64_t claim_ms;
+    uint32_t priority; /* place in "high|normal|low" */
+    const char *retries;
+    bool wait;
+    bool watch;
+    const char *requeue; /* a task, or "all" */
+    const char *drop;
 };
 
 enum lh_option_kind {

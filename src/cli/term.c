@@ -103,6 +103,15 @@ unsigned lh_term_width(FILE *out)
     return 80;
 }
 
+unsigned lh_term_rows(FILE *out)
+{
+    struct winsize size;
+
+    if (ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_row > 0)
+        return size.ws_row;
+    return 24;
+}
+
 bool lh_term_takes_more(FILE *out)
 {
     struct pollfd poll_fd = {.fd = fileno(out), .events = POLLOUT};

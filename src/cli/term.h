@@ -34,6 +34,7 @@ void lh_term_log(void *arg, enum lh_log_level level, const char *line);
 /* Whether a bar can be shown there. */
 bool lh_term_is_terminal(FILE *out);
 unsigned lh_term_width(FILE *out); /* columns; 80 when unknown */
+unsigned lh_term_rows(FILE *out);  /* 24 when unknown */
 
 /* Whether a short write would go through without waiting. */
 bool lh_term_takes_more(FILE *out);

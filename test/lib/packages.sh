@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by test/run.sh and deploy/demo.sh: have the packages that test/packages names.
+# Sourced by test/run.sh, deploy/demo.sh and deploy/queue-demo.sh: have the packages that test/packages names.
 
 # need_packages FILE PURPOSE...: install what is missing of those purposes; as a user who may not,
 # say what is missing and return 1.

@@ -86,6 +86,18 @@ static void test_values(void)
     is_str(args.partials_root, ".", "the root is here by default");
     is_u64(args.older_than_ms, 3600000, "--older-than 1h");
 
+    is_i64(parse(LH_CMD_SUBMIT, "--redis redis://r a lh://b/ lh://c/ lh://d/ --retries forever "
+                                "--priority low --limit-rate 500M --wait"),
+           0, "submit");
+    is_u64(args.n_operands, 4, "a file and three destinations");
+    is_str(args.operands[3], "lh://d/", "the last of them");
+    is_str(args.retries, "forever", "--retries forever");
+    is_u64(args.priority, 2, "--priority low");
+    is_u64(args.send.limit_bps, 500000000, "what a task carries");
+    ok(args.wait && args.queue == NULL, "--wait; the queue that is meant when none is named");
+    is_i64(parse(LH_CMD_STATUS, "--redis redis://r"), 0, "status");
+    is_u64(args.priority, 1, "normal is the usual priority");
+
     is_i64(parse(LH_CMD_SEND, "--help"), 0, "--help needs no operands");
     ok(args.help, "--help");
     is_i64(parse(LH_CMD_SEND, "-h"), 0, "-h");
@@ -119,6 +131,13 @@ static void test_refusals(void)
     refused(LH_CMD_SERVE, "--root x y", "too many");
     refused(LH_CMD_DIGEST, "", "too few");
     refused(LH_CMD_PARTIALS, "--remove a --remove-all", "exclude");
+    refused(LH_CMD_SUBMIT, "a lh://b/", "submit needs --redis redis://HOST");
+    refused(LH_CMD_SUBMIT, "--redis redis://r a", "too few");
+    refused(LH_CMD_STATUS, "--redis redis://r a b", "'b' is one argument too many");
+    refused(LH_CMD_RETRY, "--redis redis://r", "too few");
+    refused(LH_CMD_QUEUE, "--redis redis://r dead --requeue all --drop all", "exclude");
+    refused(LH_CMD_QUEUE, "--redis redis://r --drop all", "longhaul queue dead --drop");
+    refused(LH_CMD_SEND, "a lh://b/ --redis redis://r", "send has no option --redis");
 }
 
 static const struct lh_option *option_named(const char *name)
@@ -154,6 +173,16 @@ static void test_environment(void)
     setenv("LONGHAUL_STREAMS", "many", 1);
     refused(LH_CMD_SEND, "a lh://b/", "LONGHAUL_STREAMS: 'many'");
     is_i64(parse(LH_CMD_DIGEST, "a"), 0, "a variable of another command is not looked at");
+    setenv("LONGHAUL_REDIS", "redis://:secret@r", 1);
+    setenv("LONGHAUL_QUEUE", "films", 1);
+    setenv("LONGHAUL_DROP", "all", 1);
+    is_i64(parse(LH_CMD_QUEUE, "dead"), 0, "the queue from the environment");
+    is_str(args.redis, "redis://:secret@r", "LONGHAUL_REDIS");
+    is_str(args.queue, "films", "LONGHAUL_QUEUE");
+    ok(args.drop == NULL, "no task is ever dropped because of the environment");
+    unsetenv("LONGHAUL_REDIS");
+    unsetenv("LONGHAUL_QUEUE");
+    unsetenv("LONGHAUL_DROP");
     unsetenv("LONGHAUL_STREAMS");
     unsetenv("LONGHAUL_NO_CLOBBER");
     unsetenv("LONGHAUL_ROOT");
@@ -304,6 +333,25 @@ static void test_agreement(void)
     free(overview);
 }
 
+/* The completion asks the program for options, but knows the commands by heart. */
+static void test_completion(void)
+{
+    FILE *file = fopen(LH_SOURCE_DIR "/deploy/completions/longhaul.bash", "r");
+    static char text[16384];
+    const char *list;
+
+    if (!ok(file != NULL, "the completion for bash is there"))
+        return;
+    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+    fclose(file);
+    list = strstr(text, "commands=\"send");
+    if (!ok(list != NULL, "it has a list of commands"))
+        return;
+    *strchr(strchr(list, '"') + 1, '"') = '\0';
+    for (int c = 0; c < LH_N_COMMANDS; c++)
+        ok(strstr(list, lh_commands[c].name) != NULL, "it knows %s", lh_commands[c].name);
+}
+
 /* docs/errors.md names every status with its exit code. */
 static void test_errors_page(void)
 {
@@ -332,6 +380,7 @@ int main(void)
     test_environment();
     test_table();
     test_agreement();
+    test_completion();
     test_errors_page();
     lh_args_free(&args);
     return done_testing();
