@@ -249,9 +249,22 @@ static void commands_down(void *arg, int status, const char *why)
     tell_down(queue, status, why);
 }
 
+/* Its number, by which a wait can be ended. */
+static void on_client_id(void *arg, const struct redisReply *reply)
+{
+    struct lh_queue *queue = arg;
+
+    queue->blocking_id = reply != NULL && reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+}
+
 static void blocking_up(void *arg)
 {
-    tell_up(arg);
+    struct lh_queue *queue = arg;
+    const struct lh_redis_arg id[] = {{"CLIENT", 6}, {"ID", 2}};
+
+    queue->blocking_id = 0;
+    (void)lh_redis_command(queue->blocking, id, 2, 0, on_client_id, queue);
+    tell_up(queue);
 }
 
 static void blocking_down(void *arg, int status, const char *why)

@@ -9,10 +9,9 @@ for i = 3, #ARGV, 2 do
     local priority, entry = ARGV[i], ARGV[i + 1]
     local pending = grouped(priority, 'XPENDING', stream(priority), GROUP, entry, entry, 1, ARGV[2])
     if pending[1] then
-        -- It is ours already. A full Redis lets this write pass, and then those that follow.
-        local got = redis.call('XCLAIM', stream(priority), GROUP, ARGV[2], 0, entry)
-        if got[1] then
-            reply[#reply + 1] = begin_or_bury(ARGV[1], ARGV[2], priority, entry, got[1][2])
+        local fields = entry_at(priority, entry)
+        if fields then
+            reply[#reply + 1] = begin_or_bury(ARGV[1], ARGV[2], priority, entry, fields)
         else
             bury_trimmed(priority, entry)
         end

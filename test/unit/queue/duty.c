@@ -370,6 +370,15 @@ static void test_stop(void)
     is_u64(t[0].end, LH_END_UNTOLD, "untold");
     is_next(LH_DUTY_REPORT, "as long as it is there it says so");
     is_next(LH_DUTY_NOTHING, "nothing is left");
+
+    begin(1, 0);
+    come_up();
+    lh_duty_took(&duty, 0, 0, 0, now_ms);
+    is_next(LH_DUTY_WAIT, "one that waits");
+    lh_duty_stop(&duty, now_ms);
+    ok(!lh_duty_stopped(&duty, now_ms), "is not stopped before that has ended");
+    lh_duty_waited(&duty, 0, 0, 0, now_ms);
+    ok(lh_duty_stopped(&duty, now_ms), "but then");
 }
 
 /* ---- random stories ----------------------------------------------------------------------- */
