@@ -84,6 +84,39 @@ static void test_poison(void)
     desk_close(&w);
 }
 
+/* Keys that somebody has overwritten, and a stream whose last id is used. */
+static void test_damaged(void)
+{
+    struct desk w;
+    struct lh_taken t[3];
+
+    desk_open(&w, &server, "w");
+    desk_submit(&w, LH_PRIORITY_NORMAL, "progress");
+    desk_submit(&w, LH_PRIORITY_NORMAL, "hash");
+    desk_submit(&w, LH_PRIORITY_NORMAL, "stream");
+    for (int i = 0; i < 3; i++)
+        desk_take_one(&w, false, &t[i]);
+    redis_server_ask(&server, "SET " DESK_KEY "progress:progress nonsense");
+    redis_server_ask(&server, "SET " DESK_KEY "task:hash nonsense");
+    redis_server_ask(&server,
+                     "XADD " DESK_KEY "tasks:normal 18446744073709551615-18446744073709551615"
+                     " v 1");
+    is_i64(desk_report(&w, &t[0].claim, "0-10"), LH_QUEUE_OK, "no records, but the task is kept");
+    is_i64(desk_report(&w, &t[1].claim, "0-10"), LH_QUEUE_GONE, "an overwritten task is gone");
+    is_i64(desk_finish(&w, &t[1].claim, LH_OUTCOME_DONE, 0), LH_QUEUE_GONE, "and stays so");
+    is_i64(desk_finish(&w, &t[0].claim, LH_OUTCOME_DONE, 0), LH_QUEUE_OK, "the other ends well");
+    is_i64(desk_finish(&w, &t[2].claim, LH_OUTCOME_DEFERRED, 0), LH_QUEUE_OK, "put back");
+    is_i64(desk_state(&w, "stream"), LH_TASK_DEAD, "into a stream that is full: a dead letter");
+    ok(strstr(w.error, "takes no entries") != NULL, "with the reason: %s", w.error);
+    desk_control(&w, LH_QUEUE_RETRY, "stream");
+    is_i64(w.effect, LH_EFFECT_REFUSED, "which cannot be queued again");
+    is_i64(desk_state(&w, "stream"), LH_TASK_DEAD, "and stays one");
+    redis_server_ask(&server, "DEL " DESK_KEY "tasks:normal");
+    desk_control(&w, LH_QUEUE_RETRY, "stream");
+    is_i64(w.effect, LH_EFFECT_OK, "until the stream is removed");
+    desk_close(&w);
+}
+
 /* A second entry for a task that has not ended is no second task. */
 static void test_twice(void)
 {
@@ -310,12 +343,17 @@ static void test_full(void)
     desk_open(&w, &server, "w");
     desk_submit(&w, LH_PRIORITY_NORMAL, "o");
     desk_take_one(&w, false, &t);
+    desk_submit(&w, LH_PRIORITY_NORMAL, "waits");
+    desk_submit(&w, LH_PRIORITY_LOW, "waits-too");
     redis_server_ask(&server, "CONFIG SET maxmemory 1");
     is_i64(desk_submit(&w, LH_PRIORITY_NORMAL, "p"), -LH_E_BUSY, "no new task: %s", w.text);
     is_i64(redis_server_ask(&server, "EXISTS " DESK_KEY "task:p"), 0, "and nothing of it");
     is_i64(desk_report(&w, &t.claim, "0-10"), LH_QUEUE_OK, "its worker is heard");
     is_i64(desk_finish(&w, &t.claim, LH_OUTCOME_RETRY, 3600000), LH_QUEUE_OK, "and can end it");
     is_i64(desk_state(&w, "o"), LH_TASK_DELAYED, "as it should");
+    is_i64(desk_wait(&w, 1000), 0, "what is queued can be waited for: %s", w.text);
+    is_u64(w.n, 2, "and taken");
+    is_i64(desk_state(&w, "waits"), LH_TASK_ACTIVE, "it is active");
     redis_server_ask(&server, "CONFIG SET maxmemory 0");
     is_i64(desk_submit(&w, LH_PRIORITY_NORMAL, "p"), 0, "there is room again: %s", w.text);
     desk_close(&w);
@@ -360,8 +398,9 @@ static void test_bounds(void)
 
 int main(void)
 {
-    static void (*const tests[])(void) = {test_poison, test_twice, test_trimmed,   test_plain,
-                                          test_wait,   test_full,  test_forgotten, test_bounds};
+    static void (*const tests[])(void) = {test_poison,  test_damaged,   test_twice,
+                                          test_trimmed, test_plain,     test_wait,
+                                          test_full,    test_forgotten, test_bounds};
 
     redis_server_start(&server, NULL);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {

@@ -86,12 +86,26 @@ local function grouped(priority, ...)
     local reply = redis.pcall(...)
     if type(reply) == 'table' and reply.err then
         if not string.find(reply.err, 'NOGROUP') and not string.find(reply.err, 'no such key') then
-            error(reply.err, 0)
+            return redis.call(...) -- fails in the same way, aloud
         end
         redis.call('XGROUP', 'CREATE', stream(priority), GROUP, '0', 'MKSTREAM')
         reply = redis.call(...)
     end
     return reply
+end
+
+-- A task whose key is not what it should be is unknown: 'gone'. That must not keep the others of the
+-- same call from being looked after. Anything else that fails is not the task's fault.
+local function told_as(fault)
+    return type(fault) == 'table' and fault.err or tostring(fault)
+end
+
+local function guarded(fn, i)
+    local fine, word = pcall(fn, i)
+    if not fine and not string.find(told_as(word), 'WRONGTYPE', 1, true) then
+        error(word, 0)
+    end
+    return fine and word or 'gone'
 end
 
 local function entry_at(priority, entry)
@@ -127,23 +141,6 @@ local function add_fields(to, fields)
     end
 end
 
--- Put a task that is not in a stream back at the end of its own. Its old claim ends with that.
-local function requeue(id, more)
-    local key = task_key(id)
-    local hash = redis.call('HGETALL', key)
-    local priority = pick(hash, 'priority') or 'normal'
-    local args = {'task', id}
-    for i = 1, #hash, 2 do
-        if string.sub(hash[i], 1, 2) == 'f:' and hash[i] ~= 'f:task' then
-            args[#args + 1] = string.sub(hash[i], 3)
-            args[#args + 1] = hash[i + 1]
-        end
-    end
-    local entry = redis.call('XADD', stream(priority), '*', unpack(args))
-    redis.call('HSET', key, 'state', 'queued', 'want', '', 'entry', entry, 'due_ms', '0',
-        'ended_ms', '0', unpack(more or {}))
-end
-
 -- Everything that is known of a task.
 local function forget(id)
     redis.call('DEL', task_key(id), progress_key(id))
@@ -152,8 +149,8 @@ end
 
 -- The last done and cancelled ones, for whoever asks; the oldest go with what is known of them.
 local function remember(id, state, bytes, sent, active_ms, worker)
-    redis.call('XADD', base .. 'done', '*', 'task', id, 'state', state, 'bytes', bytes, 'sent', sent,
-        'active_ms', active_ms, 'worker', worker)
+    redis.pcall('XADD', base .. 'done', '*', 'task', id, 'state', state, 'bytes', bytes, 'sent', sent,
+        'active_ms', active_ms, 'worker', worker) -- not worth failing for
     redis.call('PEXPIRE', task_key(id), KEEP_MS)
     if state == 'cancelled' then
         redis.call('PEXPIRE', progress_key(id), KEEP_MS)
@@ -195,6 +192,29 @@ local function bury(id, status, reason)
         int(now_ms()))
     redis.call('ZREM', base .. 'active', id)
     redis.call('ZADD', base .. 'dead', int(now_ms()), id)
+end
+
+-- Put a task that is not in a stream back at the end of its own. Its old claim ends with that. Returns
+-- its state: dead where the stream takes nothing more (somebody has used its last id).
+local function requeue(id, more)
+    local key = task_key(id)
+    local hash = redis.call('HGETALL', key)
+    local priority = pick(hash, 'priority') or 'normal'
+    local args = {'task', id}
+    for i = 1, #hash, 2 do
+        if string.sub(hash[i], 1, 2) == 'f:' and hash[i] ~= 'f:task' then
+            args[#args + 1] = string.sub(hash[i], 3)
+            args[#args + 1] = hash[i + 1]
+        end
+    end
+    local entry = redis.pcall('XADD', stream(priority), '*', unpack(args))
+    if type(entry) == 'table' then
+        bury(id, 'INVAL', 'its stream takes no entries: ' .. entry.err)
+        return 'dead'
+    end
+    redis.call('HSET', key, 'state', 'queued', 'want', '', 'entry', entry, 'due_ms', '0',
+        'ended_ms', '0', unpack(more or {}))
+    return 'queued'
 end
 
 -- ---- giving out tasks ----
@@ -301,11 +321,13 @@ local function begin_or_bury(incarnation, worker, priority, entry, fields)
     if fine then
         return told
     end
+    if not string.find(told_as(told), 'WRONGTYPE', 1, true) then
+        error(told, 0)
+    end
     local id = 'broken-' .. LETTER[priority] .. entry
     acknowledge(priority, entry)
     redis.call('HSET', task_key(id), 'priority', priority, 'submitted_ms', int(entry_ms(entry)))
-    told = type(told) == 'table' and told.err or told
-    bury(id, 'INVAL', 'its keys in Redis are damaged: ' .. tostring(told))
+    bury(id, 'INVAL', 'its keys in Redis are damaged: ' .. told_as(told))
     return nil
 end
 

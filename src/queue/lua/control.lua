@@ -44,8 +44,8 @@ local function queue_again(more)
     take_out()
     redis.call('PERSIST', key)
     redis.call('PERSIST', progress_key(id))
-    requeue(id, more)
-    return {'ok', 'queued'}
+    local now = requeue(id, more)
+    return {now == 'queued' and 'ok' or 'refused', now}
 end
 
 local verbs = {}

@@ -71,7 +71,7 @@ local function finish(i)
 end
 
 for i = 2, #ARGV, 15 do
-    words[#words + 1] = finish(i)
+    words[#words + 1] = guarded(finish, i)
 end
 -- Now and then, so that a queue of small tasks does not fill Redis between two reaps.
 if #words > 0 and num(ARGV[4]) % 32 < #words then

@@ -29,8 +29,8 @@ local function refresh(i)
         ARGV[i + 8], 'inflight', ARGV[i + 9], 'total', ARGV[i + 5]}
     if ARGV[i + 3] == '1' then
         local bytes, ranges = ARGV[i + 4], ARGV[i + 10]
-        redis.call('XADD', progress_key(id), 'MAXLEN', RECORDS, '*', 'v', '1', 'claim', ARGV[i + 2],
-            'worker', worker, 'ranges', ranges, 'bytes', bytes, 'total', ARGV[i + 5])
+        redis.pcall('XADD', progress_key(id), 'MAXLEN', RECORDS, '*', 'v', '1', 'claim', ARGV[i + 2],
+            'worker', worker, 'ranges', ranges, 'bytes', bytes, 'total', ARGV[i + 5]) -- the map is what counts
         args[#args + 1], args[#args + 2] = 'bytes', bytes
         args[#args + 1], args[#args + 2] = 'map', ranges
     end
@@ -39,7 +39,7 @@ local function refresh(i)
 end
 
 for i = 3, #ARGV, 11 do
-    words[#words + 1] = refresh(i)
+    words[#words + 1] = guarded(refresh, i)
 end
 redis.call('HSET', base .. 'workers', worker, 'at=' .. int(now_ms()) .. ' ' .. ARGV[2])
 return words

@@ -76,6 +76,7 @@ class Line:
         self.control = None
         self.files = {}
         self.arrival = "wan"  # b's device that packets come out of when the line is done with them
+        self.ahead_s = 0.0    # what is seen on that device is so long ahead of its arrival
         self.emulator_pid = None
         self.is_up = False
 
@@ -102,6 +103,7 @@ class Line:
                        + self.wan.up_words(), check=True, stdout=subprocess.DEVNULL)
         state = os.path.join(STATE, self.name)
         if os.path.exists(os.path.join(state, "control")):
+            self.ahead_s = self.wan.rtt_s / 2  # packet sockets see it before NFQUEUE holds it back
             self.control = socket.socket(socket.AF_UNIX)
             self.control.connect(os.path.join(state, "control"))
             self.answers = self.control.makefile("r", encoding="ascii")

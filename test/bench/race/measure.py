@@ -280,7 +280,8 @@ def transfer(room, line, setting, limit_s, slow_s, verify, noise=0.0, interval_s
 
 
 class Sniffer(threading.Thread):
-    """When the first packet with contents came in at b."""
+    """When the first packet with contents came to b's device, which can be ahead of its arrival
+    (line.ahead_s)."""
 
     def __init__(self, line):
         super().__init__(daemon=True)
@@ -326,7 +327,7 @@ def startup(room, line, setting, limit_s):
             failed = "the contents differ"
         if failed:
             return {"failed": failed}
-        first = sniffer.first - began if sniffer.first else None
+        first = sniffer.first + line.ahead_s - began if sniffer.first else None
         return {"first_s": first, "last_s": seconds}
     except (RuntimeError, OSError) as error:
         return {"failed": str(error)}
