@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #define LONE_BLOCK_BYTES (LH_RECORD_HEADER_SIZE + 40) /* more than a record of one hash takes */
 #define DIGEST_HASHES 4096
 #define RACES_MAX 64
+#define INDEX_IN_MEMORY (64u * 1024) /* bytes; of 1 GiB at 256 KiB a block */
 
 struct lh_journal {
     int dirfd;
@@ -172,11 +174,15 @@ static int cut(struct lh_journal *j, uint64_t length)
 
 int lh_journal_recover(struct lh_journal *j, struct lh_err *err)
 {
-    int e = lseek(j->fd, 0, SEEK_END) > 0 ? lh_disk_sync_data(j->fd) : 0;
+    off_t size = lseek(j->fd, 0, SEEK_END);
+    int e;
     int r;
 
+    if (size == 0) /* new: what it says is what it was initialised to */
+        return 0;
     /* What a killed process wrote may be in the page cache alone, and after a failed sync even
      * marked clean: believe only what is read back from the disk. */
+    e = size > 0 ? lh_disk_sync_data(j->fd) : 0;
     if (e != 0)
         return lh_err_sys(err, lh_status_of_write_errno(e), e, "cannot sync the journal of %s",
                           j->shown);
@@ -424,11 +430,17 @@ int lh_journal_append_done(struct lh_journal *j, struct lh_err *err)
 
 /* ---- hashes in block order ------------------------------------------------------------------ */
 
-/* A file without a name, in the same directory: it is there that space is expected. */
+/* A file without a name, in the same directory: it is there that space is expected. For a small
+ * one, memory: making a file costs a file system more than all that is in it. */
 static int open_index(struct lh_journal *j)
 {
     const char *name = j->hidden->index;
-    int fd = openat(j->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int fd = -1;
+
+    if (j->state.n_blocks * LH_HASH_SIZE <= INDEX_IN_MEMORY)
+        fd = memfd_create("longhaul-hashes", MFD_CLOEXEC);
+    if (fd < 0)
+        fd = openat(j->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
     if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL))
         return fd >= 0 ? fd : -errno;

@@ -143,7 +143,8 @@ static void on_committed(struct lh_commit_entry *entry, const struct lh_runs *ac
 {
     struct lh_target *t = LH_CONTAINER_OF(entry, struct lh_target, entry);
 
-    if (acked->n > 0 && t->session != NULL) {
+    /* What rides with its offer is answered by DONE. */
+    if (acked->n > 0 && t->session != NULL && !(t->offer.flags & LH_OFFER_INLINE)) {
         lh_rstats_send(t->session);
         lh_rsession_send_runs(t->session, LH_FRAME_ACK, 0, t, acked);
     }
