@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The benchmark runs: a small sample of all it measures, longhaul and the yardsticks alone.
+"""The benchmarks run: a small sample of all they measure, longhaul and the yardsticks alone.
 
 No number is judged, only that there is one, and that files arrive whole. LONGHAUL names the program; the
 yardstick lies beside it in the build tree.
@@ -74,6 +74,20 @@ def check_case(case):
             else:
                 ok(len(run["rates"]) == len(row["who"]) and sum(run["rates"]) > 0,
                    f"{words}: {' + '.join(row['who'])} have their shares")
+
+
+def test_queue():
+    """One rename for each task is what the benchmark itself insists on."""
+    out = os.path.join(e2e.dir(), "r.json")
+    for words in (["small", "--tasks", "100", "--rounds", "1", "--workers", "2"], ["memory", "--size", "1M"]):
+        got = subprocess.run([os.path.join(HERE, "queue"), *words, "--dir", e2e.dir(), "--json", out],
+                             capture_output=True, text=True, check=False)
+        if not ok(got.returncode == 0, "test/bench/queue " + " ".join(words)):
+            e2e.diag(got.stdout + got.stderr)
+    with open(out, encoding="utf-8") as f:
+        found = [json.loads(line)["found"] for line in f]
+    ok(found[0][0]["tasks_per_s"] > 0 and found[1][0]["progress"] > 0, "there are numbers")
+    same([n for n in os.listdir(e2e.dir()) if n != "r.json"], [], "no file is left behind")
 
 
 e2e.main()

@@ -108,6 +108,18 @@ def dir():  # pylint: disable=redefined-builtin
     return _dir
 
 
+def room(parent=None):
+    """For a program that is no test: what a test function has, in a directory below `parent`."""
+    global _base, _dir
+    _base = tempfile.mkdtemp(prefix="longhaul-e2e.", dir=parent)
+    os.chmod(_base, 0o755)
+    _dir = os.path.join(_base, "room")
+    os.mkdir(_dir)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    atexit.register(shutil.rmtree, _base, True)
+    atexit.register(run_cleanups)
+
+
 def main():
     global _base, _dir, _failed
     script = sys.modules["__main__"]
