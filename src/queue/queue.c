@@ -17,6 +17,7 @@
 #include <sys/random.h>
 
 #define RETRY_MS 1000 /* a hello that was refused */
+#define LACKS "The user executing the script can't"
 
 uint64_t lh_queue_clock_ms(void)
 {
@@ -103,6 +104,9 @@ int lh_queue_judge(const struct redisReply *reply, struct lh_err *err)
     if (reply->type != REDIS_REPLY_ERROR)
         return 0;
     lh_text_escape(shown, sizeof(shown), reply->str, reply->len);
+    /* NOPERM inside a script has no code. */
+    if (memmem(reply->str, reply->len, LACKS, sizeof(LACKS) - 1) != NULL)
+        return lh_err_set(err, LH_E_REFUSED, "the user of Redis lacks a right (%s)", shown);
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (lh_redis_error_is(reply, known[i].code))
             return lh_err_set(err, known[i].status, "%s (%s)", known[i].words, shown);

@@ -359,6 +359,51 @@ static void test_full(void)
     desk_close(&w);
 }
 
+/* The rights that docs/queue.md asks for are enough; fewer are said so. */
+static void test_rights(void)
+{
+    static const char rights[] =
+        "ACL SETUSER worker reset on >secret ~longhaul:{t}:* +eval +evalsha +time +info +select "
+        "+hget "
+        "+hmget +hset +hgetall +hdel +xadd +xack +xdel +xclaim +xpending +xrange +xrevrange +xlen "
+        "+xreadgroup +xgroup +xinfo +zadd +zrem +zrange +zrevrange +zrangebyscore +zcard +sadd "
+        "+srem +smembers +scard +del +exists +pexpire +persist +ping";
+    struct redis_server as = server;
+    struct lh_taken t;
+    struct desk w;
+
+    redis_server_ask(&server, rights);
+    snprintf(as.url, sizeof(as.url), "unix://worker:secret@%.70s", server.path);
+    desk_open(&w, &as, "w");
+    is_i64(desk_submit(&w, LH_PRIORITY_NORMAL, "a"), 0, "submit: %s", w.text);
+    is_i64(desk_wait(&w, 1000), 0, "wait: %s", w.text);
+    is_u64(w.n, 1, "with a task");
+    t = w.taken[0];
+    is_i64(desk_report(&w, &t.claim, "0-10"), LH_QUEUE_OK, "report");
+    is_i64(desk_get(&w, "a"), 0, "get: %s", w.text);
+    for (int i = 0; i < LH_TASK_CANCELLED; i++)
+        is_i64(desk_list(&w, (enum lh_task_state)i, NULL, 9), 0, "list: %s", w.text);
+    is_i64(desk_overview(&w), 0, "overview: %s", w.text);
+    desk_silence(&w, "a", 10 * DESK_CLAIM_MS);
+    desk_take_one(&w, true, &t);
+    is_i64(desk_finish(&w, &t.claim, LH_OUTCOME_RETRY, 1), LH_QUEUE_OK, "finish");
+    is_i64(desk_control(&w, LH_QUEUE_PAUSE, "a"), 0, "control: %s", w.text);
+    is_i64(desk_control(&w, LH_QUEUE_RESUME, "a"), 0, "control: %s", w.text);
+    is_i64(desk_control(&w, LH_QUEUE_CANCEL, "a"), 0, "control: %s", w.text);
+    is_i64(desk_control(&w, LH_QUEUE_RETRY, "a"), 0, "control: %s", w.text);
+    desk_take_one(&w, true, &t);
+    desk_finish(&w, &t.claim, LH_OUTCOME_DONE, 0);
+    is_i64(desk_control(&w, LH_QUEUE_DROP, "a"), 0, "control: %s", w.text);
+    is_i64(desk_leave(&w), 0, "leave: %s", w.text);
+    desk_close(&w);
+
+    redis_server_ask(&server, "ACL SETUSER worker -info -xadd");
+    desk_open(&w, &as, "w");
+    ok(true, "INFO is not needed");
+    is_i64(desk_submit(&w, LH_PRIORITY_NORMAL, "b"), -LH_E_REFUSED, "XADD is: %s", w.text);
+    desk_close(&w);
+}
+
 /* The biggest there can be, many times: what Redis keeps of one task is bounded. */
 static void test_bounds(void)
 {
@@ -398,9 +443,9 @@ static void test_bounds(void)
 
 int main(void)
 {
-    static void (*const tests[])(void) = {test_poison,  test_damaged,   test_twice,
-                                          test_trimmed, test_plain,     test_wait,
-                                          test_full,    test_forgotten, test_bounds};
+    static void (*const tests[])(void) = {test_poison,    test_damaged, test_rights, test_twice,
+                                          test_trimmed,   test_plain,   test_wait,   test_full,
+                                          test_forgotten, test_bounds};
 
     redis_server_start(&server, NULL);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
