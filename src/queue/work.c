@@ -111,6 +111,7 @@ static void on_delivered(void *arg, const struct lh_send_stats *stats)
     struct lh_qworker *worker = work->worker;
 
     seen(work, stats);
+    work->active_ms = uv_now(worker->loop) - work->started_ms;
     if (work->duty.state == LH_DUTY_MOVING || work->duty.state == LH_DUTY_STOPPING)
         lh_duty_delivered(&worker->duty, &work->duty, uv_now(worker->loop));
     else /* its outcome is told already: nothing to wait for */

@@ -1,7 +1,7 @@
 -- report WORKER HEALTH, then of each task ID INCARNATION CLAIM RECORD BYTES TOTAL SENT RATE STREAMS
 -- INFLIGHT MAP: WORKER lives, and this is where its tasks stand. A task is refreshed only if it is
 -- still held by that very claim: a worker that slept must not take back what has gone to another.
--- With RECORD '1' what is durable goes on record. Returns a word for each task.
+-- How much is durable is told each time; with RECORD '1' which ranges goes on record. Returns a word for each task.
 local worker = ARGV[1]
 local words = {}
 local asks = true
@@ -26,12 +26,11 @@ local function refresh(i)
         redis.call('ZADD', base .. 'trimmed', int(now_ms()), id)
     end
     local args = {'heard_ms', int(now_ms()), 'sent', ARGV[i + 6], 'rate_bps', ARGV[i + 7], 'streams',
-        ARGV[i + 8], 'inflight', ARGV[i + 9], 'total', ARGV[i + 5]}
+        ARGV[i + 8], 'inflight', ARGV[i + 9], 'total', ARGV[i + 5], 'bytes', ARGV[i + 4]}
     if ARGV[i + 3] == '1' then
-        local bytes, ranges = ARGV[i + 4], ARGV[i + 10]
+        local ranges = ARGV[i + 10]
         redis.pcall('XADD', progress_key(id), 'MAXLEN', RECORDS, '*', 'v', '1', 'claim', ARGV[i + 2],
-            'worker', worker, 'ranges', ranges, 'bytes', bytes, 'total', ARGV[i + 5]) -- the map is what counts
-        args[#args + 1], args[#args + 2] = 'bytes', bytes
+            'worker', worker, 'ranges', ranges, 'bytes', ARGV[i + 4], 'total', ARGV[i + 5]) -- the map is what counts
         args[#args + 1], args[#args + 2] = 'map', ranges
     end
     redis.call('HSET', key, unpack(args))
