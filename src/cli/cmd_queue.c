@@ -41,9 +41,9 @@ static void on_overview(void *arg, int status, const char *text,
         return;
     }
     if (run->args->json) {
-        (void)lh_queue_json_counts(view);
+        lh_queue_run_wrote(run, lh_queue_json_counts(view));
         for (size_t i = 0; i < view->n_workers; i++)
-            (void)lh_queue_json_worker(&view->workers[i], view->now_ms);
+            lh_queue_run_wrote(run, lh_queue_json_worker(&view->workers[i], view->now_ms));
     } else {
         printf("queue %s at %s\n\n", run->name, run->where);
         lh_view_queue(stdout, view);
@@ -67,7 +67,7 @@ static void settled_all(struct viewer *viewer)
         lh_json_begin(&json, stdout);
         lh_json_text(&json, "event", viewer->verb == LH_QUEUE_RETRY ? "requeued" : "dropped");
         lh_json_u64(&json, "tasks", viewer->n_settled);
-        (void)lh_json_end(&json);
+        lh_queue_run_wrote(run, lh_json_end(&json));
         if (!lh_queue_run_flush(run))
             return;
     } else if (!one || viewer->n_settled > 0) {
@@ -149,11 +149,12 @@ static bool gather(struct viewer *viewer, const struct lh_task_list *list)
 
 static void list_dead(struct viewer *viewer);
 
-static void print_dead(const struct viewer *viewer, const struct lh_task_list *list)
+static void print_dead(struct viewer *viewer, const struct lh_task_list *list)
 {
     for (size_t i = 0; i < list->n; i++) {
         if (viewer->run.args->json)
-            (void)lh_queue_json_task(&list->tasks[i], list->now_ms, false);
+            lh_queue_run_wrote(&viewer->run,
+                               lh_queue_json_task(&list->tasks[i], list->now_ms, false));
         else
             lh_view_task(stdout, &list->tasks[i], list->now_ms, 0);
     }

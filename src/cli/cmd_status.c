@@ -114,7 +114,7 @@ static void put_tasks(struct status *status, const struct lh_task_list *list)
         if (args->watch && !status->redraw && !lh_seen_changed(&status->seen, task))
             continue;
         if (args->json)
-            (void)lh_queue_json_task(task, list->now_ms, false);
+            lh_queue_run_wrote(&status->run, lh_queue_json_task(task, list->now_ms, false));
         else if (args->watch && !status->redraw)
             lh_view_task_line(status->out, task, list->now_ms);
         else
@@ -169,7 +169,7 @@ static void on_overview(void *arg, int ret, const char *text, const struct lh_qu
     for (int i = 0; i < LH_N_PRIORITIES; i++)
         status->counts[LH_TASK_QUEUED] += view->queued[i];
     if (run->args->json) {
-        (void)lh_queue_json_counts(view);
+        lh_queue_run_wrote(&status->run, lh_queue_json_counts(view));
     } else if (status->redraw || !run->args->watch) {
         fprintf(status->out, "queue %s at %s: ", run->name, run->where);
         lh_view_counts(status->out, view);
@@ -210,7 +210,8 @@ static void on_task(void *arg, int ret, const char *text, const struct lh_task_d
     }
     if (!as_log || lh_seen_changed(&status->seen, &detail->task)) {
         if (args->json)
-            (void)lh_queue_json_task(&detail->task, detail->now_ms, true);
+            lh_queue_run_wrote(&status->run,
+                               lh_queue_json_task(&detail->task, detail->now_ms, true));
         else if (as_log)
             lh_view_task_line(status->out, &detail->task, detail->now_ms);
         else

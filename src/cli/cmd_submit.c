@@ -189,7 +189,7 @@ static void show(struct submit *submit, const struct lh_task_info *task, uint64_
     if (!lh_seen_changed(&submit->seen, task))
         return;
     if (submit->run.args->json)
-        (void)lh_queue_json_task(task, now_ms, false);
+        lh_queue_run_wrote(&submit->run, lh_queue_json_task(task, now_ms, false));
     else
         lh_view_task_line(stderr, task, now_ms);
 }
@@ -312,7 +312,7 @@ static void on_submitted(void *arg, int status, const char *text, const char *id
         lh_json_name(&json, "source", submit->source, strlen(submit->source));
         lh_json_name(&json, "destination", destination, strlen(destination));
         lh_json_text(&json, "priority", lh_priority_name((enum lh_priority)args->priority));
-        (void)lh_json_end(&json);
+        lh_queue_run_wrote(&submit->run, lh_json_end(&json));
     } else {
         printf("%s\n", id);
     }

@@ -98,7 +98,7 @@ static void on_control(void *arg, int status, const char *text, enum lh_queue_ef
         lh_json_text(&json, "verb", verbs[control->verb]);
         lh_json_text(&json, "effect", effects[effect]);
         lh_json_text(&json, "state", effect == LH_EFFECT_UNKNOWN ? "" : lh_task_state_name(state));
-        (void)lh_json_end(&json);
+        lh_queue_run_wrote(&control->run, lh_json_end(&json));
         if (!lh_queue_run_flush(&control->run))
             return;
     }

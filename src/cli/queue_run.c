@@ -3,6 +3,7 @@
 
 #include "cli/cmd.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -63,10 +64,22 @@ void lh_queue_run_fail(struct lh_queue_run *run, int status, const char *text)
     fail(run, status, sentence);
 }
 
+void lh_queue_run_wrote(struct lh_queue_run *run, int status)
+{
+    if (status == 0 || run->out_status != 0)
+        return;
+    run->out_status = status;
+    run->out_errno = errno;
+}
+
 bool lh_queue_run_flush(struct lh_queue_run *run)
 {
-    int code = lh_cmd_flush(run->term);
+    int code =
+        run->out_status == 0 ? lh_cmd_flush(run->term) : (int)lh_status_exit(run->out_status);
 
+    if (run->out_status == -LH_E_INTERNAL)
+        lh_term_line(run->term, "error: cannot write to standard output: %s",
+                     strerror(run->out_errno));
     if (code != 0)
         lh_queue_run_end(run, code);
     return code == 0;

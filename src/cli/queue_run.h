@@ -37,6 +37,8 @@ struct lh_queue_run {
     uv_timer_t limit;
     uv_timer_t ticker;
     struct lh_stop stop;
+    int out_status; /* of standard output, and the errno that goes with it */
+    int out_errno;
     bool was_up;
     bool ending;
     int code;
@@ -51,6 +53,9 @@ void lh_queue_run_end(struct lh_queue_run *run, int code);
 
 /* An operation was refused or failed: say why and what to do, and end. */
 void lh_queue_run_fail(struct lh_queue_run *run, int status, const char *text);
+
+/* What lh_json_end returned: of several objects the first failure counts. */
+void lh_queue_run_wrote(struct lh_queue_run *run, int status);
 
 /* Whether standard output took everything so far; else the reader is gone or the disk full: that is
  * said, and the command ended. */

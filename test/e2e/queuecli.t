@@ -12,8 +12,8 @@ import signal
 import subprocess
 
 import e2e
-from e2e import INTERRUPTED, MIB, NETWORK, OK, REFUSED, USAGE, Process, Serve
-from e2e import fails, make, ok, run, same, wait_until
+from e2e import INTERRUPTED, MIB, NETWORK, OK, REFUSED, SOURCE, USAGE, Process, Proxy, Serve
+from e2e import fails, is_copy, make, need, ok, run, same, wait_until
 from redis import Redis
 
 EXAMPLES = os.path.join(e2e.LIB, "../../deploy/examples")
@@ -60,8 +60,7 @@ class Rig:
     def task(self, id_):
         """What --json says of it."""
         got = self.run("status", "--json", id_)
-        events = [e for e in lines(got) if e["event"] == "task"]
-        return events[0] if events else {}
+        return json.loads(got.out() or "{}")
 
     def until(self, id_, *states):
         return wait_until("%s is %s" % (id_, " or ".join(states)),
@@ -170,6 +169,23 @@ def test_status():
     ok("0 queued" in elsewhere.out(), "the command line names another queue")
 
 
+def test_reader_goes():
+    """Whoever reads the output may go away: no complaint, and the watch ends."""
+    rig = Rig(receiver=False)
+    rig.run("submit", "/a", *["lh://h/%d" % i for i in range(40)])
+    for args in (["status", "--json"], ["status", "--watch", "--json"], ["status", "--watch"]):
+        read, write = os.pipe()
+        os.close(read)
+        got = subprocess.run([e2e.BIN, *args], stdout=write, stderr=subprocess.PIPE, check=False,
+                             env={**os.environ, **rig.env}, timeout=e2e.LIMIT)
+        os.close(write)
+        same((got.returncode, got.stderr), (INTERRUPTED, b""), " ".join(args))
+    with open("/dev/full", "wb") as full:
+        got = subprocess.run([e2e.BIN, "status", "--json"], stdout=full, stderr=subprocess.PIPE,
+                             check=False, env={**os.environ, **rig.env}, timeout=e2e.LIMIT)
+    ok(got.returncode == e2e.INTERNAL and b"No space" in got.stderr, "a full disk is told")
+
+
 def test_names():
     """Names of any bytes, and what they must not do to a terminal or to JSON."""
     rig = Rig(receiver=False)
@@ -234,6 +250,142 @@ def test_terminal():
     same(watch.wait(e2e.LIMIT), INTERRUPTED, "Ctrl-C ends it")
     os.close(master)
     ok(b"\x1b[2A\r" in seen and b"\x1b[J" in seen, "each look goes over the last one")
+
+
+# ---- with a worker -----------------------------------------------------------------------------
+
+
+def test_wait():
+    rig = Rig()
+    src = rig.source()
+    rig.worker()
+    got = rig.run("submit", "--wait", src, rig.url("a"), rig.url("b"))
+    same((got.rc, len(got.out().split())), (OK, 2), "submit --wait")
+    is_copy(src, os.path.join(rig.root, "a"), "the first is there when it ends")
+    is_copy(src, os.path.join(rig.root, "b"), "and the second")
+    id_ = got.out().split()[0]
+    ok("done %s" % id_ in got.err(), "it says that it is done")
+    task = rig.task(id_)
+    same((task["state"], task["digest"], task["bytes_total"], task["worker"]),
+         ("done", e2e.digest(src), 3 * MIB, "w1"), "status knows how it went")
+    text = rig.run("status", id_).out()
+    ok(e2e.digest(src) in text and "w1" in text, "in detail too")
+    text = rig.run("queue").out()
+    ok(re.search(r"^  done +2 ", text, re.M), "queue: two were done")
+    ok(re.search(r"^  w1 .*0 of 4 ", text, re.M), "queue: the worker")
+    events = lines(rig.run("queue", "--json"))
+    same([e["worker"] for e in events if e["event"] == "worker"], ["w1"], "queue --json")
+    got = rig.run("submit", "--wait", "--json", src, rig.url("c"))
+    events = lines(got)
+    same((got.rc, events[0]["event"], events[-1]["state"]), (OK, "submitted", "done"),
+         "submit --wait --json")
+    fails(rig.run("cancel", id_), REFUSED, "done", "what is done cannot be cancelled")
+
+
+def test_dead():
+    rig = Rig()
+    rig.worker()
+    src = os.path.join(e2e.dir(), "missing")
+    got = rig.run("submit", "--wait", src, rig.url("a"))
+    fails(got, SOURCE, "SOURCE", "no such source: exit code of the reason")
+    id_ = got.out().strip()
+    got = rig.run("queue", "dead")
+    ok(got.rc == OK and id_ in got.out() and "SOURCE" in got.out(), "queue dead says why")
+    event = lines(rig.run("queue", "dead", "--json"))[0]
+    same((event["task"], event["state"], event["status"]), (id_, "dead", "SOURCE"),
+         "queue dead --json")
+    ok("1 dead" in rig.run("status").out(), "status counts it")
+    make(src, MIB)
+    same(rig.run("queue", "dead", "--requeue", id_).rc, OK, "back on the queue")
+    rig.until(id_, "done")
+    is_copy(src, os.path.join(rig.root, "a"), "and now it works")
+    fails(rig.run("queue", "dead", "--drop", id_), USAGE, "no dead letter",
+          "what is not dead is not dropped")
+    same(rig.task(id_)["state"], "done", "and stays")
+    os.unlink(src)
+    ids = rig.run("submit", src, *[rig.url("d%d" % i) for i in range(3)]).out().split()
+    for one in ids:
+        rig.until(one, "dead")
+    got = rig.run("retry", ids[0])
+    same(got.rc, OK, "retry is for one of them")
+    rig.until(ids[0], "dead")
+    got = rig.run("queue", "dead", "--drop", "all", "--json")
+    same((got.rc, lines(got)[-1].get("tasks")), (OK, 3), "all are dropped")
+    got = rig.run("queue", "dead")
+    same((got.rc, got.out()), (OK, ""), "none is left")
+    fails(rig.run("status", ids[0]), USAGE, "no task", "they are forgotten")
+    entry = rig.redis("XADD", rig.key("tasks:high"), "*", "v", 9, "sauce", "/a")
+    rig.until("h" + entry, "dead")
+    ok("'v'" in rig.run("queue", "dead").out(), "a malformed one says which field is wrong")
+
+
+def test_active():
+    """Pause, resume and cancel of what a worker is sending."""
+    rig = Rig()
+    src = rig.source(size=64 * MIB)
+    slow = Proxy(rig.serve.port, rate=8 * MIB)
+    rig.worker()
+    id_ = rig.submit(src, rig.url("a", slow.port))
+    watch = rig.start("status", "--watch", "--json", id_)
+    wait_until("some of it is safe", lambda: rig.task(id_).get("bytes_durable", 0) > 0)
+    text = rig.run("status", id_).out()
+    ok(re.search(r"progress +\[.*\] +\d+%", text) and re.search(r"map +[#+>.]+$", text, re.M),
+       "in detail: a bar and a map")
+    ok("w1, heard of" in text and re.search(r"streams +\d", text), "worker and streams")
+    ok(re.search(r"^active +%s.*\n +\[=*>" % re.escape(id_), rig.run("status").out(), re.M),
+       "in the list: a line and a bar")
+    got = rig.run("pause", id_)
+    ok(got.rc == OK and "told" in got.err(), "the worker is told to pause")
+    rig.until(id_, "paused")
+    held = rig.task(id_)
+    ok(0 < held["bytes_durable"] < 64 * MIB, "paused in the middle")
+    same(rig.run("resume", id_).rc, OK, "resume")
+    rig.until(id_, "done")
+    is_copy(src, os.path.join(rig.root, "a"), "the same contents")
+    same(watch.wait(), OK, "the watch of one task ends with it")
+    states = [e["state"] for e in lines(watch)]
+    ok("active" in states and "paused" in states and states[-1] == "done", "and saw it all")
+    waiting = rig.start("submit", "--wait", src, rig.url("b", slow.port))
+    id_ = wait_until("an id", lambda: waiting.out().strip())
+    rig.until(id_, "active")
+    same(rig.run("cancel", id_).rc, OK, "cancel")
+    same(waiting.wait(), INTERRUPTED, "submit --wait: cancelled by somebody")
+    same(rig.task(id_)["state"], "cancelled", "it is cancelled")
+    waiting = rig.start("submit", "--wait", src, rig.url("c", slow.port))
+    id_ = wait_until("an id", lambda: waiting.out().strip())
+    waiting.signal(signal.SIGINT)
+    same(waiting.wait(), INTERRUPTED, "Ctrl-C ends the waiting")
+    ok("go on" in waiting.err(), "and says that the task goes on")
+    ok(rig.task(id_)["state"] in ("queued", "active"), "so it does")
+
+
+def test_producers():
+    """The contract, used by a shell script with redis-cli and by a program in C with hiredis."""
+    rig = Rig(tcp=True)
+    src = rig.source()
+    rig.worker()
+    got = subprocess.run([os.path.join(EXAMPLES, "producer.sh"), src, rig.url("shell"), "high"],
+                         env={**os.environ, "REDIS": rig.redis.tcp_url(), "QUEUE": "films"},
+                         capture_output=True, check=False, text=True)
+    need(got.returncode == 0, "redis-cli alone: " + got.stderr)
+    rig.until(got.stdout.strip(), "done")
+    is_copy(src, os.path.join(rig.root, "shell"), "a task of the shell's is done")
+    program = os.path.join(e2e.dir(), "producer")
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "hiredis"], capture_output=True,
+                           check=True, text=True).stdout.split()
+    got = subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", program,
+                          os.path.join(EXAMPLES, "producer.c"), *flags],
+                         capture_output=True, check=False, text=True)
+    need(got.returncode == 0, "the example in C compiles: " + got.stderr)
+    got = subprocess.run([program, "127.0.0.1", str(rig.redis.port), "films", src, rig.url("c")],
+                         capture_output=True, check=False, text=True)
+    need(got.returncode == 0, "and runs: " + got.stderr)
+    rig.until(got.stdout.strip(), "done")
+    is_copy(src, os.path.join(rig.root, "c"), "a task of the C program's is done")
+    for args, words in (([], "usage"), (["/a", "lh://h/", "high", "more"], "usage")):
+        got = subprocess.run([os.path.join(EXAMPLES, "producer.sh"), *args], capture_output=True,
+                             check=False, text=True)
+        ok(got.returncode == 2 and words in got.stderr, "producer.sh: usage")
 
 
 e2e.main()
