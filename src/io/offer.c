@@ -8,6 +8,7 @@
  * changed begins again (send.c); a done record that may be of other contents is checked by digest.
  */
 #include "io/sender.h"
+#include "util/mutant.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -59,7 +60,8 @@ void lh_offer_send(struct lh_send *s)
 
     lh_ctl_cork(&s->session->ctl);
     memcpy(m.holder, s->holder, sizeof(m.holder));
-    memcpy(m.incarnation, s->opts.incarnation, sizeof(m.incarnation));
+    if (!lh_mutant("claim-unsaid"))
+        memcpy(m.incarnation, s->opts.incarnation, sizeof(m.incarnation));
     s->transfer = ++s->session->transfer;
     s->epoch = 0;
     lh_session_send(s, LH_FRAME_OFFER, 0, payload, lh_offer_encode(&m, payload));
@@ -175,7 +177,7 @@ void lh_offer_finish(struct lh_send *s)
 
 static void confirm(struct lh_send *s, bool forget)
 {
-    if (forget && lh_session_alive(s)) {
+    if ((forget || lh_mutant("confirm-unasked")) && lh_session_alive(s)) {
         lh_session_send(s, LH_FRAME_CONFIRM, 0, NULL, 0);
         s->keep_session = s->engine->keeps;
     }

@@ -11,6 +11,7 @@
  * in words ends the send with those words. A fenced sender ends. */
 #include "core/pace.h"
 #include "io/sender.h"
+#include "util/mutant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -349,7 +350,7 @@ static bool take_parked(struct lh_send *s)
 {
     struct lh_session *session = NULL;
 
-    if (!s->dial_anew)
+    if (!s->dial_anew && !lh_mutant("session-anew"))
         session = lh_park_take(&s->engine->park, s->opts.host, s->opts.port, s->opts.insecure,
                                s->opts.block_bytes);
     if (session == NULL)
