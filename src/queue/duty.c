@@ -642,7 +642,8 @@ uint64_t lh_duty_wake_ms(const struct lh_duty *duty, uint64_t now_ms)
 
 bool lh_duty_stopped(const struct lh_duty *duty, uint64_t now_ms)
 {
-    bool silent = duty->held.n == 0 && duty->told.n == 0 && !duty->take.pending;
+    bool silent = duty->held.n == 0 && duty->told.n == 0 && !duty->take.pending &&
+                  (!duty->wait.pending || !duty->up);
 
     return duty->stopping && duty->running.n == 0 && duty->leaving.n == 0 && duty->over.n == 0 &&
            (silent || stop_waited(duty, now_ms));

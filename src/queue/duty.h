@@ -204,7 +204,8 @@ void lh_duty_delivered(struct lh_duty *duty, struct lh_duty_task *task, uint64_t
 /* The send has ended, or could not be started: 0 after lh_duty_delivered, else -LH_E_*. */
 void lh_duty_ended(struct lh_duty *duty, struct lh_duty_task *task, int status, uint64_t now_ms);
 
-/* Take nothing more, put back everything at once. */
+/* Take nothing more, put back everything at once. End a wait before that: it would be given what is
+ * put back. */
 void lh_duty_stop(struct lh_duty *duty, uint64_t now_ms);
 
 /* After lh_duty_stop: everything is over, or Redis was waited for long enough. */

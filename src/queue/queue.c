@@ -17,6 +17,7 @@
 #include <sys/random.h>
 
 #define RETRY_MS 1000 /* a hello that was refused */
+#define LACKS "The user executing the script can't"
 
 uint64_t lh_queue_clock_ms(void)
 {
@@ -103,6 +104,9 @@ int lh_queue_judge(const struct redisReply *reply, struct lh_err *err)
     if (reply->type != REDIS_REPLY_ERROR)
         return 0;
     lh_text_escape(shown, sizeof(shown), reply->str, reply->len);
+    /* NOPERM inside a script has no code. */
+    if (memmem(reply->str, reply->len, LACKS, sizeof(LACKS) - 1) != NULL)
+        return lh_err_set(err, LH_E_REFUSED, "the user of Redis lacks a right (%s)", shown);
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (lh_redis_error_is(reply, known[i].code))
             return lh_err_set(err, known[i].status, "%s (%s)", known[i].words, shown);
@@ -249,9 +253,22 @@ static void commands_down(void *arg, int status, const char *why)
     tell_down(queue, status, why);
 }
 
+/* Its number, by which a wait can be ended. */
+static void on_client_id(void *arg, const struct redisReply *reply)
+{
+    struct lh_queue *queue = arg;
+
+    queue->blocking_id = reply != NULL && reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+}
+
 static void blocking_up(void *arg)
 {
-    tell_up(arg);
+    struct lh_queue *queue = arg;
+    const struct lh_redis_arg id[] = {{"CLIENT", 6}, {"ID", 2}};
+
+    queue->blocking_id = 0;
+    (void)lh_redis_command(queue->blocking, id, 2, 0, on_client_id, queue);
+    tell_up(queue);
 }
 
 static void blocking_down(void *arg, int status, const char *why)

@@ -103,6 +103,10 @@ int lh_queue_take(struct lh_queue *queue, size_t n, bool reap, lh_queue_take_fn 
  * time. n may be up to one of each priority at once, or 0. -LH_E_BUSY: one is under way. */
 int lh_queue_wait(struct lh_queue *queue, uint64_t block_ms, lh_queue_take_fn fn, void *arg);
 
+/* End a wait that is under way, before anything that is asked of the queue after this; its callback
+ * comes as ever. A Redis user that may not use CLIENT UNBLOCK has to wait until it is over. */
+void lh_queue_wait_no_longer(struct lh_queue *queue);
+
 /* What Redis says of one task. */
 enum lh_queue_answer {
     LH_QUEUE_OK,     /* it is still ours */

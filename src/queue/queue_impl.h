@@ -22,6 +22,7 @@ struct lh_queue {
     uint64_t claim_ms;
     struct lh_redis *redis;    /* commands */
     struct lh_redis *blocking; /* XREADGROUP with BLOCK; NULL of a client */
+    long long blocking_id;     /* of that connection, as Redis counts; 0 not known */
     uv_timer_t retry;          /* says hello once more */
     bool hello;                /* was answered on the present connection */
     bool told_up;

@@ -150,6 +150,25 @@ int lh_queue_wait(struct lh_queue *queue, uint64_t block_ms, lh_queue_take_fn fn
     return 0;
 }
 
+static void on_unblocked(void *arg, const struct redisReply *reply)
+{
+}
+
+void lh_queue_wait_no_longer(struct lh_queue *queue)
+{
+    struct lh_argv argv;
+    char id[24];
+
+    if (!queue->waits || queue->blocking_id == 0 || lh_argv_init(&argv, 3) != 0)
+        return;
+    snprintf(id, sizeof(id), "%lld", queue->blocking_id);
+    lh_argv_text(&argv, "CLIENT");
+    lh_argv_text(&argv, "UNBLOCK");
+    lh_argv_text(&argv, id);
+    (void)lh_redis_command(queue->redis, argv.v, argv.n, 0, on_unblocked, queue);
+    lh_argv_free(&argv);
+}
+
 /* ---- report, finish, leave ---- */
 
 static void add_claim(struct lh_argv *argv, const struct lh_claim *claim)

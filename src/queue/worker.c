@@ -368,6 +368,9 @@ static void on_turn(uv_check_t *turn)
 
 void lh_qworker_stop(struct lh_qworker *worker)
 {
+    if (worker->queue == NULL)
+        return;
+    lh_queue_wait_no_longer(worker->queue);
     lh_duty_stop(&worker->duty, now_of(worker));
     lh_qworker_touch(worker);
 }

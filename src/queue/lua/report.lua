@@ -1,7 +1,8 @@
 -- report WORKER HEALTH, then of each task ID INCARNATION CLAIM RECORD BYTES TOTAL SENT RATE STREAMS
 -- INFLIGHT MAP: WORKER lives, and this is where its tasks stand. A task is refreshed only if it is
 -- still held by that very claim: a worker that slept must not take back what has gone to another.
--- How much is durable is told each time; with RECORD '1' which ranges goes on record. Returns a word for each task.
+-- How much is durable is told each time; with RECORD '1' which ranges goes on record. Returns a
+-- word for each task.
 local worker = ARGV[1]
 local words = {}
 local asks = true
