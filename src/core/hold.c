@@ -8,13 +8,18 @@ static bool same_id(const struct lh_holder *a, const struct lh_holder *b)
     return memcmp(a->id, b->id, sizeof(a->id)) == 0;
 }
 
-/* Both were sent by the same life of the same queue, so that their claims can be compared. */
-static bool same_queue(const struct lh_holder *a, const struct lh_holder *b)
+/* It was given out by a queue, which gives it out anew when it is fenced for nothing. */
+static bool of_queue(const struct lh_holder *h)
 {
     static const uint8_t none[LH_HOLD_ID_SIZE];
 
-    return memcmp(a->incarnation, none, sizeof(none)) != 0 &&
-           memcmp(a->incarnation, b->incarnation, sizeof(none)) == 0;
+    return memcmp(h->incarnation, none, sizeof(none)) != 0;
+}
+
+/* Both were sent by the same life of the same queue, so that their claims can be compared. */
+static bool same_queue(const struct lh_holder *a, const struct lh_holder *b)
+{
+    return of_queue(a) && memcmp(a->incarnation, b->incarnation, sizeof(a->incarnation)) == 0;
 }
 
 enum lh_hold_answer lh_hold_offer(const struct lh_holder *holder, const struct lh_holder *asker,
@@ -32,7 +37,9 @@ enum lh_hold_answer lh_hold_offer(const struct lh_holder *holder, const struct l
 
 enum lh_hold_answer lh_hold_reopen(const struct lh_holder *last, const struct lh_holder *asker)
 {
-    if (last == NULL || same_id(last, asker))
+    if (last == NULL)
+        return of_queue(asker) && asker->epoch != 0 ? LH_HOLD_FENCED : LH_HOLD_GRANT;
+    if (same_id(last, asker))
         return LH_HOLD_GRANT;
     if (same_queue(last, asker) && asker->claim != last->claim)
         return asker->claim > last->claim ? LH_HOLD_GRANT : LH_HOLD_FENCED;

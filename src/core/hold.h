@@ -34,8 +34,10 @@ enum lh_hold_answer lh_hold_offer(const struct lh_holder *holder, const struct l
                                   uint64_t silent_ms, uint64_t timeout_ms);
 
 /* An offer for a target that nobody has open, whose journal's last epoch record is `last` (NULL: no
- * journal). Between two claims of the same queue the newer is granted and the older fenced. Else
- * fenced when the asker held it before and somebody else did since; else granted. */
+ * journal: then one that held it before is fenced if a queue gave it the work: somebody else has
+ * finished it meanwhile, and the record of that is gone). Between two claims of the same queue the
+ * newer is granted and the older fenced. Else fenced when the asker held it before and somebody
+ * else did since; else granted. */
 enum lh_hold_answer lh_hold_reopen(const struct lh_holder *last, const struct lh_holder *asker);
 
 #endif

@@ -61,6 +61,14 @@ static void test_reopen(void)
     struct lh_holder none = who(1, 0, 0, 0);
 
     is_str(words[lh_hold_reopen(NULL, &none)], words[LH_HOLD_GRANT], "no journal: granted");
+    none.epoch = 3;
+    is_str(words[lh_hold_reopen(NULL, &none)], words[LH_HOLD_GRANT],
+           "no journal, and it held it before: granted");
+    none = who(1, 9, 5, 0);
+    is_str(words[lh_hold_reopen(NULL, &none)], words[LH_HOLD_GRANT], "no journal, a queue's claim");
+    none.epoch = 3;
+    is_str(words[lh_hold_reopen(NULL, &none)], words[LH_HOLD_FENCED],
+           "no journal, and that claim held it before: it was finished by another");
     reopen(who(1, 0, 0, 3), who(1, 0, 0, 3), LH_HOLD_GRANT, "its last holder comes back");
     reopen(who(1, 0, 0, 3), who(2, 0, 0, 0), LH_HOLD_GRANT, "a new one comes");
     reopen(who(1, 0, 0, 3), who(2, 0, 0, 2), LH_HOLD_FENCED, "one that was overtaken is fenced");
