@@ -12,7 +12,10 @@
 #include <string.h>
 
 #define REPORT_MAX_MS 5000u
-#define FRESH_MS 1000u   /* an answer so young shows that Redis is not standing still */
+#define FRESH_MS 1000u /* an answer so young shows that Redis is not standing still */
+/* So long after Redis is back a worker that lives has said hello and reported at the latest: it may
+ * have stood in the longest pause between two tries (lh_pace_backoff). */
+#define ALL_BACK_MS 6500u
 #define AGAIN_MS 1000u   /* after Redis could not */
 #define REFUSED_MS 5000u /* after it would not */
 #define DEFER_MS                                                                                   \
@@ -125,9 +128,16 @@ static void heard(struct lh_duty *duty, const struct lh_duty_call *call, int sta
         duty->heard_ms = now_ms;
 }
 
+/* From when on tasks of others may be taken away, if there is no break until then. */
+static uint64_t reap_from_ms(const struct lh_duty *duty)
+{
+    return duty->contact_ms +
+           (duty->opts.claim_ms > ALL_BACK_MS ? duty->opts.claim_ms : ALL_BACK_MS);
+}
+
 static bool may_reap(const struct lh_duty *duty, uint64_t now_ms)
 {
-    return now_ms - duty->contact_ms >= duty->opts.claim_ms && now_ms - duty->heard_ms <= FRESH_MS;
+    return now_ms >= reap_from_ms(duty) && now_ms - duty->heard_ms <= FRESH_MS;
 }
 
 static void answered(struct lh_duty *duty, struct lh_duty_call *call, int status,
@@ -551,7 +561,7 @@ static bool may_take(const struct lh_duty *duty)
  * be heard of; or until this one may reap. */
 static uint64_t wait_for(const struct lh_duty *duty, uint64_t now_ms)
 {
-    uint64_t reap_ms = duty->contact_ms + duty->opts.claim_ms;
+    uint64_t reap_ms = reap_from_ms(duty);
     uint64_t until_ms = now_ms + LH_DUTY_WAIT_MS;
 
     if (reap_ms > now_ms && reap_ms < until_ms)

@@ -279,6 +279,26 @@ static void test_reap(void)
     is_u64(lh_duty_wake_ms(&duty, now_ms), now_ms + 5000, "a report that Redis could not take");
 }
 
+/* With a short claim time another worker may still be in its pause before it dials Redis again. */
+static void test_reap_short(void)
+{
+    unsigned waited_ms = 0;
+
+    begin(1, 0);
+    duty.opts.claim_ms = 2000;
+    come_up();
+    for (; waited_ms < 10000 && !step.reap; waited_ms += 500) {
+        lh_duty_took(&duty, 0, 0, 0, now_ms);
+        while (next() != LH_DUTY_WAIT)
+            answer_report(LH_DUTY_SAID_OK);
+        now_ms += 500;
+        lh_duty_waited(&duty, 0, 0, 0, now_ms);
+        while (next() != LH_DUTY_TAKE)
+            answer_report(LH_DUTY_SAID_OK);
+    }
+    is_u64(waited_ms, 6500, "claims of 2 s: it reaps when all who live have been back for sure");
+}
+
 static void test_soonest(void)
 {
     begin(2, 0);
@@ -579,6 +599,7 @@ int main(void)
     test_answers();
     test_away();
     test_reap();
+    test_reap_short();
     test_soonest();
     test_places();
     test_stop();
