@@ -17,7 +17,10 @@
 #include <sys/random.h>
 
 #define RETRY_MS 1000 /* a hello that was refused */
+
+/* NOPERM inside a script has no code: what Redis says before 7.2, and since. */
 #define LACKS "The user executing the script can't"
+#define LACKS_LATER "ACL failure in script"
 
 uint64_t lh_queue_clock_ms(void)
 {
@@ -104,8 +107,8 @@ int lh_queue_judge(const struct redisReply *reply, struct lh_err *err)
     if (reply->type != REDIS_REPLY_ERROR)
         return 0;
     lh_text_escape(shown, sizeof(shown), reply->str, reply->len);
-    /* NOPERM inside a script has no code. */
-    if (memmem(reply->str, reply->len, LACKS, sizeof(LACKS) - 1) != NULL)
+    if (memmem(reply->str, reply->len, LACKS, sizeof(LACKS) - 1) != NULL ||
+        memmem(reply->str, reply->len, LACKS_LATER, sizeof(LACKS_LATER) - 1) != NULL)
         return lh_err_set(err, LH_E_REFUSED, "the user of Redis lacks a right (%s)", shown);
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (lh_redis_error_is(reply, known[i].code))
