@@ -41,7 +41,7 @@ const struct lh_option lh_options[] = {
      .help = "Tasks of a higher priority are taken first; what runs already is left alone."},
     {.name = "retries", .commands = SUBMIT, .kind = LH_OPTION_TEXT, AT(retries),
      .arg = "N|forever", .def = "10",
-     .help = "How many attempts may fail before the task is given up and becomes a dead letter. "
+     .help = "How often an attempt that failed is repeated before the task becomes a dead letter. "
              "What trying again cannot mend, such as a source that is not there, is given up at "
              "once."},
     {.name = "wait", .commands = SUBMIT, .kind = LH_OPTION_FLAG, AT(wait), .argv_only = true,
