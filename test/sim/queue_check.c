@@ -54,6 +54,15 @@ void simq_check_streams(struct simq_world *w)
     }
 }
 
+/* How much is durable, as a worker tells it with each report. */
+void simq_check_reported(struct simq_world *w, const struct simq_item *item)
+{
+    unsigned n = (unsigned)__builtin_popcountll(w->targets[item->task].ever_durable);
+
+    if (item->bytes > (uint64_t)n * SIMQ_BLOCK_BYTES)
+        simq_broken(w, "more of task %d is reported than is durable", item->task);
+}
+
 /* A record, or what is durable at the end of an attempt. */
 void simq_check_record(struct simq_world *w, const struct simq_item *item, uint64_t mask)
 {

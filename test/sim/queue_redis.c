@@ -267,6 +267,7 @@ static void report(struct simq_world *w, struct simq_call *call)
             continue;
         if (t->entry != 0) /* XCLAIM, whoever has it */
             deliver(w, t, call->worker);
+        simq_check_reported(w, item);
         if (item->record) {
             t->map = mask_of_map(w, item->map);
             w->stats->n_records++;

@@ -427,6 +427,7 @@ void simq_target_free(struct simq_target *t);
 void simq_check_opened(struct simq_world *w, int task, uint64_t epoch_before);
 void simq_check_claim(struct simq_world *w, int task, uint64_t epoch);
 void simq_check_streams(struct simq_world *w);
+void simq_check_reported(struct simq_world *w, const struct simq_item *item);
 void simq_check_record(struct simq_world *w, const struct simq_item *item, uint64_t mask);
 void simq_check_told(struct simq_world *w, const struct simq_item *item);
 void simq_check_settled(struct simq_world *w, int task, enum lh_task_state state);
