@@ -280,7 +280,10 @@ void lh_duty_waited(struct lh_duty *duty, int status, size_t n, uint64_t soonest
                     uint64_t now_ms)
 {
     answered(duty, &duty->wait, status, duty->wait_ms, now_ms);
-    duty->hungry = true;
+    /* The wait would have brought what is in the streams. What else there is, a take that looked
+     * for it has said. */
+    duty->hungry = status != 0 || n > 0 || !duty->looked || duty->soonest_ms == 0 ||
+                   now_ms + WAIT_MIN_MS >= duty->soonest_ms;
     if (duty->wait.not_before_ms > duty->take.not_before_ms)
         duty->take.not_before_ms = duty->wait.not_before_ms;
 }
@@ -589,7 +592,7 @@ static bool step_take(struct lh_duty *duty, uint64_t now_ms, struct lh_duty_step
     ask(&duty->take, now_ms);
     step->what = LH_DUTY_TAKE;
     step->n = duty->asked_n;
-    step->reap = may_reap(duty, now_ms);
+    step->reap = duty->looked = may_reap(duty, now_ms);
     return true;
 }
 

@@ -130,7 +130,8 @@ struct lh_duty {
     struct lh_duty_list over;
     unsigned n_acts; /* tasks with a send to be cancelled or confirmed */
     bool stuck;      /* none of those that wait can be started now */
-    size_t asked_n;  /* of the take that is under way */
+    size_t asked_n;  /* of the last take */
+    bool looked;     /* it looked for tasks of silent workers, too */
     struct lh_duty_task *reported[LH_DUTY_TASKS_MAX];
     size_t n_reported;
     struct lh_duty_task *telling[LH_DUTY_TASKS_MAX];

@@ -42,6 +42,7 @@ def test_a_plain_entry():
     ok(worker.last("taken", task)["attempt"] == 1, "and that it was taken")
 
 
+@e2e.long
 def test_acknowledged_after_the_rename():
     fleet, _, at = begin()
     shim = Shim()
@@ -199,6 +200,7 @@ def test_redis_takes_no_writes():
     same(worker.until("done", "t")["attempt"], 1, "by the same worker")
 
 
+@e2e.long
 def test_a_repeat_moves_nothing():
     fleet, _, at = begin()
     shim = Shim()

@@ -270,7 +270,7 @@ static void test_reap(void)
     lh_duty_took(&duty, 0, 0, 300, now_ms);
     is_next(LH_DUTY_WAIT, "an answer came late: Redis was away, live workers may look idle");
     is_u64(step.ms, 300, "it waits, for what is due");
-    now_ms += 100;
+    now_ms += 300;
     lh_duty_waited(&duty, 0, 0, 0, now_ms);
     is_next(LH_DUTY_TAKE, "and takes");
     ok(!step.reap, "without reaping, for a claim time");
@@ -315,8 +315,14 @@ static void test_soonest(void)
     lh_duty_took(&duty, 0, 0, 700, now_ms);
     is_next(LH_DUTY_WAIT, "a task may be had in 700 ms");
     is_u64(step.ms, 700, "so long it waits");
+    now_ms += 300;
     lh_duty_waited(&duty, 0, 0, 0, now_ms);
-    is_next(LH_DUTY_TAKE, "(take)");
+    is_next(LH_DUTY_WAIT, "a wait that ended before, without one, is gone on with");
+    is_u64(step.ms, 400, "for the rest");
+    now_ms += 400;
+    lh_duty_waited(&duty, 0, 0, 0, now_ms);
+    is_next(LH_DUTY_TAKE, "then it takes");
+    ok(step.reap, "and reaps");
     lh_duty_took(&duty, 0, 0, 1, now_ms);
     is_next(LH_DUTY_WAIT, "or at once");
     ok(step.ms >= 20, "never for ever (0), never a spin");
