@@ -87,7 +87,8 @@ void lh_session_lost(struct lh_send *s, const struct lh_err *err)
                s->opts.host, err->text);
         s->stats.reconnects++;
     }
-    s->prev_epoch = s->epoch > 0 ? s->epoch : s->prev_epoch;
+    if (s->epoch > 0 && !(s->accept_flags & LH_ACCEPT_DONE)) /* that one was another's */
+        s->prev_epoch = s->epoch;
     s->epoch = 0;
     s->phase = LH_PHASE_LOST;
     uv_timer_stop(&s->retry);

@@ -4,7 +4,9 @@
 #include "test/loop/relay.h"
 #include "test/loop/rig.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MIB (1024 * 1024ull)
@@ -106,6 +108,53 @@ static void test_hold(void)
     }
     rig_serve_stop(&r);
     rig_close(&rig, "hold");
+}
+
+/* One byte of it becomes another; its size and mtime stay. */
+static void rewrite(struct rig *rig, const char *name, off_t at)
+{
+    const char *path = rig_source(rig, name);
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
+    int fd = open(path, O_RDWR);
+    struct stat st;
+    uint8_t byte = 0;
+
+    fstat(fd, &st);
+    times[1] = st.st_mtim;
+    ok(pread(fd, &byte, 1, at) == 1, "a byte of %s is read", name);
+    byte ^= 1;
+    ok(pwrite(fd, &byte, 1, at) == 1 && futimens(fd, times) == 0, "and changed");
+    close(fd);
+}
+
+/* The record is of a file whose ctime was another: its contents are compared, in several jobs. */
+static void test_doubtful_record(void)
+{
+    const uint64_t size = 40 * MIB + 5; /* 641 blocks */
+    struct receiving r;
+    struct sending s = {0};
+    struct rig rig;
+
+    rig_open(&rig);
+    rig_serve(&rig, &r, 0);
+    rig_make(&rig, "f", size, 9);
+    send_held(&rig, &s, r.port, "f");
+    s.when_there = keep;
+    rig_until(&rig, &s.n_done, 1);
+    chmod(rig_source(&rig, "f"), 0640);
+    send_held(&rig, &s, r.port, "f");
+    s.when_there = keep;
+    rig_until(&rig, &s.n_done, 1);
+    is_i64(s.status, 0, "another ctime, the same contents: %s", s.text);
+    is_u64(s.stats.bytes_sent, 0, "nothing is sent");
+    is_u64(r.n_received, 1, "nor received");
+    rewrite(&rig, "f", (off_t)size - 1);
+    rig_send(&rig, &s, r.port, "f");
+    rig_until(&rig, &s.n_done, 1);
+    ok(s.status == 0 && s.stats.restarted, "the last byte is another: it is sent anew: %s", s.text);
+    ok(rig_same(&rig, "f", "f"), "identical");
+    rig_serve_stop(&r);
+    rig_close(&rig, "a doubtful record");
 }
 
 /* The receiver goes while a send waits: it is there all the same. */
@@ -269,6 +318,7 @@ static void test_ranges(void)
 int main(void)
 {
     test_hold();
+    test_doubtful_record();
     test_hold_without_session();
     test_claims();
     test_claims_on_disk();
