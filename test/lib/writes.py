@@ -88,6 +88,8 @@ class Staging:
         self.named = None  # renamed then
         self.epochs = 0
         self.claims = 0
+        self.name = ""
+        self.story = []  # what befell it, for people
 
 
 class Journal:
@@ -218,7 +220,9 @@ class Checker:
         j.staging = "%s:%d:%d.%09d" % (event.device(), inode, birth_s, birth_ns)
         self.grids[j.staging] = struct.unpack_from("<I", payload, 34)[0]
         # Made just before: whatever had that inode is gone, with every descriptor on it.
-        self.new_staging(j.staging)
+        st = self.new_staging(j.staging)
+        (length,) = struct.unpack_from("<H", payload, 106)
+        st.name = os.fsdecode(payload[108:108 + length])
 
     def epoch(self, st, event, payload):
         (epoch,) = struct.unpack_from("<Q", payload)
@@ -235,6 +239,8 @@ class Checker:
             st.claims += any(incarnation) and (incarnation, claim) != st.claim
             if st.last_write is not None and st.last_write.end > event.start:
                 self.fault(event, "epoch %d is recorded while epoch %d writes" % (epoch, st.epoch))
+            st.story.append("%.3f epoch %d of holder %s, claim %d of %s" % (
+                event.start / 1e9, epoch, holder.hex()[:6], claim, incarnation.hex()[:6]))
         st.epoch, st.holder, st.claim, st.since = epoch, holder, (incarnation, claim), event.end
 
     def blocks(self, st, event, payload):
@@ -255,6 +261,7 @@ class Checker:
         if st.last_write is not None and st.last_write.end > event.start:
             self.fault(event, "renamed while it is written")
         st.named = event.end
+        st.story.append("%.3f renamed to %s" % (event.start / 1e9, event.name))
 
     # ---- sums
 
@@ -264,6 +271,10 @@ class Checker:
     def takeovers(self):
         """How often a file that had got contents or an epoch went on under another epoch."""
         return sum(max(0, st.epochs - 1) for st in self.all)
+
+    def story(self, name):
+        """What befell the files that were to get that name, in order."""
+        return [line for st in self.all if st.name == name for line in ["a staging file"] + st.story]
 
     def summary(self):
         return "%d files, %d renamed, %d writes (%d of them with the offer), %d changes of epoch, " \
