@@ -125,8 +125,8 @@ struct lh_report {
     uint64_t rate_bps;
     uint32_t streams;
     const char *inflight; /* map of what is in flight, at most LH_MAP_INFLIGHT_MAX; NULL: none */
-    /* A record is due (else map is NULL): goes into the progress stream. */
-    const char *map; /* all that is durable, at most LH_MAP_TEXT_MAX */
+    const char *map; /* all that is durable, at most LH_MAP_TEXT_MAX; NULL: leave what is kept */
+    bool record;     /* one is due: the map goes into the progress stream, too */
 };
 
 /* Health of the worker, told with each report. Times of this host's clock are not compared with

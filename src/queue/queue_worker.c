@@ -248,7 +248,7 @@ int lh_queue_report(struct lh_queue *queue, const struct lh_health *health,
         const struct lh_report *r = &reports[i];
 
         add_claim(&argv, &r->claim);
-        lh_argv_text(&argv, r->map != NULL ? "1" : "0");
+        lh_argv_text(&argv, r->record && r->map != NULL ? "1" : "0");
         lh_argv_number(&argv, r->bytes);
         lh_argv_number(&argv, r->total);
         lh_argv_number(&argv, r->sent);

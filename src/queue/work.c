@@ -259,9 +259,9 @@ void lh_work_report(struct lh_work *work, struct lh_report *report, uint64_t now
     work->bytes = report->bytes = bytes;
     report->rate_bps = work->stats.rate_bps;
     report->streams = work->stats.streams;
-    if (lh_record_due(&work->record, now_ms, bytes)) {
-        report->map = map_text(ranges, n, LH_MAP_TEXT_MAX);
-        work->recording = report->map != NULL;
+    report->map = map_text(ranges, n, LH_MAP_TEXT_MAX);
+    if (report->map != NULL && lh_record_due(&work->record, now_ms, bytes)) {
+        report->record = work->recording = true;
         work->recording_ms = now_ms;
         work->recording_bytes = bytes;
     }

@@ -304,7 +304,8 @@ enum lh_queue_answer desk_report(struct desk *d, const struct lh_claim *claim, c
                                .rate_bps = 8000,
                                .streams = 2,
                                .inflight = "50-60",
-                               .map = map};
+                               .map = map,
+                               .record = map != NULL};
     struct lh_health health = {.host = "a host", .pid = 7, .version = "1", .jobs = 4, .active = 1};
 
     d->called = false;

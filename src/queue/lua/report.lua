@@ -1,8 +1,7 @@
 -- report WORKER HEALTH, then of each task ID INCARNATION CLAIM RECORD BYTES TOTAL SENT RATE STREAMS
 -- INFLIGHT MAP: WORKER lives, and this is where its tasks stand. A task is refreshed only if it is
 -- still held by that very claim: a worker that slept must not take back what has gone to another.
--- How much is durable is told each time; with RECORD '1' which ranges goes on record. Returns a
--- word for each task.
+-- What is durable is told each time; with RECORD '1' it goes on record. Returns a word for each task.
 local worker = ARGV[1]
 local words = {}
 local asks = true
@@ -28,11 +27,13 @@ local function refresh(i)
     end
     local args = {'heard_ms', int(now_ms()), 'sent', ARGV[i + 6], 'rate_bps', ARGV[i + 7], 'streams',
         ARGV[i + 8], 'inflight', ARGV[i + 9], 'total', ARGV[i + 5], 'bytes', ARGV[i + 4]}
-    if ARGV[i + 3] == '1' then
-        local ranges = ARGV[i + 10]
+    local record, ranges = ARGV[i + 3] == '1', ARGV[i + 10]
+    if record or ranges ~= '' then
+        args[#args + 1], args[#args + 2] = 'map', ranges
+    end
+    if record then
         redis.pcall('XADD', progress_key(id), 'MAXLEN', RECORDS, '*', 'v', '1', 'claim', ARGV[i + 2],
             'worker', worker, 'ranges', ranges, 'bytes', ARGV[i + 4], 'total', ARGV[i + 5]) -- the map is what counts
-        args[#args + 1], args[#args + 2] = 'map', ranges
     end
     redis.call('HSET', key, unpack(args))
     return have[6] and have[6] ~= '' and have[6] or 'ok'
