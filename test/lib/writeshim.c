@@ -181,6 +181,13 @@ static int ends_in(const char *text, const char *end)
     return len >= strlen(end) && strcmp(text + len - strlen(end), end) == 0;
 }
 
+/* An index of hashes: beside its journal, or nameless on the same disk, or in memory. */
+static int is_index(const char *path)
+{
+    return ends_in(path, ".index") || strstr(path, "/#") != NULL ||
+           strncmp(path, "/memfd:", strlen("/memfd:")) == 0;
+}
+
 static int is_journal(const char *path)
 {
     return strncmp(name_of(path), HIDDEN, strlen(HIDDEN)) == 0 && ends_in(path, ".journal");
@@ -366,7 +373,7 @@ ssize_t pwrite64(int fd, const void *data, size_t len, off64_t at)
     if (n > 0 && identify(fd, path, file)) {
         if (is_journal(path))
             trace_journal(start, end, file, path, data, (size_t)n, at);
-        else if (!ends_in(path, ".index") && strstr(path, "/#") == NULL)
+        else if (!is_index(path))
             trace_contents(start, end, file, path, (size_t)n, at);
     }
     errno = saved;
