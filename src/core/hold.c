@@ -23,10 +23,12 @@ static bool same_queue(const struct lh_holder *a, const struct lh_holder *b)
 }
 
 enum lh_hold_answer lh_hold_offer(const struct lh_holder *holder, const struct lh_holder *asker,
-                                  uint64_t silent_ms, uint64_t timeout_ms)
+                                  bool same_version, uint64_t silent_ms, uint64_t timeout_ms)
 {
     if (same_id(holder, asker))
         return LH_HOLD_TAKE_OVER;
+    if (same_queue(holder, asker) && !same_version && silent_ms < timeout_ms)
+        return LH_HOLD_BUSY;
     if (same_queue(holder, asker))
         return asker->claim > holder->claim ? LH_HOLD_TAKE_OVER : LH_HOLD_FENCED;
     /* It held the transfer before and another does now: it must not win it back by waiting. */

@@ -25,13 +25,16 @@ enum lh_hold_answer {
 };
 
 /* An offer for a target that this receiver has open.
+ * same_version: of the source, as lh_identity_same_version says.
  * silent_ms: since the last frame from the holder's session (UINT64_MAX: its connection is gone).
  *
  * The same holder again (it was cut off): take over. A newer claim of the same queue: take over at
- * once; the same claim of another worker, or an older one: fenced. Another incarnation, or no queue
- * on either side: take over when the holder has been silent for timeout_ms, else busy. */
+ * once; the same claim of another worker, or an older one: fenced. But not from a live holder that
+ * sends another version: these are two tasks with one destination, and each would throw away what
+ * the other has sent, for ever; busy. Another incarnation, or no queue on either side: take over
+ * when the holder has been silent for timeout_ms, else busy. */
 enum lh_hold_answer lh_hold_offer(const struct lh_holder *holder, const struct lh_holder *asker,
-                                  uint64_t silent_ms, uint64_t timeout_ms);
+                                  bool same_version, uint64_t silent_ms, uint64_t timeout_ms);
 
 /* An offer for a target that nobody has open, whose journal's last epoch record is `last` (NULL: no
  * journal: then one that held it before is fenced if a queue gave it the work: somebody else has

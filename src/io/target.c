@@ -433,7 +433,10 @@ static void start(struct lh_target *t)
         return; /* its end calls start again */
     if (rival->session != NULL)
         silent_ms = lh_now_ms() - rival->session->ctl.heard_ms;
-    answer = lh_hold_offer(&rival->holder, &t->holder, silent_ms, t->serve->opts.holder_timeout_ms);
+    answer = lh_hold_offer(
+        &rival->holder, &t->holder,
+        lh_identity_same_version(&rival->offer.file.identity, &t->offer.file.identity), silent_ms,
+        t->serve->opts.holder_timeout_ms);
     if (answer == LH_HOLD_TAKE_OVER || answer == LH_HOLD_GRANT) {
         lh_log(&t->serve->log, LH_LOG_INFO, "takeover peer=%s from=%s", t->session->peer,
                rival->session->peer);

@@ -129,6 +129,19 @@ def test_stopped_worker_is_fenced():
     ok(first.until("done", "u")["acknowledged"], "which takes the next task as ever")
 
 
+def test_two_tasks_with_one_destination():
+    fleet, serve, at = begin()
+    sources = [file_of("one", SIZE, 1), file_of("two", SIZE, 2)]
+    workers = [fleet.worker(name, "--jobs", "2") for name in ("a", "b")]
+    for n, src in enumerate(sources):
+        fleet.add("t%d" % n, src, serve.url("name"), limit_rate=SLOW)
+    for n in 0, 1:
+        fleet.until("t%d" % n, "done")
+    last = max((0, 1), key=lambda n: int(fleet.task("t%d" % n)["ended_ms"]))
+    is_copy(sources[last], os.path.join(at, "name"), "both end; the last one has the name")
+    same(sum(len(w.events("lost")) for w in workers), 0, "neither was taken away for the other")
+
+
 def through_trouble(how, begin_trouble, end_trouble, known):
     """A transfer in the middle of which Redis gets into trouble."""
     fleet, serve, at = begin(appendonly=how == "killed")

@@ -128,7 +128,8 @@ static void offer(struct simq_world *w, const struct simq_event *e)
 
         answer = !same && w->sessions[t->next.session].open_r ? LH_HOLD_BUSY : LH_HOLD_TAKE_OVER;
     } else {
-        answer = lh_hold_offer(&t->holder, &e->asker, silence_ms(w, t->session), HOLDER_TIMEOUT_MS);
+        answer = lh_hold_offer(&t->holder, &e->asker, true, silence_ms(w, t->session),
+                               HOLDER_TIMEOUT_MS);
     }
     if (answer == LH_HOLD_BUSY || answer == LH_HOLD_FENCED) {
         refuse(w, e->session, answer == LH_HOLD_BUSY ? LH_E_BUSY : LH_E_FENCED);

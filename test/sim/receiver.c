@@ -197,8 +197,9 @@ static void offer(struct sim_world *w, const struct sim_msg *msg)
         if (!same && w->sessions[k->next.session].open_r)
             answer = LH_HOLD_BUSY;
     } else if (!k->done) {
-        answer = lh_hold_offer(&k->holder, &msg->asker, silence_ms(w, k->session),
-                               SIM_HOLDER_TIMEOUT_MS);
+        answer = lh_hold_offer(&k->holder, &msg->asker,
+                               lh_identity_same_version(&k->source, &msg->identity),
+                               silence_ms(w, k->session), SIM_HOLDER_TIMEOUT_MS);
     }
     if (answer == LH_HOLD_BUSY || answer == LH_HOLD_FENCED) {
         sim_refuse(w, msg->session, answer == LH_HOLD_BUSY ? LH_E_BUSY : LH_E_FENCED);

@@ -21,7 +21,15 @@ static const char *const words[] = {"grant", "take over", "busy", "fenced"};
 static void offer(struct lh_holder holder, struct lh_holder asker, uint64_t silent_ms,
                   enum lh_hold_answer want, const char *what)
 {
-    is_str(words[lh_hold_offer(&holder, &asker, silent_ms, TIMEOUT_MS)], words[want], "%s", what);
+    is_str(words[lh_hold_offer(&holder, &asker, true, silent_ms, TIMEOUT_MS)], words[want], "%s",
+           what);
+}
+
+static void offer_other(struct lh_holder holder, struct lh_holder asker, uint64_t silent_ms,
+                        enum lh_hold_answer want, const char *what)
+{
+    is_str(words[lh_hold_offer(&holder, &asker, false, silent_ms, TIMEOUT_MS)], words[want],
+           "another version; %s", what);
 }
 
 static void reopen(struct lh_holder last, struct lh_holder asker, enum lh_hold_answer want,
@@ -56,6 +64,20 @@ static void test_offer(void)
     offer(who(1, 0, 0, 3), who(2, 0, 7, 0), 0, LH_HOLD_BUSY, "claims without a queue mean nothing");
 }
 
+static void test_offer_other_version(void)
+{
+    offer_other(who(1, 9, 5, 3), who(1, 9, 5, 3), 0, LH_HOLD_TAKE_OVER, "the same holder again");
+    offer_other(who(1, 9, 5, 3), who(2, 9, 6, 0), TIMEOUT_MS - 1, LH_HOLD_BUSY,
+                "a newer claim waits for a live holder");
+    offer_other(who(1, 9, 5, 3), who(2, 9, 4, 0), TIMEOUT_MS - 1, LH_HOLD_BUSY,
+                "so does an older one");
+    offer_other(who(1, 9, 5, 3), who(2, 9, 6, 0), TIMEOUT_MS, LH_HOLD_TAKE_OVER,
+                "a newer claim after the timeout");
+    offer_other(who(1, 9, 5, 3), who(2, 9, 4, 0), TIMEOUT_MS, LH_HOLD_FENCED, "never an older one");
+    offer_other(who(1, 0, 0, 3), who(2, 0, 0, 2), 0, LH_HOLD_FENCED,
+                "without a queue it does not matter");
+}
+
 static void test_reopen(void)
 {
     struct lh_holder none = who(1, 0, 0, 0);
@@ -86,6 +108,7 @@ static void test_reopen(void)
 int main(void)
 {
     test_offer();
+    test_offer_other_version();
     test_reopen();
     return done_testing();
 }
