@@ -42,6 +42,14 @@ enum lh_frame_type {
     LH_FRAME_ERROR = 20,
     LH_FRAME_BYE = 21,
     LH_FRAME_STATS = 22,
+    LH_FRAME_WANTED = 23,
+    LH_FRAME_SETTLED = 24,
+    LH_FRAME_FAILED = 25,
+    LH_FRAME_ATTRS = 26,
+    LH_FRAME_LIST = 27,
+    LH_FRAME_NAMES = 28,
+    LH_FRAME_REMOVE = 29,
+    LH_FRAME_REMOVED = 30,
     LH_FRAME_TYPE_MAX
 };
 

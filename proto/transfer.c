@@ -15,7 +15,7 @@
 #define RUN_SIZE 16
 #define OFFER_FLAGS                                                                                \
     (LH_OFFER_NO_CLOBBER | LH_OFFER_INLINE | LH_OFFER_RESTART | LH_OFFER_MORE_FILES |              \
-     LH_OFFER_KEEP_OWNER | LH_OFFER_EXTENTS)
+     LH_OFFER_EXTENTS)
 #define ACCEPT_FLAGS (LH_ACCEPT_RESUMED | LH_ACCEPT_COMPARE | LH_ACCEPT_DROPPED | LH_ACCEPT_DONE)
 
 static int refuse(const char **why, const char *sentence)

@@ -19,15 +19,28 @@
 #define LH_HASHES_PER_FRAME 4000
 
 enum lh_offer_flag {
-    LH_OFFER_NO_CLOBBER = 1,  /* refuse when the destination exists */
-    LH_OFFER_INLINE = 2,      /* the contents and FINISH follow on this connection at once */
-    LH_OFFER_RESTART = 4,     /* the source changed: what was begun is of no use */
-    LH_OFFER_MORE_FILES = 8,  /* FILES frames follow (feature TREES) */
-    LH_OFFER_KEEP_OWNER = 16, /* uid, gid and set-id bits are wanted (not yet) */
-    LH_OFFER_EXTENTS = 32     /* EXTENTS frames follow (feature EXTENTS) */
+    LH_OFFER_NO_CLOBBER = 1,   /* refuse when the destination exists */
+    LH_OFFER_INLINE = 2,       /* the contents and FINISH follow on this connection at once */
+    LH_OFFER_RESTART = 4,      /* the source changed: what was begun is of no use */
+    LH_OFFER_MORE_FILES = 8,   /* a tree: FILES frames follow (feature TREES) */
+    LH_OFFER_EXTENTS = 32,     /* EXTENTS frames follow (feature EXTENTS) */
+    LH_OFFER_KEEP_SAME = 64,   /* what is there with the same size and mtime stays */
+    LH_OFFER_KEEP_NEWER = 128, /* what is there and no older stays */
+    LH_OFFER_KEEP_ANY = 256,   /* what is there stays */
+    LH_OFFER_CHECKSUM = 512,   /* the same means the same contents; trees: entries have a hash */
+    LH_OFFER_DRY_RUN = 1024    /* trees: answer what would be done, and do nothing */
 };
 
-enum lh_file_kind { LH_KIND_FILE = 1, LH_KIND_DIR = 2, LH_KIND_SYMLINK = 3 };
+enum lh_file_kind {
+    LH_KIND_FILE = 1,
+    LH_KIND_DIR = 2,
+    LH_KIND_SYMLINK = 3,
+    LH_KIND_FIFO = 4,
+    LH_KIND_CHAR = 5,  /* character device */
+    LH_KIND_BLOCK = 6, /* block device */
+    LH_KIND_SOCKET = 7,
+    LH_KIND_HARDLINK = 8 /* another name of an entry before it */
+};
 
 struct lh_file_entry {
     uint8_t kind;  /* enum lh_file_kind; today FILE only */
@@ -52,7 +65,8 @@ struct lh_offer {
     uint32_t n_files;           /* of the whole transfer; 1 */
     const uint8_t *path;        /* destination below the root, 1..LH_PATH_MAX bytes, no NUL */
     size_t path_len;
-    struct lh_file_entry file; /* file 0 */
+    struct lh_file_entry file; /* file 0; of a tree its root, kind DIR */
+    uint32_t keep;             /* MORE_FILES only: enum lh_tree_keep of proto/tree.h */
 };
 
 enum lh_accept_flag {

@@ -18,6 +18,7 @@ enum lh_exit {
     LH_EXIT_NETWORK = 5,      /* no receiver there, or given up on the network */
     LH_EXIT_REFUSED = 6,      /* the receiver said no: busy, fenced, not allowed, exists */
     LH_EXIT_VERIFY = 7,       /* contents could not be verified */
+    LH_EXIT_PARTIAL = 8,      /* a tree: some entries were not moved, the others were */
     LH_EXIT_INTERRUPTED = 130 /* Ctrl-C or SIGTERM; the same command resumes */
 };
 
@@ -47,6 +48,7 @@ enum lh_exit {
     X(TIMEOUT, NETWORK, "no answer in time")                                                       \
     X(PROTOCOL, NETWORK, "the other side broke the protocol")                                      \
     X(VERIFY, VERIFY, "contents could not be verified")                                            \
+    X(PARTIAL, PARTIAL, "some were not moved")                                                     \
     X(CORRUPT, DEST, "the journal is damaged")                                                     \
     X(CANCELLED, INTERRUPTED, "interrupted")                                                       \
     X(INCOMPLETE, INTERNAL, "more bytes are needed")                                               \
