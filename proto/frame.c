@@ -33,6 +33,14 @@ static const char *const names[LH_FRAME_TYPE_MAX] = {
     [LH_FRAME_ERROR] = "ERROR",
     [LH_FRAME_BYE] = "BYE",
     [LH_FRAME_STATS] = "STATS",
+    [LH_FRAME_WANTED] = "WANTED",
+    [LH_FRAME_SETTLED] = "SETTLED",
+    [LH_FRAME_FAILED] = "FAILED",
+    [LH_FRAME_ATTRS] = "ATTRS",
+    [LH_FRAME_LIST] = "LIST",
+    [LH_FRAME_NAMES] = "NAMES",
+    [LH_FRAME_REMOVE] = "REMOVE",
+    [LH_FRAME_REMOVED] = "REMOVED",
 };
 
 bool lh_grid_allowed(uint32_t block_bytes)

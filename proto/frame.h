@@ -53,7 +53,7 @@ enum lh_frame_type {
     LH_FRAME_TYPE_MAX
 };
 
-enum { LH_FRAME_LAST = 1 }; /* flag: last frame of a list (FILES, EXTENTS, LEDGER) */
+enum { LH_FRAME_LAST = 1 }; /* flag: last frame of a list (FILES, EXTENTS, LEDGER, NAMES) */
 
 struct lh_frame {
     uint16_t type;

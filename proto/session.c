@@ -6,31 +6,11 @@
 #include "proto/session.h"
 
 #include "proto/cursor.h"
+#include "proto/fields.h"
 #include "proto/frame.h"
 #include "util/err.h"
 
 #include <longhaul/status.h>
-
-static int refuse(const char **why, const char *sentence)
-{
-    *why = sentence;
-    return -LH_E_PROTOCOL;
-}
-
-/* A text: u16 length, bytes. */
-static void put_text(struct lh_writer *w, const char *text, size_t len)
-{
-    lh_put_u16(w, (uint16_t)len);
-    lh_put_bytes(w, text, len);
-}
-
-static void get_text(struct lh_reader *r, const char **text, size_t *len, size_t max)
-{
-    *len = lh_get_u16(r);
-    if (*len > max)
-        r->failed = true;
-    *text = (const char *)lh_get_view(r, *len);
-}
 
 static bool heartbeat_allowed(uint32_t heartbeat_ms)
 {
@@ -50,7 +30,7 @@ size_t lh_hello_encode(const struct lh_hello *m, uint8_t *out)
     lh_put_u64(&w, m->required);
     lh_put_u32(&w, m->heartbeat_ms);
     lh_put_u16(&w, m->streams);
-    put_text(&w, m->agent, m->agent_len);
+    lh_put_text(&w, m->agent, m->agent_len);
     LH_INVARIANT(!w.failed);
     return (size_t)(w.at - out);
 }
@@ -68,17 +48,17 @@ int lh_hello_decode(const uint8_t *in, size_t len, struct lh_hello *m, const cha
     got.required = lh_get_u64(&r);
     got.heartbeat_ms = lh_get_u32(&r);
     got.streams = lh_get_u16(&r);
-    get_text(&r, &got.agent, &got.agent_len, LH_AGENT_MAX);
+    lh_get_text(&r, &got.agent, &got.agent_len, LH_AGENT_MAX);
     if (r.failed)
-        return refuse(why, "HELLO is cut short or its agent is too long");
+        return lh_wire_refuse(why, "HELLO is cut short or its agent is too long");
     if (got.version_min == 0 || got.version_min > got.version_max)
-        return refuse(why, "HELLO has an impossible range of versions");
+        return lh_wire_refuse(why, "HELLO has an impossible range of versions");
     if (got.role != LH_ROLE_SEND && got.role != LH_ROLE_RECEIVE)
-        return refuse(why, "HELLO has an unknown role");
+        return lh_wire_refuse(why, "HELLO has an unknown role");
     if ((got.required & ~got.features) != 0)
-        return refuse(why, "HELLO requires a feature that it does not offer");
+        return lh_wire_refuse(why, "HELLO requires a feature that it does not offer");
     if (!heartbeat_allowed(got.heartbeat_ms))
-        return refuse(why, "HELLO has a heartbeat out of range");
+        return lh_wire_refuse(why, "HELLO has a heartbeat out of range");
     *m = got;
     return 0;
 }
@@ -97,7 +77,7 @@ size_t lh_welcome_encode(const struct lh_welcome *m, uint8_t *out)
     lh_put_u32(&w, m->max_block);
     lh_put_u64(&w, m->window);
     lh_put_bytes(&w, m->receiver, sizeof(m->receiver));
-    put_text(&w, m->agent, m->agent_len);
+    lh_put_text(&w, m->agent, m->agent_len);
     LH_INVARIANT(!w.failed);
     return (size_t)(w.at - out);
 }
@@ -116,19 +96,19 @@ int lh_welcome_decode(const uint8_t *in, size_t len, struct lh_welcome *m, const
     got.max_block = lh_get_u32(&r);
     got.window = lh_get_u64(&r);
     lh_get_bytes(&r, got.receiver, sizeof(got.receiver));
-    get_text(&r, &got.agent, &got.agent_len, LH_AGENT_MAX);
+    lh_get_text(&r, &got.agent, &got.agent_len, LH_AGENT_MAX);
     if (r.failed)
-        return refuse(why, "WELCOME is cut short or its agent is too long");
+        return lh_wire_refuse(why, "WELCOME is cut short or its agent is too long");
     if (got.version == 0)
-        return refuse(why, "WELCOME has no version");
+        return lh_wire_refuse(why, "WELCOME has no version");
     if (!heartbeat_allowed(got.heartbeat_ms))
-        return refuse(why, "WELCOME has a heartbeat out of range");
+        return lh_wire_refuse(why, "WELCOME has a heartbeat out of range");
     if (got.max_streams == 0)
-        return refuse(why, "WELCOME allows no streams");
+        return lh_wire_refuse(why, "WELCOME allows no streams");
     if (got.max_block < LH_BLOCK_MIN)
-        return refuse(why, "WELCOME allows no block of a size there is");
+        return lh_wire_refuse(why, "WELCOME allows no block of a size there is");
     if (got.window == 0)
-        return refuse(why, "WELCOME has an empty window");
+        return lh_wire_refuse(why, "WELCOME has an empty window");
     *m = got;
     return 0;
 }
@@ -155,7 +135,7 @@ int lh_join_decode(const uint8_t *in, size_t len, struct lh_join *m, const char 
     got.stream = lh_get_u16(&r);
     got.generation = lh_get_u32(&r);
     if (r.failed)
-        return refuse(why, "JOIN is cut short");
+        return lh_wire_refuse(why, "JOIN is cut short");
     *m = got;
     return 0;
 }
@@ -184,7 +164,7 @@ int lh_heartbeat_decode(const uint8_t *in, size_t len, struct lh_heartbeat *m, c
     got.commit_ms = lh_get_u32(&r);
     got.undurable = lh_get_u64(&r);
     if (r.failed)
-        return refuse(why, "HEARTBEAT is cut short");
+        return lh_wire_refuse(why, "HEARTBEAT is cut short");
     *m = got;
     return 0;
 }
@@ -215,29 +195,24 @@ int lh_stats_decode(const uint8_t *in, size_t len, struct lh_stats *m, const cha
     got.pool = lh_get_u16(&r);
     got.sync = lh_get_u16(&r);
     if (r.failed)
-        return refuse(why, "STATS is cut short");
+        return lh_wire_refuse(why, "STATS is cut short");
     if (got.span_ms == 0 || got.busy > LH_PERMILLE || got.write > LH_PERMILLE ||
         got.pool > LH_PERMILLE || got.sync > LH_PERMILLE)
-        return refuse(why, "STATS has a share above the whole, or of nothing");
+        return lh_wire_refuse(why, "STATS has a share above the whole, or of nothing");
     *m = got;
     return 0;
 }
 
 size_t lh_error_encode(const struct lh_error_frame *m, uint8_t *out)
 {
-    size_t text_len = m->text_len;
+    /* Sentences are made elsewhere and may be longer. */
+    size_t text_len = lh_text_cut(m->text, m->text_len, LH_ERROR_TEXT_MAX);
     struct lh_writer w;
 
-    /* Sentences are made elsewhere and may be longer: cut them, but not within a character. */
-    if (text_len > LH_ERROR_TEXT_MAX) {
-        text_len = LH_ERROR_TEXT_MAX;
-        while (text_len > 0 && ((uint8_t)m->text[text_len] & 0xc0) == 0x80)
-            text_len--;
-    }
     lh_writer_init(&w, out, LH_CONTROL_MAX);
     lh_put_u16(&w, m->code);
     lh_put_u32(&w, m->silent_ms);
-    put_text(&w, m->text, text_len);
+    lh_put_text(&w, m->text, text_len);
     LH_INVARIANT(!w.failed);
     return (size_t)(w.at - out);
 }
@@ -250,11 +225,11 @@ int lh_error_decode(const uint8_t *in, size_t len, struct lh_error_frame *m, con
     lh_reader_init(&r, in, len);
     got.code = lh_get_u16(&r);
     got.silent_ms = lh_get_u32(&r);
-    get_text(&r, &got.text, &got.text_len, LH_ERROR_TEXT_MAX);
+    lh_get_text(&r, &got.text, &got.text_len, LH_ERROR_TEXT_MAX);
     if (r.failed)
-        return refuse(why, "ERROR is cut short or its text is too long");
+        return lh_wire_refuse(why, "ERROR is cut short or its text is too long");
     if (got.code == LH_WIRE_OK)
-        return refuse(why, "ERROR without an error");
+        return lh_wire_refuse(why, "ERROR without an error");
     *m = got;
     return 0;
 }

@@ -7,40 +7,21 @@
 #include "proto/transfer.h"
 
 #include "proto/cursor.h"
+#include "proto/fields.h"
 #include "proto/frame.h"
+#include "proto/tree.h"
 #include "util/err.h"
 
 #include <string.h>
 
 #define RUN_SIZE 16
-#define OFFER_FLAGS                                                                                \
-    (LH_OFFER_NO_CLOBBER | LH_OFFER_INLINE | LH_OFFER_RESTART | LH_OFFER_MORE_FILES |              \
-     LH_OFFER_EXTENTS)
+#define KEEP_FLAGS                                                                                 \
+    (LH_OFFER_NO_CLOBBER | LH_OFFER_KEEP_SAME | LH_OFFER_KEEP_NEWER | LH_OFFER_KEEP_ANY)
+#define TREE_FLAGS (LH_OFFER_CHECKSUM | LH_OFFER_DRY_RUN) /* have a meaning for trees only */
+#define FILE_FLAGS (LH_OFFER_INLINE | LH_OFFER_RESTART | LH_OFFER_EXTENTS) /* for a file only */
+#define OFFER_FLAGS (KEEP_FLAGS | TREE_FLAGS | FILE_FLAGS | LH_OFFER_MORE_FILES)
+#define TREE_KEEP (LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_OWNER | LH_KEEP_XATTRS | LH_KEEP_ACL)
 #define ACCEPT_FLAGS (LH_ACCEPT_RESUMED | LH_ACCEPT_COMPARE | LH_ACCEPT_DROPPED | LH_ACCEPT_DONE)
-
-static int refuse(const char **why, const char *sentence)
-{
-    *why = sentence;
-    return -LH_E_PROTOCOL;
-}
-
-/* A path: u16 length, bytes. */
-static void put_path(struct lh_writer *w, const uint8_t *path, size_t len)
-{
-    lh_put_u16(w, (uint16_t)len);
-    lh_put_bytes(w, path, len);
-}
-
-static void get_path(struct lh_reader *r, const uint8_t **path, size_t *len)
-{
-    *len = lh_get_u16(r);
-    *path = lh_get_view(r, *len);
-}
-
-static bool path_allowed(const uint8_t *path, size_t len)
-{
-    return len <= LH_PATH_MAX && memchr(path, 0, len) == NULL;
-}
 
 /* An entry: u16 length of what follows, so that entries in a list can grow too. */
 static void put_entry(struct lh_writer *w, const struct lh_file_entry *e)
@@ -51,7 +32,7 @@ static void put_entry(struct lh_writer *w, const struct lh_file_entry *e)
     lh_put_u32(w, e->uid);
     lh_put_u32(w, e->gid);
     lh_put_identity(w, &e->identity);
-    put_path(w, e->path, e->path_len);
+    lh_put_path(w, e->path, e->path_len);
 }
 
 /* NULL, or what is wrong. */
@@ -69,14 +50,14 @@ static const char *get_entry(struct lh_reader *r, struct lh_file_entry *e)
     e->uid = lh_get_u32(&in);
     e->gid = lh_get_u32(&in);
     lh_get_identity(&in, &e->identity);
-    get_path(&in, &e->path, &e->path_len);
+    lh_get_path(&in, &e->path, &e->path_len);
     if (in.failed)
         return "a file's entry is cut short or has an impossible size or time";
-    if (e->kind < LH_KIND_FILE || e->kind > LH_KIND_SYMLINK)
-        return "a file of unknown kind";
+    if (e->kind != LH_KIND_FILE && e->kind != LH_KIND_DIR)
+        return "OFFER is of neither a file nor a directory";
     if (e->mode > 07777)
         return "a file's mode has more than permission bits";
-    if (!path_allowed(e->path, e->path_len))
+    if (!lh_path_allowed(e->path, e->path_len, LH_PATH_MAX))
         return "a file's path is too long or has a NUL in it";
     return NULL;
 }
@@ -95,8 +76,10 @@ size_t lh_offer_encode(const struct lh_offer *m, uint8_t *out)
     lh_put_u32(&w, m->block_bytes);
     lh_put_u16(&w, m->flags);
     lh_put_u32(&w, m->n_files);
-    put_path(&w, m->path, m->path_len);
+    lh_put_path(&w, m->path, m->path_len);
     put_entry(&w, &m->file);
+    if (m->flags & LH_OFFER_MORE_FILES)
+        lh_put_u32(&w, m->keep);
     LH_INVARIANT(!w.failed);
     return (size_t)(w.at - out);
 }
@@ -112,8 +95,25 @@ static const char *offer_refusal(const struct lh_offer *m)
         return "OFFER has unknown flags";
     if (m->n_files == 0)
         return "OFFER has no files";
-    if (m->path_len == 0 || !path_allowed(m->path, m->path_len))
+    if (m->path_len == 0 || !lh_path_allowed(m->path, m->path_len, LH_PATH_MAX))
         return "OFFER's path is empty, too long or has a NUL in it";
+    return NULL;
+}
+
+/* What is wrong with flags and entry together. */
+static const char *offer_conflict(const struct lh_offer *m)
+{
+    const unsigned keep = m->flags & KEEP_FLAGS;
+    const bool tree = m->flags & LH_OFFER_MORE_FILES;
+
+    if ((keep & (keep - 1)) != 0)
+        return "OFFER has flags that exclude each other";
+    if ((m->flags & (tree ? FILE_FLAGS : TREE_FLAGS)) != 0)
+        return "OFFER has flags that its kind does not have";
+    if (m->file.kind != (tree ? LH_KIND_DIR : LH_KIND_FILE))
+        return "OFFER's entry is not of the kind that its flags say";
+    if ((m->keep & ~(uint32_t)TREE_KEEP) != 0)
+        return "OFFER asks to keep what is unknown";
     return NULL;
 }
 
@@ -132,14 +132,22 @@ int lh_offer_decode(const uint8_t *in, size_t len, struct lh_offer *m, const cha
     got.block_bytes = lh_get_u32(&r);
     got.flags = lh_get_u16(&r);
     got.n_files = lh_get_u32(&r);
-    get_path(&r, &got.path, &got.path_len);
+    lh_get_path(&r, &got.path, &got.path_len);
     if (r.failed)
-        return refuse(why, "OFFER is cut short");
+        return lh_wire_refuse(why, "OFFER is cut short");
     bad = offer_refusal(&got);
     if (bad == NULL)
         bad = get_entry(&r, &got.file);
+    got.keep = 0;
+    if (bad == NULL && (got.flags & LH_OFFER_MORE_FILES)) {
+        got.keep = lh_get_u32(&r);
+        if (r.failed)
+            bad = "OFFER is cut short";
+    }
+    if (bad == NULL)
+        bad = offer_conflict(&got);
     if (bad != NULL)
-        return refuse(why, bad);
+        return lh_wire_refuse(why, bad);
     *m = got;
     return 0;
 }
@@ -168,11 +176,11 @@ int lh_accept_decode(const uint8_t *in, size_t len, struct lh_accept *m, const c
     got.window = lh_get_u64(&r);
     lh_get_bytes(&r, got.transfer_id, sizeof(got.transfer_id));
     if (r.failed)
-        return refuse(why, "ACCEPT is cut short");
+        return lh_wire_refuse(why, "ACCEPT is cut short");
     if ((got.flags & ~ACCEPT_FLAGS) != 0)
-        return refuse(why, "ACCEPT has unknown flags");
+        return lh_wire_refuse(why, "ACCEPT has unknown flags");
     if ((got.flags & LH_ACCEPT_DONE) == 0 && (got.epoch == 0 || got.window == 0))
-        return refuse(why, "ACCEPT has no epoch or no window");
+        return lh_wire_refuse(why, "ACCEPT has no epoch or no window");
     *m = got;
     return 0;
 }
@@ -205,13 +213,13 @@ int lh_block_runs_count(const uint8_t *in, size_t len, const char **why)
     lh_reader_init(&r, in, len);
     n = lh_get_u32(&r);
     if (r.failed || n > LH_RUNS_PER_FRAME || lh_reader_left(&r) / RUN_SIZE < n)
-        return refuse(why, "a list of block runs is cut short or too long");
+        return lh_wire_refuse(why, "a list of block runs is cut short or too long");
     for (uint32_t i = 0; i < n; i++) {
         uint64_t first = lh_get_u64(&r);
         uint64_t count = lh_get_u64(&r);
 
         if (!lh_block_run_allowed(first, count))
-            return refuse(why, "a block run is empty or overflows");
+            return lh_wire_refuse(why, "a block run is empty or overflows");
     }
     return (int)n;
 }
@@ -248,9 +256,9 @@ int lh_hashes_wanted_decode(const uint8_t *in, size_t len, struct lh_hashes_want
     got.first = lh_get_u64(&r);
     got.count = lh_get_u32(&r);
     if (r.failed)
-        return refuse(why, "HASHES_WANTED is cut short");
+        return lh_wire_refuse(why, "HASHES_WANTED is cut short");
     if (got.count > LH_HASHES_PER_FRAME || !lh_block_run_allowed(got.first, got.count))
-        return refuse(why, "HASHES_WANTED asks for none, for too many, or beyond any file");
+        return lh_wire_refuse(why, "HASHES_WANTED asks for none, for too many, or beyond any file");
     *m = got;
     return 0;
 }
@@ -280,12 +288,12 @@ int lh_hashes_decode(const uint8_t *in, size_t len, uint64_t *first, const uint8
     got_first = lh_get_u64(&r);
     got_n = lh_get_u32(&r);
     if (r.failed)
-        return refuse(why, "HASHES is cut short");
+        return lh_wire_refuse(why, "HASHES is cut short");
     if (got_n > LH_HASHES_PER_FRAME || !lh_block_run_allowed(got_first, got_n))
-        return refuse(why, "HASHES has none, too many, or lies beyond any file");
+        return lh_wire_refuse(why, "HASHES has none, too many, or lies beyond any file");
     view = lh_get_view(&r, (size_t)got_n * LH_HASH_SIZE);
     if (view == NULL)
-        return refuse(why, "HASHES is cut short");
+        return lh_wire_refuse(why, "HASHES is cut short");
     *first = got_first;
     *hashes = view;
     *n = got_n;
@@ -312,9 +320,9 @@ int lh_finish_decode(const uint8_t *in, size_t len, struct lh_finish *m, const c
     lh_get_identity(&r, &got.identity);
     got.mode = lh_get_u32(&r);
     if (r.failed)
-        return refuse(why, "FINISH is cut short or has an impossible size or time");
+        return lh_wire_refuse(why, "FINISH is cut short or has an impossible size or time");
     if (got.mode > 07777)
-        return refuse(why, "FINISH's mode has more than permission bits");
+        return lh_wire_refuse(why, "FINISH's mode has more than permission bits");
     *m = got;
     return 0;
 }
@@ -339,7 +347,7 @@ int lh_done_decode(const uint8_t *in, size_t len, struct lh_done *m, const char 
     lh_get_bytes(&r, got.digest.bytes, LH_HASH_SIZE);
     got.bytes = lh_get_u64(&r);
     if (r.failed)
-        return refuse(why, "DONE is cut short");
+        return lh_wire_refuse(why, "DONE is cut short");
     *m = got;
     return 0;
 }

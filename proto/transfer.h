@@ -1,6 +1,6 @@
 /* Frames of a transfer: OFFER ACCEPT LEDGER ACK AGAIN HASHES_WANTED HASHES RETRACT RETRACTED FINISH
  * DONE CONFIRM. (BLOCK's payload is contents, CONFIRM and BYE have none; EXTENTS is a list of runs
- * in bytes, else like those of blocks; FILES is a table in WIRE.md that no code uses yet.)
+ * in bytes, else like those of blocks. Trees have more: proto/tree.h.)
  *
  * Conventions of encoders and decoders: proto/session.h. */
 #ifndef LH_PROTO_TRANSFER_H
@@ -27,7 +27,7 @@ enum lh_offer_flag {
     LH_OFFER_KEEP_SAME = 64,   /* what is there with the same size and mtime stays */
     LH_OFFER_KEEP_NEWER = 128, /* what is there and no older stays */
     LH_OFFER_KEEP_ANY = 256,   /* what is there stays */
-    LH_OFFER_CHECKSUM = 512,   /* the same means the same contents; trees: entries have a hash */
+    LH_OFFER_CHECKSUM = 512,   /* trees: the same means the same contents; entries have a hash */
     LH_OFFER_DRY_RUN = 1024    /* trees: answer what would be done, and do nothing */
 };
 
@@ -43,7 +43,7 @@ enum lh_file_kind {
 };
 
 struct lh_file_entry {
-    uint8_t kind;  /* enum lh_file_kind; today FILE only */
+    uint8_t kind;  /* enum lh_file_kind: FILE, or a tree's root: DIR */
     uint32_t mode; /* permission bits, 07777 */
     uint32_t uid;
     uint32_t gid;
@@ -118,8 +118,10 @@ size_t lh_offer_encode(const struct lh_offer *m, uint8_t *out);
 
 /* Refuses: an unknown hash, a grid that is no power of two within the limits, an empty or over-long
  * path, a NUL in it, nsec out of range, a size over INT64_MAX, an unknown kind, mode bits beyond
- * 07777, unknown flags, n_files of 0. (".." and absolute paths are
- * a matter of the receiver's root, not of the wire.) */
+ * 07777, unknown flags, flags that exclude each other (NO_CLOBBER and the KEEP_*) or that trees or
+ * single files do not have, an entry other than FILE (with MORE_FILES: than DIR), unknown bits in
+ * `keep`, n_files of 0. (".." and absolute paths are a matter of the receiver's root, not of the
+ * wire.) `keep` is 0 where it does not travel. */
 int lh_offer_decode(const uint8_t *in, size_t len, struct lh_offer *m, const char **why);
 size_t lh_accept_encode(const struct lh_accept *m, uint8_t *out);
 int lh_accept_decode(const uint8_t *in, size_t len, struct lh_accept *m, const char **why);

@@ -4,7 +4,8 @@
  * A tree is a list of entries, each with an index that its sender counts up. FILES tells of
  * entries; WANTED answers each: it is there already, its contents are wanted, it was made. Contents
  * travel in packs on streams: parts of many files in one block. An entry is SETTLED when it is
- * whole, synced and under its name.
+ * whole, synced and under its name. FILES, ATTRS and REMOVE take their indexes from one sequence,
+ * which only goes up within a session, with gaps where one is not needed.
  *
  * Conventions of encoders and decoders: proto/session.h. */
 #ifndef LH_PROTO_TREE_H
@@ -53,12 +54,24 @@ struct lh_tree_entry {
     size_t xattrs_len;
 };
 
+struct lh_xattr {
+    const uint8_t *name; /* 1..255 bytes, no NUL, also none behind it */
+    size_t name_len;
+    const uint8_t *value;
+    size_t value_len;
+};
+
+/* Appends one to `out`, which has `size` bytes of which *used are taken. False: no room. */
+bool lh_xattrs_add(uint8_t *out, size_t size, size_t *used, const struct lh_xattr *x);
+/* The next one of a decoded entry's; false at the end. *at: 0 at first. */
+bool lh_xattrs_next(const uint8_t *xattrs, size_t len, size_t *at, struct lh_xattr *x);
+
 /* A frame of entries is built by begin, add until it is full, end. `out` has LH_CONTROL_MAX bytes.
  */
 struct lh_files_writer {
     uint8_t *out;
     size_t used;
-    uint32_t first;
+    uint32_t first; /* index of the first entry; the last is below LH_TREE_NO_ENTRY */
     uint32_t n;
 };
 
@@ -95,7 +108,7 @@ enum lh_wanted {
 };
 #define LH_WANTED_MAX 16384 /* entries a frame */
 
-/* out: 8 + n bytes. answers: n of enum lh_wanted. */
+/* out: 8 + n bytes. answers: n of enum lh_wanted. n: 1..LH_WANTED_MAX, also on decode. */
 size_t lh_wanted_encode(uint32_t first, const uint8_t *answers, uint32_t n, uint8_t *out);
 int lh_wanted_decode(const uint8_t *in, size_t len, uint32_t *first, const uint8_t **answers,
                      uint32_t *n, const char **why);
@@ -134,17 +147,19 @@ struct lh_part {
 /* A pack is u32 n, n rows, then the contents of all parts in their order. Writes head and rows;
  * returns their bytes: LH_PACK_HEAD + n × LH_PART_SIZE. */
 size_t lh_pack_encode(const struct lh_part *parts, uint32_t n, uint8_t *out);
-/* Number of parts (at least 1), or -LH_E_PROTOCOL: lengths do not add up to the payload, unknown
- * flags, offset + length over INT64_MAX. */
+/* Number of parts (1..LH_PACK_PARTS), or -LH_E_PROTOCOL: lengths do not add up to the payload,
+ * unknown flags, no entry, contents of a void part, an empty part that is not at offset 0, offset +
+ * length over INT64_MAX. (Unlike other payloads a pack does not grow at its end.) */
 int lh_pack_count(const uint8_t *in, size_t len, const char **why);
-/* Part `index`; *contents: where its bytes begin, given where the last one's ended (for the first:
- * in + LH_PACK_HEAD + n × LH_PART_SIZE). */
+/* Part `index`. Its bytes begin where those of the part before it end; for the first that is in +
+ * LH_PACK_HEAD + n × LH_PART_SIZE. */
 struct lh_part lh_pack_get(const uint8_t *in, size_t index);
 
 /* ---- LIST, NAMES, REMOVE ---- */
 
 /* LIST: u32 tag, path (empty: the root). NAMES answers: u32 tag, u32 n, n × (u8 kind, text name),
- * LAST on the last; an empty one when the directory is not there. */
+ * LAST on the last; an empty one when the directory is not there. Kinds: FILE..SOCKET; a name is
+ * 1..255 bytes without NUL and '/', neither "." nor "..". */
 size_t lh_list_encode(uint32_t tag, const uint8_t *path, size_t path_len, uint8_t *out);
 int lh_list_decode(const uint8_t *in, size_t len, uint32_t *tag, const uint8_t **path,
                    size_t *path_len, const char **why);
@@ -170,8 +185,9 @@ int lh_names_decode(const uint8_t *in, size_t len, struct lh_names_reader *r, co
 bool lh_names_next(struct lh_names_reader *r, uint8_t *kind, const uint8_t **name,
                    size_t *name_len);
 
-/* REMOVE: a FILES payload whose entries have kind and path alone of use: unlink a file, link or
- * special one, rmdir an empty directory; in the order given. REMOVED: runs of those indexes that
- * are gone, synced; FAILED for the others. */
+/* REMOVE: a FILES payload whose entries have kind and path alone of use: DIR: rmdir an empty
+ * directory (never the root, whose path is empty); FILE: unlink what is no directory, a link or
+ * special one too; in the order given. REMOVED: runs of those indexes that are gone, synced; FAILED
+ * for the others. */
 
 #endif

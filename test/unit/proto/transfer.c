@@ -1,6 +1,7 @@
 /* Frames of a transfer: limits and refusals. (Bytes: golden.c.) */
 #include "proto/transfer.h"
 #include "proto/frame.h"
+#include "proto/tree.h"
 #include "test/lib/tap.h"
 
 #include <longhaul/status.h>
@@ -79,8 +80,12 @@ static void offer_limits(void)
     m.file.mode = 07777;
     m.file.identity.size = INT64_MAX;
     m.block_bytes = LH_BLOCK_MAX;
-    m.flags = 63;
+    m.flags = LH_OFFER_NO_CLOBBER | LH_OFFER_INLINE | LH_OFFER_RESTART | LH_OFFER_EXTENTS;
     ok(lh_offer_encode(&m, out) <= LH_PATH_MAX * 2 + 256, "the longest offer keeps its promise");
+    is_i64(offer_pass(&m), 0, "and is read");
+    m.flags = LH_OFFER_MORE_FILES;
+    m.file.kind = LH_KIND_DIR;
+    ok(lh_offer_encode(&m, out) <= LH_PATH_MAX * 2 + 256, "the longest tree's does too");
     is_i64(offer_pass(&m), 0, "and is read");
 
     m = good_offer();
@@ -96,8 +101,12 @@ static void offer_limits(void)
     m.block_bytes = 0;
     is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: no grid");
     m = good_offer();
-    m.flags = 64;
+    m.flags = LH_OFFER_DRY_RUN * 2;
     is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: unknown flag");
+    m.flags = 16; /* KEEP_OWNER once, now in `keep` */
+    is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: the flag that is no longer one");
+    m.flags = 0x8000;
+    is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: the last bit");
     m = good_offer();
     m.n_files = 0;
     is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: no files");
@@ -115,10 +124,10 @@ static void offer_entry(void)
 
     m.file.kind = 0;
     is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: no kind");
-    m.file.kind = LH_KIND_SYMLINK;
-    is_i64(offer_pass(&m), 0, "OFFER: the last kind");
-    m.file.kind = LH_KIND_SYMLINK + 1;
-    is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: unknown kind");
+    for (uint8_t kind = LH_KIND_DIR; kind <= LH_KIND_HARDLINK + 1; kind++) {
+        m.file.kind = kind;
+        is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: no plain file, but kind %d", kind);
+    }
     m = good_offer();
     m.file.mode = 010644;
     is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: more than permission bits");
@@ -132,6 +141,80 @@ static void offer_entry(void)
     m.file.path = (const uint8_t *)"\0";
     m.file.path_len = 1;
     is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: NUL in the file's path");
+}
+
+static struct lh_offer good_tree(void)
+{
+    struct lh_offer m = good_offer();
+
+    m.flags = LH_OFFER_MORE_FILES | LH_OFFER_KEEP_SAME;
+    m.file.kind = LH_KIND_DIR;
+    m.keep = LH_KEEP_MODE | LH_KEEP_ACL;
+    return m;
+}
+
+static void offer_tree(void)
+{
+    struct lh_offer m = good_tree();
+    struct lh_offer got = {0};
+    const char *why = NULL;
+    size_t len = lh_offer_encode(&m, out);
+
+    ok(lh_offer_decode(out, len, &got, &why) == 0 && got.flags == m.flags &&
+           got.file.kind == LH_KIND_DIR && got.keep == (LH_KEEP_MODE | LH_KEEP_ACL),
+       "OFFER of a tree is read back");
+    is_i64(offer_read(len - 1), -LH_E_PROTOCOL, "OFFER of a tree: cut within what it keeps");
+    memset(out + len, 0xee, 16);
+    is_i64(offer_read(len + 16), 0, "OFFER of a tree that has grown");
+    m.keep = 31;
+    is_i64(offer_pass(&m), 0, "OFFER of a tree: all that can be kept");
+    m.keep = 32;
+    is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER of a tree: keeps what is unknown");
+    m.keep = 1u << 31;
+    is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER of a tree: keeps the last bit");
+    m = good_tree();
+    m.flags |= LH_OFFER_CHECKSUM | LH_OFFER_DRY_RUN;
+    is_i64(offer_pass(&m), 0, "OFFER of a tree: by contents, as a dry run");
+    for (uint8_t kind = LH_KIND_FILE; kind <= LH_KIND_HARDLINK; kind++) {
+        m.file.kind = kind;
+        is_i64(offer_pass(&m), kind == LH_KIND_DIR ? 0 : -LH_E_PROTOCOL,
+               "OFFER of a tree: root of kind %d", kind);
+    }
+    m = good_offer();
+    m.keep = LH_KEEP_MODE;
+    ok(lh_offer_decode(out, lh_offer_encode(&m, out), &got, &why) == 0 && got.keep == 0,
+       "OFFER of a file has no list of what is kept");
+}
+
+static void offer_flags(void)
+{
+    static const uint16_t exclusive[] = {LH_OFFER_NO_CLOBBER, LH_OFFER_KEEP_SAME,
+                                         LH_OFFER_KEEP_NEWER, LH_OFFER_KEEP_ANY};
+    static const uint16_t of_files[] = {LH_OFFER_INLINE, LH_OFFER_RESTART, LH_OFFER_EXTENTS};
+    static const uint16_t of_trees[] = {LH_OFFER_CHECKSUM, LH_OFFER_DRY_RUN};
+    struct lh_offer file = good_offer();
+    struct lh_offer tree = good_tree();
+
+    for (size_t a = 0; a < 4; a++) {
+        for (size_t b = 0; b < 4; b++) {
+            file.flags = exclusive[a] | exclusive[b];
+            tree.flags = LH_OFFER_MORE_FILES | file.flags;
+            is_i64(offer_pass(&file), a == b ? 0 : -LH_E_PROTOCOL, "OFFER: flags %u and %u",
+                   exclusive[a], exclusive[b]);
+            is_i64(offer_pass(&tree), a == b ? 0 : -LH_E_PROTOCOL, "OFFER of a tree: %u and %u",
+                   exclusive[a], exclusive[b]);
+        }
+    }
+    for (size_t i = 0; i < 3; i++) {
+        file.flags = of_files[i];
+        tree.flags = LH_OFFER_MORE_FILES | of_files[i];
+        is_i64(offer_pass(&file), 0, "OFFER: flag %u", of_files[i]);
+        is_i64(offer_pass(&tree), -LH_E_PROTOCOL, "OFFER of a tree: flag %u", of_files[i]);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        file.flags = of_trees[i];
+        is_i64(offer_pass(&file), -LH_E_PROTOCOL, "OFFER: flag %u of trees", of_trees[i]);
+    }
 }
 
 /* Lengths that no encoder writes. */
@@ -305,6 +388,8 @@ int main(void)
     offer_fields();
     offer_limits();
     offer_entry();
+    offer_tree();
+    offer_flags();
     offer_forged();
     accepts();
     run_lists();

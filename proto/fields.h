@@ -1,0 +1,28 @@
+/* What payloads have in common: texts, paths, and how a decoder refuses. */
+#ifndef LH_PROTO_FIELDS_H
+#define LH_PROTO_FIELDS_H
+
+#include "proto/cursor.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* -LH_E_PROTOCOL, with *why. */
+int lh_wire_refuse(const char **why, const char *sentence);
+
+/* A text or path: u16 length, bytes. */
+void lh_put_text(struct lh_writer *w, const char *text, size_t len);
+void lh_put_path(struct lh_writer *w, const uint8_t *path, size_t len);
+
+/* The reader fails when it is longer than `max`. */
+void lh_get_text(struct lh_reader *r, const char **text, size_t *len, size_t max);
+/* Any length is read: what is allowed, the caller asks. */
+void lh_get_path(struct lh_reader *r, const uint8_t **path, size_t *len);
+/* Not longer than `max`, and no NUL. */
+bool lh_path_allowed(const uint8_t *path, size_t len, size_t max);
+
+/* How much of a sentence goes onto the wire: at most `max` bytes, not cut within a character. */
+size_t lh_text_cut(const char *text, size_t len, size_t max);
+
+#endif

@@ -1,0 +1,370 @@
+/* FILES (ATTRS and REMOVE have its form): what is read back, every limit and every refusal. (Bytes:
+ * golden.c. The other frames of a tree: tree_lists.c.) */
+#include "proto/tree.h"
+#include "proto/frame.h"
+#include "test/lib/tap.h"
+
+#include <longhaul/status.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENTRY_AT 8 /* of the first entry's length, within the payload */
+#define BODY_AT 10 /* of its fields */
+#define PATH_AT (BODY_AT + 32)
+
+static uint8_t out[LH_CONTROL_MAX];
+static uint8_t long_path[LH_PATH_MAX];
+static uint8_t long_xattr[UINT16_MAX];
+
+static struct lh_tree_entry good_entry(void)
+{
+    struct lh_tree_entry e = {
+        .kind = LH_KIND_FILE,
+        .mode = 0640,
+        .uid = 1,
+        .gid = 2,
+        .size = 3,
+        .mtime = {-4, 5},
+        .path = (const uint8_t *)"a/b",
+        .path_len = 3,
+    };
+    return e;
+}
+
+/* Of a copy that ends where the payload does, so that a sanitizer sees any read behind it. */
+static int files_read(size_t len, struct lh_files_reader *r)
+{
+    uint8_t *copy = malloc(len + 1);
+    const char *why = NULL;
+    int rc;
+
+    if (copy == NULL)
+        bail("out of memory");
+    memset(r, 0x77, sizeof(*r));
+    memcpy(copy + 1, out, len);
+    rc = lh_files_decode(copy + 1, len, r, &why);
+    if (rc != 0 && (why == NULL || r->first != 0x77777777))
+        rc = 1; /* a refusal must say why and write nothing */
+    free(copy);
+    return rc;
+}
+
+static size_t files_one(const struct lh_tree_entry *e)
+{
+    struct lh_files_writer w;
+
+    lh_files_begin(&w, out, 7);
+    if (!lh_files_add(&w, e))
+        return 0;
+    return lh_files_end(&w);
+}
+
+static int files_pass(const struct lh_tree_entry *e)
+{
+    struct lh_files_reader r;
+
+    return files_read(files_one(e), &r);
+}
+
+static bool same_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
+{
+    return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
+}
+
+static bool same_entry(const struct lh_tree_entry *a, const struct lh_tree_entry *b)
+{
+    return a->kind == b->kind && a->mode == b->mode && a->uid == b->uid && a->gid == b->gid &&
+           a->size == b->size && lh_time_same(&a->mtime, &b->mtime) && a->has_hash == b->has_hash &&
+           memcmp(&a->hash, &b->hash, sizeof(a->hash)) == 0 &&
+           same_bytes(a->path, a->path_len, b->path, b->path_len) &&
+           same_bytes(a->link, a->link_len, b->link, b->link_len) &&
+           same_bytes(a->xattrs, a->xattrs_len, b->xattrs, b->xattrs_len);
+}
+
+static void read_back(void)
+{
+    static const uint8_t xattrs[] = {6, 0, 'u', 's', 'e', 'r', '.', 'x', 2, 0, 0, 0xff};
+    struct lh_tree_entry list[4] = {good_entry(), good_entry(), good_entry(), good_entry()};
+    struct lh_files_writer w;
+    struct lh_files_reader r;
+    struct lh_tree_entry e;
+    const char *why = NULL;
+    size_t len;
+
+    list[0].has_hash = true;
+    memset(list[0].hash.bytes, 0x5a, LH_HASH_SIZE);
+    list[0].xattrs = xattrs;
+    list[0].xattrs_len = sizeof(xattrs);
+    list[1].kind = LH_KIND_SYMLINK;
+    list[1].link = (const uint8_t *)"../\xff\n";
+    list[1].link_len = 5;
+    list[2].kind = LH_KIND_DIR;
+    list[2].path_len = 0;
+    list[3].kind = LH_KIND_CHAR;
+    list[3].size = 0x0501;
+    lh_files_begin(&w, out, 0xfffffff0);
+    for (unsigned i = 0; i < 4; i++)
+        ok(lh_files_add(&w, &list[i]), "entry %u is added", i);
+    len = lh_files_end(&w);
+    ok(lh_files_decode(out, len, &r, &why) == 0 && r.first == 0xfffffff0 && r.n == 4,
+       "four entries are read");
+    for (unsigned i = 0; i < 4; i++)
+        ok(lh_files_next(&r, &e) && same_entry(&e, &list[i]), "entry %u is read back", i);
+    ok(!lh_files_next(&r, &e) && !lh_files_next(&r, &e), "and no fifth");
+    memset(out + len, 0xee, 30);
+    ok(lh_files_decode(out, len + 30, &r, &why) == 0 && r.n == 4, "a list that has grown is read");
+
+    lh_files_begin(&w, out, 9);
+    len = lh_files_end(&w);
+    ok(files_read(len, &r) == 0 && r.n == 0 && !lh_files_next(&r, &e), "an empty list is a list");
+}
+
+static void full(void)
+{
+    struct lh_tree_entry e = good_entry();
+    struct lh_files_writer w;
+    struct lh_files_reader r;
+    struct lh_tree_entry got;
+    const char *why = NULL;
+    unsigned n = 0;
+    unsigned back = 0;
+    size_t len;
+
+    lh_files_begin(&w, out, 0);
+    while (lh_files_add(&w, &e))
+        n++;
+    len = lh_files_end(&w);
+    is_u64(n, (LH_CONTROL_MAX - 8) / 43, "a frame is filled");
+    ok(len <= LH_CONTROL_MAX && w.n == n, "and within its limit");
+    e.path_len = 0;
+    e.kind = LH_KIND_DIR;
+    ok(lh_files_decode(out, len, &r, &why) == 0, "a full frame is read");
+    while (lh_files_next(&r, &got))
+        back += got.path_len == 3;
+    is_u64(back, n, "all of it");
+
+    e = good_entry();
+    e.kind = LH_KIND_SYMLINK;
+    e.path = e.link = long_path;
+    e.path_len = e.link_len = LH_PATH_MAX - 1;
+    e.xattrs_len = 48 * 1024 - 2 * (LH_PATH_MAX - 1);
+    e.xattrs = long_xattr;
+    long_xattr[0] = 1; /* one name of a byte, one value of all the rest */
+    long_xattr[1] = 0;
+    long_xattr[2] = 'x';
+    long_xattr[3] = (uint8_t)(e.xattrs_len - 5);
+    long_xattr[4] = (uint8_t)((e.xattrs_len - 5) >> 8);
+    ok(files_pass(&e) == 0, "the largest entry that is promised a place has one");
+    e.xattrs_len = UINT16_MAX;
+    is_u64(files_one(&e), 0, "one that no frame holds is not added");
+}
+
+/* The last index is one below "no entry". */
+static void last_index(void)
+{
+    struct lh_tree_entry e = good_entry();
+    struct lh_files_writer w;
+    struct lh_files_reader r;
+    size_t len;
+
+    lh_files_begin(&w, out, LH_TREE_NO_ENTRY - 2);
+    lh_files_add(&w, &e);
+    lh_files_add(&w, &e);
+    len = lh_files_end(&w);
+    is_i64(files_read(len, &r), 0, "up to the last index");
+    out[0]++;
+    is_i64(files_read(len, &r), -LH_E_PROTOCOL, "over it");
+    lh_files_begin(&w, out, LH_TREE_NO_ENTRY);
+    is_i64(files_read(lh_files_end(&w), &r), 0, "none behind it");
+}
+
+static void cuts(void)
+{
+    struct lh_tree_entry e = good_entry();
+    struct lh_files_reader r;
+    size_t refused = 0;
+    size_t len;
+
+    e.has_hash = true;
+    len = files_one(&e);
+    for (size_t cut = 0; cut < len; cut++)
+        refused += files_read(cut, &r) == -LH_E_PROTOCOL;
+    is_u64(refused, len, "refused at each shorter length");
+    out[4] = 2;
+    is_i64(files_read(len, &r), -LH_E_PROTOCOL, "more entries than there are");
+    memset(out + 4, 0xff, 4);
+    is_i64(files_read(len, &r), -LH_E_PROTOCOL, "as many as can be said");
+    out[0] = out[1] = out[2] = out[3] = 0;
+    is_i64(files_read(len, &r), -LH_E_PROTOCOL, "the same from index 0 on");
+
+    /* A later version's entry is longer: what it has more is passed over. */
+    len = files_one(&e);
+    memset(out + len, 0xee, 20);
+    out[ENTRY_AT] = (uint8_t)(out[ENTRY_AT] + 20);
+    is_i64(files_read(len + 20, &r), 0, "an entry that has grown");
+    refused = 0;
+    for (uint8_t shorter = 0; shorter < len - BODY_AT; shorter++) {
+        out[ENTRY_AT] = shorter;
+        refused += files_read(len + 20, &r) == -LH_E_PROTOCOL;
+    }
+    is_u64(refused, len - BODY_AT, "an entry that is too short for its fields, at each length");
+    out[ENTRY_AT] = out[ENTRY_AT + 1] = 0xff;
+    is_i64(files_read(len + 20, &r), -LH_E_PROTOCOL, "an entry longer than the frame");
+}
+
+static void fields(void)
+{
+    struct lh_tree_entry e = good_entry();
+
+    e.kind = 0;
+    is_i64(files_pass(&e), -LH_E_PROTOCOL, "no kind");
+    e.kind = LH_KIND_HARDLINK + 1;
+    is_i64(files_pass(&e), -LH_E_PROTOCOL, "unknown kind");
+    e = good_entry();
+    e.mode = 07777;
+    is_i64(files_pass(&e), 0, "all permission bits");
+    e.mode = 010000;
+    is_i64(files_pass(&e), -LH_E_PROTOCOL, "more than permission bits");
+    e = good_entry();
+    e.size = INT64_MAX;
+    is_i64(files_pass(&e), 0, "the largest size");
+    e.size++;
+    is_i64(files_pass(&e), -LH_E_PROTOCOL, "a larger one");
+    e = good_entry();
+    e.mtime = (struct lh_time){INT64_MIN, 999999999};
+    is_i64(files_pass(&e), 0, "the earliest second there is");
+    e.mtime.nsec++;
+    is_i64(files_pass(&e), -LH_E_PROTOCOL, "impossible time");
+    for (uint8_t kind = LH_KIND_FILE; kind <= LH_KIND_HARDLINK; kind++) {
+        bool link = kind == LH_KIND_SYMLINK || kind == LH_KIND_HARDLINK;
+
+        e = good_entry();
+        e.kind = kind;
+        is_i64(files_pass(&e), link ? -LH_E_PROTOCOL : 0, "kind %d without link", kind);
+        e.link = (const uint8_t *)"to";
+        e.link_len = 2;
+        is_i64(files_pass(&e), link ? 0 : -LH_E_PROTOCOL, "kind %d with link", kind);
+        e.path_len = 0;
+        e.link_len = link ? 2 : 0;
+        is_i64(files_pass(&e), kind == LH_KIND_DIR ? 0 : -LH_E_PROTOCOL, "kind %d without path",
+               kind);
+        e.path_len = 3;
+        e.has_hash = true;
+        is_i64(files_pass(&e), kind == LH_KIND_FILE ? 0 : -LH_E_PROTOCOL, "kind %d with hash",
+               kind);
+    }
+    e = good_entry();
+    files_one(&e);
+    {
+        struct lh_files_reader r;
+        size_t len = files_one(&e);
+
+        out[BODY_AT + 1] = 2;
+        is_i64(files_read(len, &r), -LH_E_PROTOCOL, "it has what is unknown");
+        out[BODY_AT + 1] = 1;
+        is_i64(files_read(len, &r), -LH_E_PROTOCOL, "a hash that is announced and missing");
+    }
+}
+
+/* Paths and links at their limit, and longer than any encoder writes. */
+static void paths(void)
+{
+    struct lh_tree_entry e = good_entry();
+    struct lh_files_reader r;
+    size_t len;
+
+    e.path = long_path;
+    e.path_len = LH_PATH_MAX - 1;
+    is_i64(files_pass(&e), 0, "the longest path");
+    e.path = (const uint8_t *)"a\0b";
+    e.path_len = 3;
+    is_i64(files_pass(&e), -LH_E_PROTOCOL, "NUL in the path");
+    e = good_entry();
+    e.kind = LH_KIND_SYMLINK;
+    e.link = long_path;
+    e.link_len = LH_PATH_MAX - 1;
+    is_i64(files_pass(&e), 0, "the longest link");
+    e.link = (const uint8_t *)"a\0b";
+    e.link_len = 3;
+    is_i64(files_pass(&e), -LH_E_PROTOCOL, "NUL in the link");
+
+    e = good_entry();
+    e.path = e.link = long_path;
+    e.path_len = LH_PATH_MAX - 1;
+    e.kind = LH_KIND_SYMLINK;
+    e.link_len = 9;
+    len = files_one(&e);
+    out[PATH_AT] = 0;
+    out[PATH_AT + 1] = LH_PATH_MAX >> 8; /* takes the low byte of the link's length with it */
+    out[PATH_AT + 2 + LH_PATH_MAX] = 8;
+    out[PATH_AT + 2 + LH_PATH_MAX + 1] = 0;
+    memset(out + PATH_AT + 2, 'p', LH_PATH_MAX);
+    is_i64(files_read(len, &r), -LH_E_PROTOCOL, "a path one byte too long");
+    len = files_one(&e);
+    out[PATH_AT] = out[PATH_AT + 1] = 0xff;
+    is_i64(files_read(len, &r), -LH_E_PROTOCOL, "a path beyond its entry");
+    len = files_one(&e);
+    out[PATH_AT + 2 + LH_PATH_MAX - 1] = 200;
+    is_i64(files_read(len, &r), -LH_E_PROTOCOL, "a link beyond its entry");
+}
+
+static void xattrs(void)
+{
+    uint8_t list[700];
+    size_t used = 0;
+    size_t at = 0;
+    size_t refused = 0;
+    struct lh_xattr x = {(const uint8_t *)"user.a", 6, (const uint8_t *)"\0\xff", 2};
+    struct lh_xattr name = {long_path, 255, NULL, 0};
+    struct lh_tree_entry e = good_entry();
+
+    ok(lh_xattrs_add(list, sizeof(list), &used, &x), "an attribute is added");
+    ok(lh_xattrs_add(list, sizeof(list), &used, &name), "another, whose name is the longest");
+    is_u64(used, 4 + 6 + 2 + 4 + 255, "as long as they are");
+    ok(!lh_xattrs_add(list, used + 258, &used, &name) && used == 271, "no room for a third");
+    ok(lh_xattrs_next(list, used, &at, &x) &&
+           same_bytes(x.name, x.name_len, (const uint8_t *)"user.a", 6) &&
+           same_bytes(x.value, x.value_len, (const uint8_t *)"\0\xff", 2),
+       "the first is read back");
+    ok(lh_xattrs_next(list, used, &at, &x) && same_bytes(x.name, x.name_len, long_path, 255) &&
+           x.value_len == 0,
+       "the second too");
+    ok(!lh_xattrs_next(list, used, &at, &x), "and no third");
+    e.xattrs = list;
+    e.xattrs_len = used;
+    is_i64(files_pass(&e), 0, "both in an entry");
+    for (e.xattrs_len = 1; e.xattrs_len < used; e.xattrs_len++)
+        refused += e.xattrs_len != 12 && files_pass(&e) == -LH_E_PROTOCOL;
+    is_u64(refused, used - 2, "cut anywhere but between them they are refused");
+    e.xattrs_len = used;
+    list[2] = 0;
+    is_i64(files_pass(&e), -LH_E_PROTOCOL, "NUL in a name");
+    used = 0;
+    name.name_len = 256;
+    lh_xattrs_add(list, sizeof(list), &used, &name);
+    e.xattrs_len = used;
+    is_i64(files_pass(&e), -LH_E_PROTOCOL, "a name too long");
+    used = 0;
+    name.name_len = 0;
+    lh_xattrs_add(list, sizeof(list), &used, &name);
+    e.xattrs_len = used;
+    is_i64(files_pass(&e), -LH_E_PROTOCOL, "no name");
+    x.value = long_xattr;
+    x.value_len = UINT16_MAX + (size_t)1;
+    used = 0;
+    ok(!lh_xattrs_add(out, sizeof(out), &used, &x) && used == 0,
+       "a value longer than can be said is not added");
+}
+
+int main(void)
+{
+    memset(long_path, 'p', sizeof(long_path));
+    read_back();
+    full();
+    last_index();
+    cuts();
+    fields();
+    paths();
+    xattrs();
+    return done_testing();
+}
