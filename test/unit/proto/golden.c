@@ -10,6 +10,7 @@
 #include "proto/journal.h"
 #include "proto/session.h"
 #include "proto/transfer.h"
+#include "proto/tree.h"
 #include "test/lib/tap.h"
 
 #include <longhaul/status.h>
@@ -46,8 +47,7 @@ static uint8_t *exactly(const void *data, size_t len)
 static uint8_t out[PAYLOAD_OUT_SIZE];
 static uint8_t again[PAYLOAD_OUT_SIZE];
 
-/* Every shorter payload is refused; a longer one reads the same. FILES and raw ones are not asked.
- */
+/* Every shorter payload is refused; a longer one reads the same. Raw ones are not asked. */
 static void check_cuts(const char *name, uint16_t type, const uint8_t *payload, size_t len)
 {
     const char *why = NULL;
@@ -214,39 +214,141 @@ static void closing_frames(void)
     CHECK(confirm, 0, .type = LH_FRAME_CONFIRM, OF_TRANSFER);
 }
 
-/* No code reads FILES yet; its table is held against the vector here, so that it cannot rot. */
-static void files_frame(void)
+#define OF_TREE .transfer = 3, .epoch = 1
+
+/* Entries of FILES, ATTRS or REMOVE into `out`. */
+static size_t entry_list(uint32_t first, const struct lh_tree_entry *list, size_t n)
 {
-    static const uint32_t modes[] = {0755, 0777};
-    static const char *const paths[] = {"a/b", "link"};
-    struct lh_identity identity;
-    struct lh_reader r;
-    struct lh_frame f;
-    const char *why;
+    struct lh_files_writer w;
 
-    ok(lh_frame_decode(golden_frame_files, &f, &why) == 0 && f.type == LH_FRAME_FILES &&
-           f.flags == LH_FRAME_LAST && f.length == sizeof(golden_frame_files) - 64,
-       "FILES: header is read");
-    lh_reader_init(&r, golden_frame_files + LH_FRAME_HEADER_SIZE, f.length);
-    is_u64(lh_get_u32(&r), 1, "FILES: index of the first entry");
-    is_u64(lh_get_u32(&r), 2, "FILES: number of entries");
-    for (unsigned i = 0; i < 2; i++) {
-        size_t entry_len = lh_get_u16(&r);
-        struct lh_reader e;
-        const uint8_t *path;
+    lh_files_begin(&w, out, first);
+    for (size_t i = 0; i < n; i++)
+        lh_files_add(&w, &list[i]);
+    return lh_files_end(&w);
+}
 
-        lh_reader_init(&e, lh_get_view(&r, entry_len), entry_len);
-        is_u64(lh_get_u8(&e), i == 0 ? LH_KIND_FILE : LH_KIND_SYMLINK, "FILES: kind %u", i);
-        is_u64(lh_get_u32(&e), modes[i], "FILES: mode %u", i);
-        is_u64((uint64_t)lh_get_u32(&e) + lh_get_u32(&e), 0, "FILES: owner and group %u", i);
-        lh_get_identity(&e, &identity);
-        ok(lh_identity_same(&identity, &source), "FILES: identity %u", i);
-        is_u64(lh_get_u16(&e), strlen(paths[i]), "FILES: length of path %u", i);
-        path = lh_get_view(&e, strlen(paths[i]));
-        ok(path != NULL && memcmp(path, paths[i], strlen(paths[i])) == 0, "FILES: path %u", i);
-        is_u64(lh_reader_left(&e), i == 0 ? 0 : 5, "FILES: bytes behind the path %u", i);
-    }
-    ok(!r.failed && lh_reader_left(&r) == 0, "FILES: nothing is left");
+static struct lh_tree_entry entry(uint8_t kind, uint16_t mode, uint64_t size, struct lh_time mtime,
+                                  const char *path, const char *link)
+{
+    return (struct lh_tree_entry){
+        .kind = kind,
+        .mode = mode,
+        .size = size,
+        .mtime = mtime,
+        .path = (const uint8_t *)path,
+        .path_len = strlen(path),
+        .link = (const uint8_t *)link,
+        .link_len = strlen(link),
+    };
+}
+
+#define BYTES(text) (const uint8_t *)(text), sizeof(text) - 1
+
+static void telling_frames(void)
+{
+    uint8_t xattrs[64];
+    size_t used = 0;
+    struct lh_offer offer = {
+        .prev_epoch = 6,
+        .claim = 0x0102030405060708,
+        .hash = LH_HASH_XXH3_128,
+        .block_bytes = 262144,
+        .flags = LH_OFFER_MORE_FILES | LH_OFFER_KEEP_SAME | LH_OFFER_CHECKSUM | LH_OFFER_DRY_RUN,
+        .n_files = 1,
+        .path = (const uint8_t *)"in/tree",
+        .path_len = 7,
+        .file = {LH_KIND_DIR, 02755, 1000, 100, source, NULL, 0},
+        .keep = LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_ACL,
+    };
+    struct lh_tree_entry files[] = {
+        entry(LH_KIND_FILE, 0640, 5, (struct lh_time){1700000000, 123456789}, "a/\xff\n", ""),
+        entry(LH_KIND_SYMLINK, 0777, 3, (struct lh_time){-2, 999999999}, "link", "a/b"),
+        entry(LH_KIND_BLOCK, 0660, 0x0801, (struct lh_time){0, 0}, "dev/sda1", ""),
+        entry(LH_KIND_HARDLINK, 0640, 5, (struct lh_time){1700000000, 1}, "second", "a/\xff\n"),
+    };
+    struct lh_tree_entry attrs[] = {
+        entry(LH_KIND_DIR, 0755, 4096, (struct lh_time){1700000000, 123456789}, "a", ""),
+        entry(LH_KIND_DIR, 02755, 4096, (struct lh_time){1700000001, 0}, "", ""),
+    };
+
+    files[0].uid = files[3].uid = 1000;
+    files[0].gid = files[3].gid = 100;
+    files[2].gid = 6;
+    files[0].xattrs = xattrs;
+    files[0].has_hash = true;
+    lh_xattrs_add(xattrs, sizeof(xattrs), &used,
+                  &(struct lh_xattr){BYTES("user.a"), BYTES("\0\xff")});
+    lh_xattrs_add(xattrs, sizeof(xattrs), &used, &(struct lh_xattr){BYTES("user.b"), NULL, 0});
+    files[0].xattrs_len = used;
+    lh_hash_bytes("first", 5, &files[0].hash);
+    count_up(offer.holder, 0x40);
+    count_up(offer.incarnation, 0x50);
+    CHECK(offer_tree, lh_offer_encode(&offer, out), .type = LH_FRAME_OFFER, .transfer = 3);
+    CHECK(files, entry_list(70000, files, 4), .type = LH_FRAME_FILES, .flags = LH_FRAME_LAST,
+          .transfer = 3);
+    CHECK(attrs, entry_list(80000, attrs, 2), .type = LH_FRAME_ATTRS, OF_TREE);
+}
+
+static void answering_frames(void)
+{
+    static const uint8_t answers[] = {LH_WANTED_NEW, LH_WANTED_MADE, LH_WANTED_FAILED,
+                                      LH_WANTED_KEPT, LH_WANTED_CHANGED};
+    static const char text[] = "a directory is in the way of \xe2\x80\x9c"
+                               "a/b\xe2\x80\x9d";
+    struct lh_tree_failed failed = {70002, LH_WIRE_DEST_KIND, text, sizeof(text) - 1};
+    struct lh_block_run settled[] = {{0, 70000}, {70001, 1}};
+
+    CHECK(wanted, lh_wanted_encode(70000, answers, 5, out), .type = LH_FRAME_WANTED, OF_TREE);
+    CHECK(settled, run_list(2, settled), .type = LH_FRAME_SETTLED, OF_TREE);
+    CHECK(failed, lh_tree_failed_encode(&failed, out), .type = LH_FRAME_FAILED, OF_TREE);
+}
+
+static void removing_frames(void)
+{
+    struct lh_tree_entry remove[] = {
+        entry(LH_KIND_FILE, 0, 0, (struct lh_time){0, 0}, "old/link", ""),
+        entry(LH_KIND_DIR, 0, 0, (struct lh_time){0, 0}, "old", ""),
+    };
+    struct lh_block_run removed[] = {{80002, 2}};
+    struct lh_names_writer w;
+
+    CHECK(list,
+          lh_list_encode(17,
+                         BYTES("a/\xff"
+                               "b"),
+                         out),
+          .type = LH_FRAME_LIST, OF_TREE);
+    lh_names_begin(&w, out, 17);
+    lh_names_add(&w, LH_KIND_FILE, BYTES("\xff\n"));
+    lh_names_add(&w, LH_KIND_DIR, BYTES("..."));
+    lh_names_add(&w, LH_KIND_SOCKET, BYTES("s"));
+    CHECK(names, lh_names_end(&w), .type = LH_FRAME_NAMES, .flags = LH_FRAME_LAST, OF_TREE);
+    CHECK(remove, entry_list(80002, remove, 2), .type = LH_FRAME_REMOVE, OF_TREE);
+    CHECK(removed, run_list(1, removed), .type = LH_FRAME_REMOVED, OF_TREE);
+}
+
+static void pack_frame(void)
+{
+    const uint8_t *payload = golden_frame_pack + LH_FRAME_HEADER_SIZE;
+    const size_t payload_len = sizeof(golden_frame_pack) - LH_FRAME_HEADER_SIZE;
+    const struct lh_part parts[] = {
+        {70000, 5, 0, 0},
+        {70001, 0, 0, 0},
+        {70002, 0, 0, LH_PART_VOID},
+        {69999, sizeof(contents) - 1, 262000, 0},
+    };
+    const char *why = NULL;
+    size_t n = 0;
+    size_t len = lh_pack_encode(parts, 4, out);
+
+    memcpy(out + len, "first", 5);
+    memcpy(out + len + 5, contents, sizeof(contents) - 1);
+    len += 5 + sizeof(contents) - 1;
+    CHECK(pack, len, .type = LH_FRAME_BLOCK, .raw_length = (uint32_t)len, .offset = 5 * 262144,
+          OF_TREE);
+    ok(pack_again(payload, payload_len, again, &n, &why) == 0 && n == payload_len &&
+           memcmp(again, payload, n) == 0,
+       "pack: parts are read back");
 }
 
 static void check_record(const char *name, uint16_t type, uint64_t seq, uint64_t seed, size_t len,
@@ -329,7 +431,10 @@ int main(void)
     opening_frames();
     moving_frames();
     closing_frames();
-    files_frame();
+    telling_frames();
+    answering_frames();
+    removing_frames();
+    pack_frame();
     records();
     return done_testing();
 }

@@ -78,6 +78,50 @@ def entry(kind, mode, uid, gid, ident, path, more=b""):
     return struct.pack("<H", len(body)) + body
 
 
+def tree_entry(kind, mode, uid, gid, size, mtime, path, link=b"", xattrs=b"", digest=b""):
+    body = table(
+        (0, "B", kind),
+        (1, "B", 1 if digest else 0),
+        (2, "H", mode),
+        (4, "I", uid),
+        (8, "I", gid),
+        (12, "Q", size),
+        (20, "q", mtime[0]),
+        (28, "I", mtime[1]),
+        (32, "H", len(path)),
+        (34, None, path),
+        (34 + len(path), "H", len(link)),
+        (36 + len(path), None, link),
+        (36 + len(path) + len(link), "H", len(xattrs)),
+        (38 + len(path) + len(link), None, xattrs),
+        (38 + len(path) + len(link) + len(xattrs), None, digest),
+    )
+    return struct.pack("<H", len(body)) + body
+
+
+def xattr(name, value):
+    return struct.pack("<H", len(name)) + name + struct.pack("<H", len(value)) + value
+
+
+def tree_entries(first, *entries):
+    return table((0, "I", first), (4, "I", len(entries)), (8, None, b"".join(entries)))
+
+
+def pack(*parts):
+    """Parts: (entry, offset, flags, contents)."""
+    out = struct.pack("<I", len(parts))
+    for entry, offset, flags, contents in parts:
+        out += table((0, "I", entry), (4, "I", len(contents)), (8, "Q", offset), (16, "B", flags))
+    return out + b"".join(contents for _, _, _, contents in parts)
+
+
+def names(tag, *rows):
+    out = table((0, "I", tag), (4, "I", len(rows)))
+    for kind, name in rows:
+        out += table((0, "B", kind), (1, "H", len(name)), (3, None, name))
+    return out
+
+
 def offer(path, file, flags, n_files):
     return table(
         (0, None, run_of(0x40, 16)),
@@ -139,12 +183,6 @@ def frames():
         "join": frame(3, table((0, None, run_of(0x10, 16)), (16, "H", 5), (18, "I", 2))),
         "offer": frame(4, offer(b"in/big \xff\nfile", entry(1, 0o640, 1000, 100, SOURCE, b""), 1, 1),
                        transfer=3),
-        "files": frame(5, table(
-            (0, "I", 1),
-            (4, "I", 2),
-            (8, None, entry(1, 0o755, 0, 0, SOURCE, b"a/b")),
-            (8 + 2 + 66, None, entry(3, 0o777, 0, 0, SOURCE, b"link", struct.pack("<H", 3) + b"a/b")),
-        ), flags=LAST, transfer=3),
         "extents": frame(6, runs((0, 4096), (1 << 30, 262145)), flags=LAST, transfer=3, file=1),
         "accept": frame(7, table(
             (0, "Q", 7),
@@ -170,6 +208,47 @@ def frames():
                        transfer=3),
         "bye": frame(21, b""),
         "stats": frame(22, table((0, "I", 1004), (4, "H", 950), (6, "H", 20), (8, "H", 1), (10, "H", 1000))),
+        **tree_frames(),
+    }
+
+
+def tree_frames():
+    """Those of a tree; `pack` is a BLOCK, `offer_tree` an OFFER."""
+    t = dict(transfer=3, file=0, epoch=1)
+    text = "a directory is in the way of \u201ca/b\u201d".encode()
+    contents = pack((70000, 0, 0, b"first"), (70001, 0, 0, b""), (70002, 0, 1, b""),
+                    (69999, 262000, 0, CONTENTS))
+    return {
+        "offer_tree": frame(4, offer(b"in/tree", entry(2, 0o2755, 1000, 100, SOURCE, b""),
+                                     8 | 64 | 512 | 1024, 1) + struct.pack("<I", 1 | 2 | 16),
+                            transfer=3),
+        "files": frame(5, tree_entries(
+            70000,
+            tree_entry(1, 0o640, 1000, 100, 5, (1700000000, 123456789), b"a/\xff\n",
+                       xattrs=xattr(b"user.a", b"\0\xff") + xattr(b"user.b", b""),
+                       digest=xxhash.xxh3_128_digest(b"first")),
+            tree_entry(3, 0o777, 0, 0, 3, (-2, 999999999), b"link", link=b"a/b"),
+            tree_entry(6, 0o660, 0, 6, 0x0801, (0, 0), b"dev/sda1"),
+            tree_entry(8, 0o640, 1000, 100, 5, (1700000000, 1), b"second", link=b"a/\xff\n"),
+        ), flags=LAST, transfer=3),
+        "wanted": frame(23, table((0, "I", 70000), (4, "I", 5), (8, None, bytes([1, 3, 4, 0, 2]))), **t),
+        "settled": frame(24, runs((0, 70000), (70001, 1)), **t),
+        "failed": frame(25, table((0, "I", 70002), (4, "H", 11), (6, "H", len(text)), (8, None, text)),
+                        **t),
+        "attrs": frame(26, tree_entries(
+            80000,
+            tree_entry(2, 0o755, 0, 0, 4096, (1700000000, 123456789), b"a"),
+            tree_entry(2, 0o2755, 0, 0, 4096, (1700000001, 0), b""),
+        ), **t),
+        "list": frame(27, table((0, "I", 17), (4, "H", 4), (6, None, b"a/\xffb")), **t),
+        "names": frame(28, names(17, (1, b"\xff\n"), (2, b"..."), (7, b"s")), flags=LAST, **t),
+        "remove": frame(29, tree_entries(
+            80002,
+            tree_entry(1, 0, 0, 0, 0, (0, 0), b"old/link"),
+            tree_entry(2, 0, 0, 0, 0, (0, 0), b"old"),
+        ), **t),
+        "removed": frame(30, runs((80002, 2)), **t),
+        "pack": frame(9, contents, raw_length=len(contents), offset=5 * 262144, **t),
     }
 
 
@@ -252,6 +331,8 @@ def corpus(top):
 
     for name, data in frames().items():
         write("frame", name, data)
+    for select, name in enumerate(("offer_tree", "files", "wanted", "failed", "list", "names", "pack")):
+        write("tree", name, bytes([select]) + tree_frames()[name][64:])
     records = journal()
     whole = b"".join(records.values())
     write("journal", "whole", whole)
