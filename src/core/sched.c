@@ -34,6 +34,19 @@ void lh_sched_free(struct lh_sched *s)
         lh_runs_free(&s->streams[i].granted);
 }
 
+int lh_sched_grow(struct lh_sched *s, uint64_t n_blocks)
+{
+    int rc;
+
+    LH_REQUIRE(s->size == s->n_blocks * s->block_bytes);
+    rc = lh_runs_add(&s->missing, s->n_blocks, s->n_blocks + n_blocks);
+    if (rc < 0)
+        return rc;
+    s->n_blocks += n_blocks;
+    s->size += n_blocks * s->block_bytes;
+    return 0;
+}
+
 static bool in_file(const struct lh_sched *s, uint64_t first, uint64_t end)
 {
     return first <= end && end <= s->n_blocks;

@@ -68,6 +68,10 @@ struct lh_sched {
 int lh_sched_init(struct lh_sched *s, uint64_t size, uint32_t block_bytes, uint64_t window);
 void lh_sched_free(struct lh_sched *s);
 
+/* So many blocks more, all full: for what is cut into blocks while it is sent. Only a schedule that
+ * began with a size of whole blocks. Returns 0 or an error of runs; then nothing has changed. */
+int lh_sched_grow(struct lh_sched *s, uint64_t n_blocks);
+
 /* These runs are durable from before (LEDGER). Returns 0, -LH_E_NOMEM, -LH_E_LIMIT, or
  * -LH_E_PROTOCOL when outside the file. */
 int lh_sched_restore(struct lh_sched *s, uint64_t first, uint64_t end);

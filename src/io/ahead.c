@@ -2,21 +2,13 @@
 #include "io/ahead.h"
 
 #include "core/pace.h"
+#include "core/runs.h"
 #include "io/sock.h"
-#include "util/err.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_BLOCKS 8u /* hashed in one job */
-#define READY_MAX 64u   /* blocks hashed and not yet sent */
-#define JOBS 2u         /* hashing jobs under way for one stream */
-#define RANGES_MAX 8u   /* granted and not yet begun */
-
-struct ready {
-    uint64_t block;
-    struct lh_hash hash;
-};
+#define RANGES_MAX 8u /* granted and not yet begun */
 
 struct prep {
     struct lh_job job;
@@ -24,7 +16,7 @@ struct prep {
     bool busy;
     uint64_t first;
     unsigned n;
-    struct lh_hash hashes[CHUNK_BLOCKS];
+    struct lh_ahead_block made[LH_AHEAD_CHUNK];
     struct lh_err err;
     unsigned seq; /* jobs end in any order; blocks go out in theirs */
     bool ended;
@@ -36,11 +28,11 @@ struct lh_ahead {
     unsigned n_ranges;
     uint64_t unprepared;    /* blocks of the ranges above */
     struct lh_runs dropped; /* others send these: those that are not begun are left out */
-    struct prep preps[JOBS];
+    struct prep preps[LH_AHEAD_JOBS];
     unsigned n_preps;
     unsigned next_seq;
     unsigned take_seq;
-    struct ready ready[READY_MAX];
+    struct lh_ahead_block ready[LH_AHEAD_MAX];
     unsigned ready_at;
     unsigned n_ready;
 };
@@ -56,8 +48,20 @@ struct lh_ahead *lh_ahead_new(const struct lh_ahead_how *how)
     return a;
 }
 
+static void give_back(struct lh_ahead *a, struct lh_ahead_block *b)
+{
+    if (b->buf != NULL)
+        lh_pool_put(a->how.blocks->pool, b->buf);
+    b->buf = NULL;
+}
+
 void lh_ahead_free(struct lh_ahead *a)
 {
+    for (unsigned i = 0; i < a->n_ready; i++)
+        give_back(a, &a->ready[(a->ready_at + i) % LH_AHEAD_MAX]);
+    for (unsigned i = 0; i < LH_AHEAD_JOBS; i++)
+        for (unsigned k = 0; a->preps[i].busy && k < a->preps[i].n; k++)
+            give_back(a, &a->preps[i].made[k]);
     lh_runs_free(&a->dropped);
     free(a);
 }
@@ -76,24 +80,19 @@ void lh_ahead_drop(struct lh_ahead *a, uint64_t first, uint64_t end)
     lh_runs_add(&a->dropped, first, end); /* no memory: it is sent twice */
 }
 
-/* ---- hashing ---- */
+/* ---- making ---- */
 
 /* On a prep thread. */
 static void prep_run(struct lh_job *job)
 {
     struct prep *p = LH_CONTAINER_OF(job, struct prep, job);
     const struct lh_ahead_how *how = &p->ahead->how;
-    struct lh_pool_buf *buf = lh_pool_get(how->pool, how->block_bytes);
     uint64_t start_us = lh_now_us();
 
-    if (buf == NULL) {
-        lh_err_set(&p->err, LH_E_NOMEM, "out of memory");
-        return;
-    }
-    if (lh_source_hash_blocks(how->source, buf->base, how->block_bytes, p->first, p->n, p->hashes,
-                              &p->err) == 0)
-        lh_source_check(how->source, &p->err);
-    lh_pool_put(how->pool, buf);
+    memset(p->made, 0, sizeof(p->made));
+    for (unsigned i = 0; i < p->n; i++)
+        p->made[i].block = p->first + i;
+    (void)how->blocks->make(how->blocks, p->first, p->n, p->made, &p->err);
     atomic_fetch_add_explicit(how->hashing_us, lh_now_us() - start_us, memory_order_relaxed);
 }
 
@@ -105,20 +104,16 @@ static void on_prep(struct lh_job *job)
     p->ahead->how.done(p->ahead->how.user, &p->err);
 }
 
-/* Hashed chunks, in the order they were asked for, become ready. */
+/* What has been made, in the order they were asked for, become ready. */
 static void take_chunks(struct lh_ahead *a)
 {
-    for (unsigned i = 0; i < JOBS; i++) {
+    for (unsigned i = 0; i < LH_AHEAD_JOBS; i++) {
         struct prep *p = &a->preps[i];
 
         if (!p->busy || !p->ended || p->seq != a->take_seq)
             continue;
-        for (unsigned k = 0; k < p->n; k++) {
-            struct ready *r = &a->ready[(a->ready_at + a->n_ready++) % READY_MAX];
-
-            r->block = p->first + k;
-            r->hash = p->hashes[k];
-        }
+        for (unsigned k = 0; k < p->n; k++)
+            a->ready[(a->ready_at + a->n_ready++) % LH_AHEAD_MAX] = p->made[k];
         p->busy = false;
         a->n_preps--;
         a->take_seq++;
@@ -128,7 +123,7 @@ static void take_chunks(struct lh_ahead *a)
 
 static struct prep *idle_prep(struct lh_ahead *a)
 {
-    for (unsigned i = 0; i < JOBS; i++)
+    for (unsigned i = 0; i < LH_AHEAD_JOBS; i++)
         if (!a->preps[i].busy)
             return &a->preps[i];
     return NULL;
@@ -136,15 +131,16 @@ static struct prep *idle_prep(struct lh_ahead *a)
 
 static void prepare_more(struct lh_ahead *a, uint64_t rate_Bps)
 {
-    uint64_t ahead = lh_pace_ahead(rate_Bps) / a->how.block_bytes;
+    const struct lh_ahead_blocks *blocks = a->how.blocks;
+    uint64_t ahead = lh_pace_ahead(rate_Bps) / blocks->block_bytes;
     struct prep *p;
 
-    if (ahead > READY_MAX)
-        ahead = READY_MAX;
-    if (ahead < 2 * CHUNK_BLOCKS)
-        ahead = 2 * CHUNK_BLOCKS;
+    if (ahead > blocks->most)
+        ahead = blocks->most;
+    if (ahead < 2 * blocks->chunk)
+        ahead = 2 * blocks->chunk;
     while (a->n_ranges > 0 && (p = idle_prep(a)) != NULL &&
-           a->n_ready + (a->n_preps + 1) * CHUNK_BLOCKS <= ahead) {
+           a->n_ready + (a->n_preps + 1) * blocks->chunk <= ahead) {
         struct lh_run *range = &a->ranges[0];
         uint64_t n = range->end - range->first;
 
@@ -153,7 +149,7 @@ static void prepare_more(struct lh_ahead *a, uint64_t rate_Bps)
         p->busy = true;
         p->ended = false;
         p->first = range->first;
-        p->n = n < CHUNK_BLOCKS ? (unsigned)n : CHUNK_BLOCKS;
+        p->n = n < blocks->chunk ? (unsigned)n : blocks->chunk;
         p->seq = a->next_seq++;
         range->first += p->n;
         a->unprepared -= p->n;
@@ -173,7 +169,7 @@ void lh_ahead_prepare(struct lh_ahead *a, uint64_t rate_Bps)
 /* A job that has ended may still wait for one before it. */
 bool lh_ahead_hashing(const struct lh_ahead *a)
 {
-    for (unsigned i = 0; i < JOBS; i++)
+    for (unsigned i = 0; i < LH_AHEAD_JOBS; i++)
         if (a->preps[i].busy && !a->preps[i].ended)
             return true;
     return false;
@@ -183,15 +179,12 @@ bool lh_ahead_hashing(const struct lh_ahead *a)
 
 bool lh_ahead_next(struct lh_ahead *a, struct lh_ahead_block *out)
 {
-    const struct ready *r = &a->ready[a->ready_at];
-
     if (a->n_ready == 0)
         return false;
-    a->ready_at = (a->ready_at + 1) % READY_MAX;
+    *out = a->ready[a->ready_at];
+    a->ready_at = (a->ready_at + 1) % LH_AHEAD_MAX;
     a->n_ready--;
-    out->block = r->block;
-    out->hash = r->hash;
-    out->dropped = lh_runs_has(&a->dropped, r->block);
+    out->dropped = lh_runs_has(&a->dropped, out->block);
     return true;
 }
 
@@ -202,7 +195,10 @@ bool lh_ahead_ready(const struct lh_ahead *a)
 
 uint64_t lh_ahead_bytes(const struct lh_ahead *a)
 {
-    return (a->unprepared + a->n_ready + (uint64_t)a->n_preps * CHUNK_BLOCKS) * a->how.block_bytes;
+    const struct lh_ahead_blocks *blocks = a->how.blocks;
+
+    return (a->unprepared + a->n_ready + (uint64_t)a->n_preps * blocks->chunk) *
+           blocks->block_bytes;
 }
 
 bool lh_ahead_full(const struct lh_ahead *a)

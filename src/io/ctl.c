@@ -63,6 +63,8 @@ static void flush(struct lh_ctl *ctl)
     }
     if (ctl->draining)
         shutdown(ctl->fd, SHUT_WR);
+    else if (ctl->on_room != NULL)
+        ctl->on_room(ctl);
 }
 
 /* What goes into the socket at once costs no turn of the loop, and no two changes of what is polled
@@ -224,6 +226,7 @@ int lh_ctl_start(struct lh_ctl *ctl, uv_loop_t *loop, int fd)
     ctl->armed = 0;
     ctl->closing = ctl->draining = ctl->dead = ctl->have_frame = false;
     ctl->n_corks = 0;
+    ctl->on_room = NULL;
     ctl->max_payload = LH_HELLO_MAX;
     ctl->heard_ms = ctl->sent_ms = lh_now_ms();
     memset(&ctl->err, 0, sizeof(ctl->err));

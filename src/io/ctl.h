@@ -39,6 +39,8 @@ struct lh_ctl {
     /* err->status LH_E_NETWORK or LH_E_PROTOCOL. Call lh_ctl_close from it, or later. */
     void (*on_closed)(struct lh_ctl *ctl, const struct lh_err *err);
     void (*freed)(struct lh_ctl *ctl); /* after lh_ctl_close: memory may go */
+    /* What was queued and did not fit into the socket has left. NULL after start: not wanted. */
+    void (*on_room)(struct lh_ctl *ctl);
 };
 
 /* Takes fd over on success. The on_* are set by the caller before. Returns 0 or -LH_E_NOMEM. */

@@ -33,12 +33,7 @@ static void start_stream(struct lh_send *s, unsigned number, uint64_t delay_ms)
         .generation = slot->generation++,
         .delay_ms = delay_ms,
         .addr = s->session->peer,
-        .size = s->source.identity.size,
-        .block_bytes = s->opts.block_bytes,
-        .zero_copy = s->opts.zero_copy == LH_ZERO_COPY_ON ||
-                     (s->opts.zero_copy == LH_ZERO_COPY_AUTO &&
-                      s->source.identity.size >= s->opts.zero_copy_min),
-        .zero_copy_must = s->opts.zero_copy == LH_ZERO_COPY_ON,
+        .from = &s->from,
         .counters = &slot->counters,
     };
 
@@ -75,6 +70,8 @@ static unsigned streams_needed(const struct lh_send *s)
 
     if (s->small != NULL)
         return 0;
+    if (s->lane != NULL) /* how many there will be is not known */
+        return s->tune.ramp.n;
     if (s->sched_ready && !all)
         blocks -= s->sched.durable.blocks;
     return blocks < s->tune.ramp.n ? (unsigned)blocks : s->tune.ramp.n;
@@ -154,6 +151,8 @@ static void feed(struct lh_send *s, unsigned number)
 
     lh_laggard_see(s, number);
     if (lh_sched_grant(&s->sched, number, &first, &end) ||
+        (s->lane != NULL && s->lane->hungry(s->lane) &&
+         lh_sched_grant(&s->sched, number, &first, &end)) ||
         lh_laggard_help(s, number, &first, &end)) {
         slot->wants = false;
         lh_sstream_range(slot->st, s->transfer, s->epoch, first, end);
@@ -168,6 +167,8 @@ void lh_mover_feed(struct lh_send *s)
         if (s->streams[i].up && s->streams[i].wants)
             feed(s, i);
     lh_limits_note(s);
+    if (s->lane != NULL) /* its owner says when it is over */
+        return;
     if (lh_sched_complete(&s->sched) && lh_compare_settled(s))
         lh_offer_finish(s);
 }
@@ -246,7 +247,7 @@ void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
         source_failed(s, err);
         return;
     }
-    if (number < s->tune.ramp.n && (!lh_sched_complete(&s->sched) || !lh_compare_settled(s)))
+    if (number < s->tune.ramp.n && (s->lane != NULL || !lh_sched_complete(&s->sched) || !lh_compare_settled(s)))
         start_stream(s, number, lh_pace_backoff(slot->attempt, lh_random32()));
     lh_mover_feed(s);
 }
@@ -285,8 +286,20 @@ static void on_damaged(struct lh_send *s, const struct lh_run *run)
                     (unsigned long long)run->first, s->bad_block_times);
         return;
     }
-    if (!s->source_busy)
+    if (!s->source_busy && s->lane == NULL)
         lh_send_check_source(s, on_check_after_damage);
+}
+
+static int acked(struct lh_send *s, const struct lh_run *run)
+{
+    int r;
+
+    lh_log(&s->log, LH_LOG_DEBUG, "acked first=%llu count=%llu", (unsigned long long)run->first,
+           (unsigned long long)(run->end - run->first));
+    r = lh_sched_ack(&s->sched, run->first, run->end);
+    if (r == 0 && s->lane != NULL)
+        lh_packs_drop(s->lane->packs, run->first, run->end);
+    return r;
 }
 
 static int apply_run(struct lh_send *s, uint16_t type, const struct lh_run *run)
@@ -297,9 +310,7 @@ static int apply_run(struct lh_send *s, uint16_t type, const struct lh_run *run)
     case LH_FRAME_LEDGER:
         return lh_sched_restore(&s->sched, run->first, run->end);
     case LH_FRAME_ACK:
-        lh_log(&s->log, LH_LOG_DEBUG, "acked first=%llu count=%llu", (unsigned long long)run->first,
-               (unsigned long long)(run->end - run->first));
-        return lh_sched_ack(&s->sched, run->first, run->end);
+        return acked(s, run);
     case LH_FRAME_RETRACTED:
         return lh_sched_retracted(&s->sched, run->first, run->end);
     default: /* AGAIN */

@@ -40,6 +40,15 @@ static void send_small(struct lh_send *s)
     send_finish(s);
 }
 
+/* A tree's root; what is in it follows. */
+static void describe_tree(const struct lh_lane *lane, struct lh_offer *m)
+{
+    m->flags = LH_OFFER_MORE_FILES | lane->flags;
+    m->keep = lane->keep;
+    m->file = (struct lh_file_entry){
+        .kind = LH_KIND_DIR, .mode = lane->mode, .identity = lane->identity};
+}
+
 void lh_offer_send(struct lh_send *s)
 {
     bool sparse = s->sparse && (s->session->features & LH_FEATURE_EXTENTS) != 0;
@@ -62,17 +71,32 @@ void lh_offer_send(struct lh_send *s)
     memcpy(m.holder, s->holder, sizeof(m.holder));
     if (!lh_mutant("claim-unsaid"))
         memcpy(m.incarnation, s->opts.incarnation, sizeof(m.incarnation));
+    if (s->lane != NULL)
+        describe_tree(s->lane, &m);
     s->transfer = ++s->session->transfer;
     s->epoch = 0;
+    s->told_bytes = 0;
     lh_session_send(s, LH_FRAME_OFFER, 0, payload, lh_offer_encode(&m, payload));
     if (s->small != NULL)
         send_small(s);
     if (sparse) /* where it has data: holes are neither sent nor given space */
         lh_session_send_runs(s, LH_FRAME_EXTENTS, LH_FRAME_LAST, &s->extents);
+    if (s->lane != NULL)
+        s->lane->offered(s->lane);
     lh_ctl_uncork(&s->session->ctl);
 }
 
 /* ---- the answer ---- */
+
+/* No ledger comes: packs of another session are no use in this one. */
+static void take_lane(struct lh_send *s)
+{
+    lh_send_report_start(s);
+    if (s->phase == LH_PHASE_OFFERED) /* else it was cancelled from in there */
+        lh_mover_start(s);
+    if (s->phase == LH_PHASE_MOVING)
+        s->lane->taken(s->lane);
+}
 
 static void on_accept(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
 {
@@ -106,12 +130,16 @@ static void on_accept(struct lh_send *s, const struct lh_frame *frame, const uin
         lh_send_report_start(s);
         return;
     }
+    if (s->lane != NULL)
+        size = 0; /* it grows */
     lh_mover_reset(s);
     if (lh_sched_init(&s->sched, size, s->opts.block_bytes, accept.window) != 0) {
         lh_send_end(s, LH_E_NOMEM, "out of memory");
         return;
     }
     s->sched_ready = true;
+    if (s->lane != NULL)
+        take_lane(s);
 }
 
 /* What is durable at the start was sent in an earlier run, or is a hole. */
@@ -171,6 +199,11 @@ void lh_offer_finish(struct lh_send *s)
     if (s->source_busy)
         return;
     lh_limits_report(s);
+    if (s->lane != NULL) {
+        s->phase = LH_PHASE_FINISHING;
+        send_finish(s);
+        return;
+    }
     s->phase = LH_PHASE_CHECKING;
     lh_send_check_source(s, checked);
 }
@@ -291,7 +324,7 @@ void lh_offer_frame(struct lh_send *s, const struct lh_frame *frame, const uint8
         }
         break;
     case LH_FRAME_LEDGER:
-        if (s->phase == LH_PHASE_OFFERED && s->sched_ready) {
+        if (s->phase == LH_PHASE_OFFERED && s->sched_ready && s->lane == NULL) {
             on_ledger(s, frame, payload);
             return;
         }
@@ -305,6 +338,16 @@ void lh_offer_frame(struct lh_send *s, const struct lh_frame *frame, const uint8
     case LH_FRAME_HASHES:
         if (s->phase == LH_PHASE_MOVING) {
             lh_compare_hashes(s, frame, payload);
+            return;
+        }
+        break;
+    case LH_FRAME_WANTED:
+    case LH_FRAME_SETTLED:
+    case LH_FRAME_FAILED:
+    case LH_FRAME_NAMES:
+    case LH_FRAME_REMOVED:
+        if (s->lane != NULL && s->phase >= LH_PHASE_MOVING) {
+            s->lane->frame(s->lane, frame, payload);
             return;
         }
         break;

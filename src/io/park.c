@@ -171,6 +171,7 @@ void lh_park_put(struct lh_park *park, struct lh_session *session)
     session->since_ms = lh_now_ms();
     session->ctl.on_frame = on_frame;
     session->ctl.on_closed = on_closed;
+    session->ctl.on_room = NULL;
     session->ctl.freed = on_freed;
     if (park->first == NULL)
         uv_timer_start(&park->tick, on_tick, TICK_MS, TICK_MS);
@@ -181,19 +182,20 @@ void lh_park_put(struct lh_park *park, struct lh_session *session)
 }
 
 static bool fits(const struct lh_session *s, const char *host, uint16_t port, bool insecure,
-                 uint32_t block_bytes)
+                 uint32_t block_bytes, uint64_t features)
 {
     return !s->leaving && !s->ctl.dead && s->port == port && s->insecure == insecure &&
-           s->max_block >= block_bytes && lh_now_ms() - s->ctl.heard_ms < FRESH_MS &&
+           s->max_block >= block_bytes && (s->features & features) == features &&
+           lh_now_ms() - s->ctl.heard_ms < FRESH_MS &&
            strcmp(s->host, host) == 0;
 }
 
 struct lh_session *lh_park_take(struct lh_park *park, const char *host, uint16_t port,
-                                bool insecure, uint32_t block_bytes)
+                                bool insecure, uint32_t block_bytes, uint64_t features)
 {
     struct lh_session *s = park->first;
 
-    while (s != NULL && !fits(s, host, port, insecure, block_bytes))
+    while (s != NULL && !fits(s, host, port, insecure, block_bytes, features))
         s = s->next;
     if (s == NULL)
         return NULL;

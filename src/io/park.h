@@ -63,11 +63,11 @@ struct lh_park {
 void lh_park_init(struct lh_park *park, uv_loop_t *loop, const struct lh_log *log, unsigned max,
                   uint64_t keep_ms);
 
-/* The session that was used last to that place, now the caller's: it sets send and the ctl's
+/* The session that was used last to that place and has these features, now the caller's: it sets send and the ctl's
  * callbacks, whose `freed` frees the session. NULL: there is none that is alive for all one
  * knows. */
 struct lh_session *lh_park_take(struct lh_park *park, const char *host, uint16_t port,
-                                bool insecure, uint32_t block_bytes);
+                                bool insecure, uint32_t block_bytes, uint64_t features);
 
 /* The park's from here on. No transfer may be open on it, no stream of it be up. */
 void lh_park_put(struct lh_park *park, struct lh_session *session);

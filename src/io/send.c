@@ -271,6 +271,8 @@ static void open_run(struct lh_job *job)
     s->source_open = s->sparse = false;
     free(s->small);
     s->small = NULL;
+    if (s->lane != NULL)
+        return;
     if (lh_source_open(s->source_path, &s->source, &s->source_err) != 0)
         return;
     s->source_open = true;
@@ -289,6 +291,21 @@ static void open_run(struct lh_job *job)
         lh_source_check(&s->source, &s->source_err);
 }
 
+static void set_contents(struct lh_send *s)
+{
+    uint64_t size = s->source.identity.size;
+
+    if (s->lane != NULL) {
+        s->from = lh_contents_of_packs(s->lane->packs, s->lane->pool, s->opts.block_bytes,
+                                       s->lane->most);
+        return;
+    }
+    s->from = lh_contents_of_file(&s->source, &s->engine->pool, s->opts.block_bytes);
+    s->from.zero_copy_must = s->opts.zero_copy == LH_ZERO_COPY_ON;
+    s->from.zero_copy = s->from.zero_copy_must || (s->opts.zero_copy == LH_ZERO_COPY_AUTO &&
+                                                   size >= s->opts.zero_copy_min);
+}
+
 static void on_opened(struct lh_job *job)
 {
     struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
@@ -304,6 +321,7 @@ static void on_opened(struct lh_job *job)
         lh_send_end(s, s->source_err.status, "%s", s->source_err.text);
     else {
         s->stats.bytes_total = s->source.identity.size;
+        set_contents(s);
         lh_session_dial(s);
     }
 }
@@ -366,7 +384,7 @@ static int copy_dest(struct lh_send *s, const struct lh_send_options *opts)
     const char *slash = strrchr(opts->source, '/');
     const char *name = slash != NULL ? slash + 1 : opts->source;
     const uint8_t *path = opts->path;
-    bool keep = opts->path_len == 0 || path[opts->path_len - 1] == '/';
+    bool keep = s->lane == NULL && (opts->path_len == 0 || path[opts->path_len - 1] == '/');
     size_t extra = keep ? strlen(name) : 0;
 
     s->dest_len = opts->path_len + extra;
@@ -440,6 +458,12 @@ static int join_engine(struct lh_send *s, uv_loop_t *loop)
 int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
                   const struct lh_send_callbacks *cbs, struct lh_send **out)
 {
+    return lh_send_begin(loop, opts, NULL, cbs, out);
+}
+
+int lh_send_begin(uv_loop_t *loop, const struct lh_send_options *opts, struct lh_lane *lane,
+                  const struct lh_send_callbacks *cbs, struct lh_send **out)
+{
     struct lh_send *s;
     int r;
 
@@ -450,6 +474,7 @@ int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
         return -LH_E_NOMEM;
     memset(s, 0, offsetof(struct lh_send, sched));
     s->loop = loop;
+    s->lane = lane;
     s->cbs = *cbs;
     s->log = (struct lh_log){opts->log, opts->log_arg, opts->log_level};
     r = copy_options(s, opts);

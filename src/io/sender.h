@@ -15,8 +15,10 @@
 #include "core/share.h"
 #include "core/tail.h"
 #include "core/verdict.h"
+#include "io/contents.h"
 #include "io/dial.h"
 #include "io/engine.h"
+#include "io/lane.h"
 #include "io/meter.h"
 #include "io/sock.h"
 #include "io/source.h"
@@ -59,10 +61,7 @@ struct lh_sstream_start {
     uint64_t delay_ms; /* stagger, or backoff */
     uint64_t again_ms; /* see lh_pace_again */
     struct lh_addr addr;
-    uint64_t size;
-    uint32_t block_bytes;
-    bool zero_copy;
-    bool zero_copy_must;
+    const struct lh_contents_from *from;
     uint64_t sndbuf_bytes;
     struct lh_sstream_counters *counters;
 };
@@ -164,6 +163,8 @@ struct lh_send {
     uint8_t *dest;
     size_t dest_len;
     char *congestion;
+    struct lh_lane *lane; /* NULL: it sends a file */
+    uint64_t told_bytes;  /* of a lane, in this session */
 
     uv_timer_t tick;
     uv_timer_t retry;
@@ -178,6 +179,7 @@ struct lh_send {
     struct lh_job source_job; /* open, read, check: one after the other */
     bool source_busy;
     struct lh_err source_err;
+    struct lh_contents_from from;
     struct lh_runs extents; /* bytes that are data, when sparse */
     bool sparse;
     uint8_t *small; /* contents of a small file */
@@ -241,6 +243,8 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
 void lh_send_maybe_end(struct lh_send *s);
 void lh_send_report_start(struct lh_send *s);
 void lh_send_report_delivered(struct lh_send *s);
+int lh_send_begin(uv_loop_t *loop, const struct lh_send_options *opts, struct lh_lane *lane,
+                  const struct lh_send_callbacks *cbs, struct lh_send **send);
 /* The source changed: begin again, once. */
 void lh_send_restart(struct lh_send *s, const char *what);
 

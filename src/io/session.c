@@ -119,8 +119,8 @@ static void say_hello(struct lh_send *s)
     struct lh_hello hello = {.version_min = LH_PROTOCOL_VERSION,
                              .version_max = LH_PROTOCOL_VERSION,
                              .role = LH_ROLE_SEND,
-                             .features =
-                                 LH_FEATURE_INSECURE | LH_FEATURE_EXTENTS | LH_FEATURE_STATS,
+                             .features = LH_FEATURE_INSECURE | LH_FEATURE_EXTENTS |
+                                         LH_FEATURE_STATS | LH_FEATURE_TREES,
                              .required = LH_FEATURE_INSECURE,
                              .heartbeat_ms = HEARTBEAT_MS,
                              .streams = (uint16_t)s->opts.streams,
@@ -129,6 +129,8 @@ static void say_hello(struct lh_send *s)
     struct lh_frame head = {.type = LH_FRAME_HELLO, .transfer = LH_NO_TRANSFER};
     uint8_t payload[LH_HELLO_MAX];
 
+    if (s->lane != NULL)
+        hello.required |= LH_FEATURE_TREES;
     s->phase = LH_PHASE_HELLO;
     s->transfer = 0;
     lh_ctl_send(&s->session->ctl, &head, payload, (uint32_t)lh_hello_encode(&hello, payload));
@@ -266,6 +268,14 @@ static void on_frame(struct lh_ctl *ctl, const struct lh_frame *frame, const uin
         lh_offer_frame(s, frame, payload);
 }
 
+static void on_room(struct lh_ctl *ctl)
+{
+    struct lh_send *s = LH_CONTAINER_OF(ctl, struct lh_session, ctl)->send;
+
+    if (s->lane != NULL && s->phase != LH_PHASE_ENDING)
+        s->lane->room(s->lane);
+}
+
 static void on_closed(struct lh_ctl *ctl, const struct lh_err *err)
 {
     struct lh_session *session = LH_CONTAINER_OF(ctl, struct lh_session, ctl);
@@ -295,6 +305,7 @@ static void adopt(struct lh_send *s, struct lh_session *session)
 {
     session->send = s;
     session->ctl.on_frame = on_frame;
+    session->ctl.on_room = on_room;
     session->ctl.on_closed = on_closed;
     session->ctl.freed = on_freed;
     s->session = session;
@@ -350,10 +361,11 @@ static void on_dialed(struct lh_dial *dial, int fd)
 static bool take_parked(struct lh_send *s)
 {
     struct lh_session *session = NULL;
+    uint64_t features = s->lane != NULL ? LH_FEATURE_TREES : 0;
 
     if (!s->dial_anew && !lh_mutant("session-anew"))
         session = lh_park_take(&s->engine->park, s->opts.host, s->opts.port, s->opts.insecure,
-                               s->opts.block_bytes);
+                               s->opts.block_bytes, features);
     if (session == NULL)
         return false;
     adopt(s, session);

@@ -3,26 +3,24 @@
  * Thread: its stream loop, but for start, join, range, stop and the notes' ends (main loop).
  *
  * Happy path: delay -> connect -> JOIN, once the token is there -> ask for a range -> the range's
- * blocks are hashed a few ahead of the socket (ahead.h) -> writable: header with MSG_MORE, then
- * sendfile(2), at most a quantum a turn -> ask for the next range before the queue runs dry.
+ * blocks are made ready a few ahead of the socket (ahead.h) -> writable: header with MSG_MORE, then
+ * contents (contents.h), at most a quantum a turn -> ask for the next range before the queue runs
+ * dry.
  * Failures: refused, reset, silent, closed by the receiver: one `down` note, the last; the mover
  * gives the stream's blocks to others. A source that cannot be read or got shorter is told as such.
  *
  * Level-triggered: WRITABLE is armed exactly while something is ready to go. */
 #include "core/pace.h"
-#include "io/ahead.h"
 #include "io/sender.h"
 
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <unistd.h>
 
 #define TURN_BYTES (1024u * 1024) /* handed to one socket before the others of the loop */
 #define SAMPLE_MS 250
-#define COPY_BYTES (64u * 1024) /* for read and send */
 
 enum spending { NOT_YET, IDLE, STARVED, SENDING };
 
@@ -54,12 +52,9 @@ struct lh_sstream {
     size_t header_len;
     size_t header_sent;
     bool in_block;
-    uint64_t offset; /* of what is left of the block at hand */
-    uint32_t left;
-    bool by_copy;
-    uint8_t *copy; /* COPY_BYTES, once it is needed */
-    uint32_t copy_at;
-    uint32_t copy_end;
+    uint32_t block_bytes; /* of the block at hand as the schedule counts it, */
+    uint32_t block_length; /* and of its contents */
+    struct lh_contents contents;
     struct lh_meter meter;
     enum spending spending;
     uint64_t spending_us; /* since when, or counted until */
@@ -79,8 +74,6 @@ static void on_free(struct lh_msg *msg)
 {
     struct lh_sstream *st = LH_CONTAINER_OF(msg, struct lh_sstream, free_msg);
 
-    lh_ahead_free(st->ahead);
-    free(st->copy);
     free(st);
 }
 
@@ -130,9 +123,11 @@ static void tell(struct lh_sstream *st, enum note_kind kind)
 
 static void maybe_down(struct lh_sstream *st)
 {
-    if (!st->closing || st->n_handles > 0 || lh_ahead_hashing(st->ahead) || st->down_sent)
+    if (!st->closing || st->down_sent || st->n_handles > 0 || lh_ahead_hashing(st->ahead))
         return;
     st->down_sent = true;
+    lh_ahead_free(st->ahead); /* with its buffers, before anybody hears that it is over */
+    lh_contents_end(&st->contents);
     tell(st, NOTE_DOWN);
 }
 
@@ -204,122 +199,82 @@ static bool more_to_write(const struct lh_sstream *st)
 
 static void arm(struct lh_sstream *st)
 {
-    int want = UV_READABLE | (more_to_write(st) ? UV_WRITABLE : 0);
+    int want;
 
-    if (st->fd < 0 || want == st->armed)
+    if (st->fd < 0)
+        return;
+    want = UV_READABLE | (more_to_write(st) ? UV_WRITABLE : 0);
+    if (want == st->armed)
         return;
     st->armed = want;
     uv_poll_start(&st->poll, want, on_poll);
 }
 
-/* The first block that is ready and not dropped. False: none is. */
+static uint32_t grid_length(const struct lh_sstream *st, uint64_t block)
+{
+    return lh_block_length(st->how.from->size, st->how.from->blocks.block_bytes, block);
+}
+
+/* The first block that is ready, not dropped, and has something to send. False: none is. */
 static bool next_block(struct lh_sstream *st, struct lh_ahead_block *b)
 {
     while (lh_ahead_next(st->ahead, b)) {
-        if (!b->dropped)
+        if (!b->dropped && b->length > 0)
             return true;
-        lh_meter_skip(&st->meter, LH_FRAME_HEADER_SIZE +
-                                      lh_block_length(st->how.size, st->how.block_bytes, b->block));
+        if (b->buf != NULL)
+            lh_pool_put(st->how.from->blocks.pool, b->buf);
+        lh_meter_skip(&st->meter, LH_FRAME_HEADER_SIZE + grid_length(st, b->block));
     }
     return false;
 }
 
 static void begin_block(struct lh_sstream *st, const struct lh_ahead_block *b)
 {
-    uint32_t length = lh_block_length(st->how.size, st->how.block_bytes, b->block);
     struct lh_frame frame = {.type = LH_FRAME_BLOCK,
-                             .length = length,
+                             .length = b->length,
                              .transfer = st->transfer,
-                             .raw_length = length,
-                             .offset = b->block * st->how.block_bytes,
+                             .raw_length = b->length,
+                             .offset = b->block * st->how.from->blocks.block_bytes,
                              .epoch = st->epoch,
                              .hash = b->hash};
 
     lh_frame_encode(&frame, st->header);
     st->header_len = LH_FRAME_HEADER_SIZE;
     st->header_sent = 0;
-    st->offset = frame.offset;
-    st->left = length;
+    lh_contents_begin(&st->contents, b);
+    st->block_bytes = grid_length(st, b->block);
+    st->block_length = b->length;
     st->in_block = true;
 }
 
-/* Contents by read(2) and send(2): where sendfile cannot, or is not wanted. What a full socket
- * leaves is kept, not read again. */
-static ssize_t send_by_copy(struct lh_sstream *st)
-{
-    ssize_t n;
-
-    if (st->copy == NULL && (st->copy = malloc(COPY_BYTES)) == NULL) {
-        errno = ENOMEM;
-        return -1;
-    }
-    if (st->copy_at == st->copy_end) {
-        n = pread(st->how.send->source.fd, st->copy, st->left < COPY_BYTES ? st->left : COPY_BYTES,
-                  (off_t)st->offset);
-        if (n <= 0)
-            return n;
-        st->copy_at = 0;
-        st->copy_end = (uint32_t)n;
-    }
-    n = send(st->fd, st->copy + st->copy_at, st->copy_end - st->copy_at, MSG_NOSIGNAL);
-    if (n > 0)
-        st->copy_at += (uint32_t)n;
-    return n;
-}
-
-static void count_sent(struct lh_sstream *st, size_t n, bool by_copy)
+static void count_sent(struct lh_sstream *st, size_t n)
 {
     struct lh_sstream_counters *c = st->how.counters;
+    bool by_copy = st->contents.sent_by_copy;
 
+    st->meter.written_bytes += n;
     atomic_fetch_add_explicit(&c->bytes_sent, n, memory_order_relaxed);
     atomic_fetch_add_explicit(by_copy ? &c->fallback_bytes : &c->zero_copy_bytes, n,
                               memory_order_relaxed);
-    if (st->left == 0)
-        atomic_fetch_add_explicit(by_copy ? &c->fallback_count : &c->zero_copy_count, 1,
-                                  memory_order_relaxed);
+    if (st->contents.left > 0)
+        return;
+    atomic_fetch_add_explicit(by_copy ? &c->fallback_count : &c->zero_copy_count, 1,
+                              memory_order_relaxed);
+    st->in_block = false;
+    if (st->block_length < st->block_bytes) /* a pack; the schedule takes all for full */
+        lh_meter_skip(&st->meter, st->block_bytes - st->block_length);
 }
 
 /* Some contents of the block at hand. Bytes, 0: the socket is full, -1: the stream ended. */
 static ssize_t send_contents(struct lh_sstream *st)
 {
-    bool by_copy = st->by_copy || !st->how.zero_copy;
-    off_t offset = (off_t)st->offset;
-    ssize_t n =
-        by_copy ? send_by_copy(st) : sendfile(st->fd, st->how.send->source.fd, &offset, st->left);
+    ssize_t n = lh_contents_send(&st->contents, st->fd, st->how.number, &st->err);
 
-    if (n > 0) {
-        st->offset += (uint64_t)n;
-        st->left -= (uint32_t)n;
-        st->meter.written_bytes += (size_t)n;
-        count_sent(st, (size_t)n, by_copy);
-        st->in_block = st->left > 0;
-        return n;
-    }
-    if (n == 0) { /* the end of the file where there was none */
-        lh_err_set(&st->err, LH_E_SOURCE_CHANGED, "%s got shorter at byte %llu",
-                   st->how.send->source_path, (unsigned long long)st->offset);
+    if (n > 0)
+        count_sent(st, (size_t)n);
+    else if (n < 0)
         end_stream(st);
-        return -1;
-    }
-    if (errno == EAGAIN || errno == EINTR)
-        return 0;
-    if (!by_copy && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
-        if (!st->how.zero_copy_must) {
-            st->by_copy = true;
-            return send_contents(st);
-        }
-        lh_err_sys(&st->err, LH_E_SOURCE, errno,
-                   "%s: sendfile cannot read this file system (use --zero-copy auto)",
-                   st->how.send->source_path);
-        end_stream(st);
-    } else if (errno == EIO) {
-        lh_err_sys(&st->err, LH_E_SOURCE, errno, "cannot read %s at byte %llu",
-                   st->how.send->source_path, (unsigned long long)st->offset);
-        end_stream(st);
-    } else {
-        end_errno(st, errno);
-    }
-    return -1;
+    return n;
 }
 
 static void write_turn(struct lh_sstream *st)
@@ -530,10 +485,8 @@ static void on_start(struct lh_msg *msg)
 static struct lh_ahead *new_ahead(struct lh_sstream *st)
 {
     struct lh_send *s = st->how.send;
-    struct lh_ahead_how how = {.source = &s->source,
-                               .block_bytes = st->how.block_bytes,
+    struct lh_ahead_how how = {.blocks = &st->how.from->blocks,
                                .prep = &s->engine->prep,
-                               .pool = &s->engine->pool,
                                .hashing_us = &s->engine->hashing_us,
                                .reply = &st->how.loop->mbox,
                                .done = on_hashed,
@@ -550,6 +503,7 @@ struct lh_sstream *lh_sstream_start(const struct lh_sstream_start *how)
         return NULL;
     st->how = *how;
     st->fd = -1;
+    st->contents.from = how->from;
     st->ahead = new_ahead(st);
     if (st->ahead == NULL) {
         free(st);
@@ -588,9 +542,11 @@ static void on_range(struct lh_msg *msg)
     struct range_msg *r = LH_CONTAINER_OF(msg, struct range_msg, msg);
     struct lh_sstream *st = r->st;
 
-    if (r->drop) {
+    if (st->closing) {
+        /* the main loop will hear */
+    } else if (r->drop) {
         lh_ahead_drop(st->ahead, r->range.first, r->range.end);
-    } else if (!st->closing) {
+    } else {
         st->asked = false;
         st->transfer = r->transfer;
         st->epoch = r->epoch;

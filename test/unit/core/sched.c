@@ -194,6 +194,31 @@ static void test_in_flight(void)
     lh_sched_free(&s);
 }
 
+static void test_grow(void)
+{
+    struct lh_sched s = fresh(0, 64 * MIB, 2);
+    uint64_t first, end;
+
+    ok(lh_sched_complete(&s), "begun with nothing: complete");
+    is_u64(grant(&s, 0), 0, "nothing to grant");
+    is_i64(lh_sched_ack(&s, 0, 1), -LH_E_PROTOCOL, "a block that is not yet cannot be durable");
+    is_i64(lh_sched_grow(&s, 3), 0, "three blocks more");
+    ok(!lh_sched_complete(&s) && s.n_blocks == 3 && s.size == 3 * BLOCK, "which are missing");
+    ok(lh_sched_grant(&s, 0, &first, &end) && first == 0, "the first is granted");
+    is_i64(lh_sched_grow(&s, 5), 0, "and five");
+    is_u64(s.missing.n, 1, "what is missing is one run");
+    while (lh_sched_grant(&s, 1, &first, &end))
+        ;
+    is_u64(end, 8, "all are granted");
+    is_i64(lh_sched_ack(&s, 0, 8), 0, "and durable");
+    ok(lh_sched_complete(&s), "complete again");
+    is_u64(lh_sched_bytes(&s, &s.durable), 8 * (uint64_t)BLOCK, "all of them full");
+    is_i64(lh_sched_grow(&s, 1), 0, "one more");
+    is_i64(lh_sched_stream_down(&s, 0), 0, "a stream goes");
+    ok(lh_sched_grant(&s, 1, &first, &end) && first == 8 && end == 9, "the other has it");
+    lh_sched_free(&s);
+}
+
 static void test_empty_and_odd(void)
 {
     struct lh_sched s = fresh(0, GIB, 1);
@@ -450,6 +475,7 @@ int main(void)
     test_no_stop_and_wait();
     test_acks();
     test_in_flight();
+    test_grow();
     test_empty_and_odd();
     test_no_memory();
     for (uint64_t seed = 1; seed <= 300; seed++)

@@ -1,0 +1,92 @@
+/* The packs of a tree: what each is made of, and making them from the files.
+ *
+ * Happy path: the tree adds a pack, its number goes out in a range to a stream -> a prep thread
+ * makes it: reads the parts of the files into a buffer, looks whether each file is what it was when
+ * it was found -> it is acknowledged: what it was made of is let go. Failures: a file that cannot
+ * be read, or is another by now, has its part voided, here and in every later pack; `failed` tells
+ * who found it so.
+ *
+ * Threads: make by any prep thread, the rest by the main loop. An item is kept by references: the
+ * tree's and those of the packs that it has parts in. */
+#ifndef LH_IO_PACKS_H
+#define LH_IO_PACKS_H
+
+#include "proto/hash.h"
+#include "proto/identity.h"
+#include "util/err.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LH_PACKS_PARTS 2048u /* in one, at most: rows are made on the stack */
+
+/* An entry of a tree that is not over with yet. Immutable once it has an index, but for what the
+ * tree's main loop keeps in it and what is atomic. */
+struct lh_item {
+    atomic_uint refs;
+    atomic_bool spoilt; /* a part of it was voided */
+    uint32_t index;
+    uint8_t kind;  /* enum lh_file_kind */
+    uint8_t state; /* the tree's */
+    uint16_t mode;
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t source; /* of the walk */
+    struct lh_identity identity;
+    uint64_t rdev;
+    struct lh_hash hash; /* of all contents, when has_hash */
+    bool has_hash;
+    uint16_t path_len;
+    uint16_t link_len;
+    uint16_t xattrs_len;
+    struct lh_item *next; /* the tree's */
+    char path[];          /* path, NUL, link, NUL, xattrs */
+};
+
+static inline const char *lh_item_link(const struct lh_item *item)
+{
+    return item->path + item->path_len + 1;
+}
+
+static inline const uint8_t *lh_item_xattrs(const struct lh_item *item)
+{
+    return (const uint8_t *)item->path + item->path_len + item->link_len + 2;
+}
+
+/* Any thread; the last reference frees it. */
+void lh_item_drop(struct lh_item *item);
+
+struct lh_packs_part {
+    struct lh_item *item;
+    uint64_t offset; /* within its file */
+    uint32_t length;
+};
+
+struct lh_packs_how {
+    /* Any prep thread: open the item's file and say what it is, as lh_walk_open_file. */
+    int (*open)(void *user, const struct lh_item *item, int *fd, struct lh_identity *now,
+                struct lh_err *err);
+    /* Any prep thread: the item is spoilt, for that reason. Once an item. */
+    void (*failed)(void *user, struct lh_item *item, const struct lh_err *err);
+    void *user;
+};
+
+struct lh_packs;
+
+/* NULL: out of memory. */
+struct lh_packs *lh_packs_new(const struct lh_packs_how *how);
+void lh_packs_free(struct lh_packs *packs); /* no make may be under way */
+
+/* One more, with the next number; takes a reference on each item. Returns 0 or -LH_E_NOMEM. */
+int lh_packs_add(struct lh_packs *packs, const struct lh_packs_part *parts, unsigned n);
+/* Those with numbers [first, end) are needed no more. */
+void lh_packs_drop(struct lh_packs *packs, uint64_t first, uint64_t end);
+/* All go, and numbers begin at 0 again: a new session. No make may be under way. */
+void lh_packs_clear(struct lh_packs *packs);
+
+/* Write pack `number` to `out`, which has room for it. Returns its bytes; 0: it is needed no more.
+ */
+uint32_t lh_packs_make(struct lh_packs *packs, uint64_t number, uint8_t *out);
+
+#endif
