@@ -33,10 +33,11 @@ bool lh_lane_may_tell(const struct lh_send *s)
     return lh_buf_len(&s->session->ctl.out) < UNSENT_MAX;
 }
 
-void lh_lane_tell(struct lh_send *s, uint16_t type, const void *payload, size_t length)
+void lh_lane_tell(struct lh_send *s, uint16_t type, uint16_t flags, const void *payload,
+                  size_t length)
 {
     s->told_bytes += length;
-    lh_session_send(s, type, 0, payload, length);
+    lh_session_send(s, type, flags, payload, length);
 }
 
 void lh_lane_grow(struct lh_send *s, uint64_t n_packs)

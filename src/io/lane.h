@@ -42,8 +42,10 @@ int lh_lane_start(uv_loop_t *loop, const struct lh_send_options *opts, struct lh
 
 /* Whether the owner may tell something more now; else `room` or `offered` fires when it may. */
 bool lh_lane_may_tell(const struct lh_send *send);
-void lh_lane_tell(struct lh_send *send, uint16_t type, const void *payload, size_t length);
-bool lh_lane_taken(const struct lh_send *send); /* ACCEPT came in this session, and it is not lost */
+void lh_lane_tell(struct lh_send *send, uint16_t type, uint16_t flags, const void *payload,
+                  size_t length);
+bool lh_lane_taken(
+    const struct lh_send *send); /* ACCEPT came in this session, and it is not lost */
 
 /* So many packs were added. Streams get them at the next lh_lane_feed. */
 void lh_lane_grow(struct lh_send *send, uint64_t n_packs);

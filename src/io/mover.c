@@ -247,7 +247,8 @@ void lh_mover_down(struct lh_send *s, unsigned number, const struct lh_err *err)
         source_failed(s, err);
         return;
     }
-    if (number < s->tune.ramp.n && (s->lane != NULL || !lh_sched_complete(&s->sched) || !lh_compare_settled(s)))
+    if (number < s->tune.ramp.n &&
+        (s->lane != NULL || !lh_sched_complete(&s->sched) || !lh_compare_settled(s)))
         start_stream(s, number, lh_pace_backoff(slot->attempt, lh_random32()));
     lh_mover_feed(s);
 }

@@ -45,8 +45,8 @@ static void describe_tree(const struct lh_lane *lane, struct lh_offer *m)
 {
     m->flags = LH_OFFER_MORE_FILES | lane->flags;
     m->keep = lane->keep;
-    m->file = (struct lh_file_entry){
-        .kind = LH_KIND_DIR, .mode = lane->mode, .identity = lane->identity};
+    m->file =
+        (struct lh_file_entry){.kind = LH_KIND_DIR, .mode = lane->mode, .identity = lane->identity};
 }
 
 void lh_offer_send(struct lh_send *s)

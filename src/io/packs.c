@@ -29,12 +29,6 @@ struct lh_packs {
     uint64_t cap; /* a power of two */
 };
 
-void lh_item_drop(struct lh_item *item)
-{
-    if (atomic_fetch_sub_explicit(&item->refs, 1, memory_order_acq_rel) == 1)
-        free(item);
-}
-
 struct lh_packs *lh_packs_new(const struct lh_packs_how *how)
 {
     struct lh_packs *packs = calloc(1, sizeof(*packs));

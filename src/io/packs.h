@@ -11,51 +11,12 @@
 #ifndef LH_IO_PACKS_H
 #define LH_IO_PACKS_H
 
-#include "proto/hash.h"
-#include "proto/identity.h"
+#include "io/item.h"
 #include "util/err.h"
 
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #define LH_PACKS_PARTS 2048u /* in one, at most: rows are made on the stack */
-
-/* An entry of a tree that is not over with yet. Immutable once it has an index, but for what the
- * tree's main loop keeps in it and what is atomic. */
-struct lh_item {
-    atomic_uint refs;
-    atomic_bool spoilt; /* a part of it was voided */
-    uint32_t index;
-    uint8_t kind;  /* enum lh_file_kind */
-    uint8_t state; /* the tree's */
-    uint16_t mode;
-    uint32_t uid;
-    uint32_t gid;
-    uint32_t source; /* of the walk */
-    struct lh_identity identity;
-    uint64_t rdev;
-    struct lh_hash hash; /* of all contents, when has_hash */
-    bool has_hash;
-    uint16_t path_len;
-    uint16_t link_len;
-    uint16_t xattrs_len;
-    struct lh_item *next; /* the tree's */
-    char path[];          /* path, NUL, link, NUL, xattrs */
-};
-
-static inline const char *lh_item_link(const struct lh_item *item)
-{
-    return item->path + item->path_len + 1;
-}
-
-static inline const uint8_t *lh_item_xattrs(const struct lh_item *item)
-{
-    return (const uint8_t *)item->path + item->path_len + item->link_len + 2;
-}
-
-/* Any thread; the last reference frees it. */
-void lh_item_drop(struct lh_item *item);
 
 struct lh_packs_part {
     struct lh_item *item;

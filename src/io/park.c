@@ -186,8 +186,7 @@ static bool fits(const struct lh_session *s, const char *host, uint16_t port, bo
 {
     return !s->leaving && !s->ctl.dead && s->port == port && s->insecure == insecure &&
            s->max_block >= block_bytes && (s->features & features) == features &&
-           lh_now_ms() - s->ctl.heard_ms < FRESH_MS &&
-           strcmp(s->host, host) == 0;
+           lh_now_ms() - s->ctl.heard_ms < FRESH_MS && strcmp(s->host, host) == 0;
 }
 
 struct lh_session *lh_park_take(struct lh_park *park, const char *host, uint16_t port,

@@ -63,9 +63,9 @@ struct lh_park {
 void lh_park_init(struct lh_park *park, uv_loop_t *loop, const struct lh_log *log, unsigned max,
                   uint64_t keep_ms);
 
-/* The session that was used last to that place and has these features, now the caller's: it sets send and the ctl's
- * callbacks, whose `freed` frees the session. NULL: there is none that is alive for all one
- * knows. */
+/* The session that was used last to that place and has these features, now the caller's: it sets
+ * send and the ctl's callbacks, whose `freed` frees the session. NULL: there is none that is alive
+ * for all one knows. */
 struct lh_session *lh_park_take(struct lh_park *park, const char *host, uint16_t port,
                                 bool insecure, uint32_t block_bytes, uint64_t features);
 

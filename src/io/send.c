@@ -296,14 +296,14 @@ static void set_contents(struct lh_send *s)
     uint64_t size = s->source.identity.size;
 
     if (s->lane != NULL) {
-        s->from = lh_contents_of_packs(s->lane->packs, s->lane->pool, s->opts.block_bytes,
-                                       s->lane->most);
+        s->from =
+            lh_contents_of_packs(s->lane->packs, s->lane->pool, s->opts.block_bytes, s->lane->most);
         return;
     }
     s->from = lh_contents_of_file(&s->source, &s->engine->pool, s->opts.block_bytes);
     s->from.zero_copy_must = s->opts.zero_copy == LH_ZERO_COPY_ON;
-    s->from.zero_copy = s->from.zero_copy_must || (s->opts.zero_copy == LH_ZERO_COPY_AUTO &&
-                                                   size >= s->opts.zero_copy_min);
+    s->from.zero_copy = s->from.zero_copy_must ||
+                        (s->opts.zero_copy == LH_ZERO_COPY_AUTO && size >= s->opts.zero_copy_min);
 }
 
 static void on_opened(struct lh_job *job)

@@ -52,7 +52,7 @@ struct lh_sstream {
     size_t header_len;
     size_t header_sent;
     bool in_block;
-    uint32_t block_bytes; /* of the block at hand as the schedule counts it, */
+    uint32_t block_bytes;  /* of the block at hand as the schedule counts it, */
     uint32_t block_length; /* and of its contents */
     struct lh_contents contents;
     struct lh_meter meter;
