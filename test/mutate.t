@@ -30,9 +30,11 @@ red() {
 }
 
 while read -r mutant program; do
-    if [ "$program" = crash ]; then
+    if [[ $program = crash || $program = crash-trees ]]; then
         # That one says itself whether its rounds of power cuts went red.
-        timeout -k 5 600 test/crash/run --build "$build" --mutant "$mutant" >"$log" 2>&1
+        what=files
+        [ "$program" = crash ] || what=trees
+        timeout -k 5 600 test/crash/run --what $what --build "$build" --mutant "$mutant" >"$log" 2>&1
         ok $? "$mutant turns crash red"
         continue
     fi

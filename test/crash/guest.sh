@@ -21,7 +21,9 @@ mkdir /mnt/disk /mnt/host
 mount -t hostfs -o "$LH_SCRATCH" none /mnt/host || stop broken: no hostfs
 say up
 [ -e /mnt/host/job.sh ] || stop nothing to do
-. /mnt/host/job.sh # disk_options, volatile, lazy, program, mutant, serve_args, send_args, target, check, final
+# disk_options, volatile, lazy, program, mutant, serve_args, send_args, target, check, final, source, checker
+. /mnt/host/job.sh
+export TMPDIR=/mnt
 ip link set lo up || stop broken: no loopback
 
 # Lazy: nothing reaches the disk unless somebody syncs it. Eager: much does, in an order of its own.
@@ -47,7 +49,7 @@ fi
 mount -t ext4 -o "$disk_options" "$disk" /mnt/disk || stop disk does not mount
 
 check() {
-    /usr/bin/python3 -B "$here/check.py" --root /mnt/disk/root --target "$target" \
+    /usr/bin/python3 -B "$here/$checker" --root /mnt/disk/root --target "$target" \
         --scratch /mnt/host "$@" 2>&1
 }
 
@@ -68,7 +70,7 @@ done
 say sending
 # Through a pipe, because on a terminal there would be a progress bar.
 {
-    "$program" send /mnt/host/source "lh://127.0.0.1:7410/$target" --json -vv $send_args 2>&1
+    "$program" send "/mnt/host/$source" "lh://127.0.0.1:7410/$target" --json -vv $send_args 2>&1
     echo "@lh exit $?"
 } | cat
 

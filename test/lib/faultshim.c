@@ -5,6 +5,7 @@
  * so long) and, where errno is not 0, fail with it instead of being made. A file that is replaced
  * starts counting anew. Each call that was made to stall or fail adds one byte to CALL.hits. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -146,6 +147,8 @@ static int apply(struct rule *rule)
 
 REPLACE(int, fdatasync, (int fd), (fd))
 REPLACE(int, fsync, (int fd), (fd))
+REPLACE(int, syncfs, (int fd), (fd))
+REPLACE(ssize_t, getdents64, (int fd, void *data, size_t len), (fd, data, len))
 REPLACE(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg, flags))
 REPLACE(ssize_t, pread64, (int fd, void *data, size_t len, off64_t at), (fd, data, len, at))
 REPLACE(ssize_t, pwrite64, (int fd, const void *data, size_t len, off64_t at), (fd, data, len, at))
