@@ -100,6 +100,10 @@ static int stat_at(int dirfd, const char *name, int flags, struct lh_disk_stat *
         .ino = stx.stx_ino,
         .size = stx.stx_size,
         .mode = stx.stx_mode,
+        .uid = stx.stx_uid,
+        .gid = stx.stx_gid,
+        .n_links = stx.stx_nlink,
+        .rdev = makedev(stx.stx_rdev_major, stx.stx_rdev_minor),
         .mtime = time_of(&stx.stx_mtime),
         .ctime = time_of(&stx.stx_ctime),
     };
@@ -111,6 +115,11 @@ static int stat_at(int dirfd, const char *name, int flags, struct lh_disk_stat *
 int lh_disk_stat(int dirfd, const char *name, struct lh_disk_stat *out)
 {
     return stat_at(dirfd, name, AT_SYMLINK_NOFOLLOW | (name[0] == '\0' ? AT_EMPTY_PATH : 0), out);
+}
+
+int lh_disk_stat_target(int dirfd, const char *name, struct lh_disk_stat *out)
+{
+    return stat_at(dirfd, name, 0, out);
 }
 
 int lh_disk_stat_path(const char *path, struct lh_disk_stat *out)

@@ -15,6 +15,10 @@ struct lh_disk_stat {
     uint64_t ino;
     uint64_t size;
     uint32_t mode; /* kind and permission bits */
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t n_links;
+    uint64_t rdev; /* of a device: its number */
     struct lh_time mtime;
     struct lh_time ctime;
     struct lh_time btime; /* 0 where the file system has none */
@@ -36,6 +40,9 @@ int lh_disk_sync_dir(int dirfd);
 
 /* What `name` in a directory is, without following a link; with "" what `dirfd` itself is. */
 int lh_disk_stat(int dirfd, const char *name, struct lh_disk_stat *out);
+
+/* The same, links followed. */
+int lh_disk_stat_target(int dirfd, const char *name, struct lh_disk_stat *out);
 
 /* What a path is, links followed. */
 int lh_disk_stat_path(const char *path, struct lh_disk_stat *out);
