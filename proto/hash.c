@@ -64,6 +64,12 @@ void lh_digest_add(struct lh_digest *d, const struct lh_hash *hashes, size_t n)
         XXH3_128bits_update(d->state, hashes, n * sizeof(*hashes));
 }
 
+void lh_digest_bytes(struct lh_digest *d, const void *data, size_t len)
+{
+    if (len > 0)
+        XXH3_128bits_update(d->state, data, len);
+}
+
 void lh_digest_end(const struct lh_digest *d, struct lh_hash *out)
 {
     canonical(XXH3_128bits_digest(d->state), out);

@@ -22,11 +22,12 @@ void lh_hash_bytes(const void *data, size_t len, struct lh_hash *out);
 uint64_t lh_check64(const void *data, size_t len, uint64_t seed);
 
 /* Digest of a file: XXH3-128 over the list of its blocks' hashes, in order. An empty file has an
- * empty list. */
+ * empty list. Of bytes that do not come in one piece: the same as lh_hash_bytes of all. */
 struct lh_digest; /* opaque; holds XXH3 streaming state, about 600 bytes */
 
 struct lh_digest *lh_digest_new(void); /* NULL: out of memory */
 void lh_digest_add(struct lh_digest *d, const struct lh_hash *hashes, size_t n);
+void lh_digest_bytes(struct lh_digest *d, const void *data, size_t len);
 void lh_digest_end(const struct lh_digest *d, struct lh_hash *out);
 void lh_digest_free(struct lh_digest *d); /* NULL is fine */
 

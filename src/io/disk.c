@@ -83,6 +83,15 @@ int lh_disk_sync_dir(int dirfd)
     return e == EINVAL ? 0 : e;
 }
 
+int lh_disk_sync_fs(int fd)
+{
+    while (syncfs(fd) != 0) {
+        if (errno != EINTR)
+            return errno;
+    }
+    return 0;
+}
+
 static struct lh_time time_of(const struct statx_timestamp *t)
 {
     return (struct lh_time){.sec = t->tv_sec, .nsec = t->tv_nsec};

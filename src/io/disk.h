@@ -38,6 +38,9 @@ int lh_disk_sync(int fd);
 /* Make the entries of a directory durable. */
 int lh_disk_sync_dir(int dirfd);
 
+/* All that was written to the file system of `fd` before. */
+int lh_disk_sync_fs(int fd);
+
 /* What `name` in a directory is, without following a link; with "" what `dirfd` itself is. */
 int lh_disk_stat(int dirfd, const char *name, struct lh_disk_stat *out);
 

@@ -246,3 +246,29 @@ int lh_place_dir(const struct lh_place *place, const uint8_t *path, size_t path_
     *dirfd = fd;
     return 0;
 }
+
+int lh_place_tree(const struct lh_place *place, const uint8_t *path, size_t path_len, bool make,
+                  int *fd, struct lh_err *err)
+{
+    uint8_t within[LH_PATH_MAX];
+    struct walk w;
+    const char *wrong = "it is too long";
+    int f;
+
+    lh_text_escape(w.shown, sizeof(w.shown), path, path_len);
+    if (path_len + 2 <= sizeof(within)) { /* as the directory of a name in it */
+        memcpy(within, path, path_len);
+        memcpy(within + path_len, "/-", 2);
+        wrong = path_len == 0 ? "it is empty" : normalise(within, path_len + 2, &w);
+    }
+    if (wrong != NULL)
+        return lh_err_set(err, LH_E_PATH, "the destination path \"%s\" is not allowed: %s", w.shown,
+                          wrong);
+    f = open_beneath(place, w.dir);
+    if (f == -ENOENT && w.dir[0] != '\0' && make)
+        f = make_dirs(place, &w);
+    if (f < 0 && (f != -ENOENT || make))
+        return refuse(&w, -f, err);
+    *fd = f < 0 ? -1 : f;
+    return 0;
+}

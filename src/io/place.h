@@ -9,6 +9,7 @@
 
 #include "util/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,5 +28,10 @@ int lh_place_fd(const struct lh_place *place); /* O_PATH is not enough: a readab
  * "a//b" and "./a" are taken as "a/b" and "a". */
 int lh_place_dir(const struct lh_place *place, const uint8_t *path, size_t path_len, int *dirfd,
                  char name[256], struct lh_err *err);
+
+/* Open the directory that a tree goes to; `path` as above, but it may be "." and end in a slash.
+ * make: with what is missing of it; else *fd is -1 when it is not there. */
+int lh_place_tree(const struct lh_place *place, const uint8_t *path, size_t path_len, bool make,
+                  int *fd, struct lh_err *err);
 
 #endif

@@ -1,0 +1,310 @@
+/* What becomes of the entries that a sender tells of: kept, made, wanted, failed.
+ *
+ * Thread: an opener, one job at a time for a tree, in the order told.
+ *
+ * Happy path of an entry: its path is one that is allowed -> its directory is opened, made when
+ * missing -> what is there is looked at -> a file that is to stay is kept; one whose contents are
+ * wanted is entered into the table; all else is made at once (rtree_make.c).
+ *
+ * Failures: of one entry: told, and the next. An index that was used, or too many that are not
+ * settled: the protocol is broken. A table that is full: the rest waits for a commit. */
+#include "io/rtree_impl.h"
+
+#include "core/keep.h"
+#include "proto/frame.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define READ_BYTES (256u * 1024)
+
+/* An entry being answered. */
+struct ask {
+    struct lh_rtree *t;
+    struct lh_tree_entry e;
+    uint32_t index;
+    char path[LH_PATH_MAX];
+    struct lh_rspot at;
+    struct lh_rtree_trouble **troubles;
+    struct lh_err *err;
+};
+
+static int failed(struct ask *a, int status, const char *words)
+{
+    if (lh_rtree_trouble(a->troubles, a->index, status, a->path, a->e.path_len, "%s", words) != 0)
+        return lh_rtree_fail_sys(a->t, ENOMEM, "answer", a->err);
+    return LH_WANTED_FAILED;
+}
+
+static int failed_sys(struct ask *a, int e, const char *what)
+{
+    if (lh_rtree_fatal(e))
+        return lh_rtree_fail_sys(a->t, e, what, a->err);
+    if (lh_rtree_trouble(a->troubles, a->index, lh_status_of_write_errno(e), a->path, a->e.path_len,
+                         "cannot %s: %s", what, strerror(e)) != 0)
+        return lh_rtree_fail_sys(a->t, ENOMEM, "answer", a->err);
+    return LH_WANTED_FAILED;
+}
+
+/* ---- what is there ---- */
+
+/* 0 or an errno. In a dry run what is in the way of its directory would be no more. */
+static int look(struct ask *a)
+{
+    struct lh_rtree *t = a->t;
+    size_t dir_len = lh_tree_dir_len(a->path, a->e.path_len);
+    int e = ENOENT;
+
+    a->at = (struct lh_rspot){.name = a->path + dir_len + (dir_len > 0)};
+    if (t->root_fd >= 0)
+        e = lh_tree_dir_get(&t->dirs, a->path, dir_len, !lh_rtree_dry(t), &a->at.dir);
+    if (e != 0) {
+        a->at.dir = NULL;
+        return lh_rtree_dry(t) && (e == ENOENT || e == ENOTDIR || e == ELOOP) ? 0 : e;
+    }
+    e = lh_disk_stat(a->at.dir->fd, a->at.name, &a->at.st);
+    a->at.there = e == 0;
+    return e == ENOENT ? 0 : e;
+}
+
+static int hash_of(int fd, struct lh_hash *out)
+{
+    struct lh_digest *d = lh_digest_new();
+    uint8_t *buf = malloc(READ_BYTES);
+    uint64_t at = 0;
+    size_t n = 0;
+    int e = d == NULL || buf == NULL ? ENOMEM : 0;
+
+    while (e == 0) {
+        e = lh_disk_read(fd, buf, READ_BYTES, at, &n);
+        if (e != 0 || n == 0)
+            break;
+        lh_digest_bytes(d, buf, n);
+        at += n;
+    }
+    if (e == 0)
+        lh_digest_end(d, out);
+    lh_digest_free(d);
+    free(buf);
+    return e;
+}
+
+static int open_there(const struct ask *a)
+{
+    return openat(a->at.dir->fd, a->at.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+}
+
+/* One that cannot be read is taken for another. */
+static bool same_contents(const struct ask *a)
+{
+    struct lh_hash hash;
+    bool same;
+    int fd = open_there(a);
+
+    if (fd < 0)
+        return false;
+    same = a->e.has_hash && hash_of(fd, &hash) == 0 && memcmp(&hash, &a->e.hash, sizeof(hash)) == 0;
+    close(fd);
+    return same;
+}
+
+/* The contents are the same; what else is kept of it may not be. */
+static int refresh(struct ask *a)
+{
+    struct lh_rtree *t = a->t;
+    const struct lh_disk_stat *st = &a->at.st;
+    struct lh_rdress d = {.mode = a->e.mode,
+                          .uid = a->e.uid,
+                          .gid = a->e.gid,
+                          .mtime = a->e.mtime,
+                          .xattrs = a->e.xattrs,
+                          .xattrs_len = a->e.xattrs_len,
+                          .mode_set = !(t->keep & LH_KEEP_MODE)};
+    uint64_t not_kept = 0;
+    bool owner = (t->keep & LH_KEEP_OWNER) && t->is_root;
+    mode_t mask = owner ? 07777 : 0777;
+    bool differs = ((t->keep & LH_KEEP_MODE) && ((st->mode ^ a->e.mode) & mask) != 0) ||
+                   (owner && (st->uid != a->e.uid || st->gid != a->e.gid)) || a->e.xattrs_len > 0 ||
+                   ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &a->e.mtime));
+    int e = 0;
+    int fd;
+
+    if (!differs || lh_rtree_dry(t))
+        return 0;
+    fd = open_there(a);
+    if (fd < 0) {
+        not_kept++;
+    } else {
+        e = lh_rtree_dress(t, fd, &d, &not_kept);
+        close(fd);
+    }
+    pthread_mutex_lock(&t->lock);
+    t->stats.not_kept += not_kept;
+    pthread_mutex_unlock(&t->lock);
+    return e;
+}
+
+/* Whether what is there stays. 1, 0, or -errno. */
+static int stays(struct ask *a)
+{
+    bool regular = S_ISREG(a->at.st.mode);
+    struct lh_keep_file there = {.size = regular ? a->at.st.size : UINT64_MAX,
+                                 .mtime = a->at.st.mtime};
+    struct lh_keep_file offered = {.size = a->e.size, .mtime = a->e.mtime};
+    enum lh_keep keep = lh_keep_decide(a->t->flags, &there, &offered);
+
+    if (keep == LH_KEEP_IT)
+        return 1;
+    if (keep == LH_KEEP_SAME || (keep == LH_KEEP_COMPARE && same_contents(a)))
+        return refresh(a) == 0 ? 1 : -EIO;
+    return 0;
+}
+
+/* ---- files ---- */
+
+static int enter(struct ask *a)
+{
+    struct lh_rtree *t = a->t;
+    struct lh_rfile *f = lh_rfile_new(&a->e, a->index, a->at.there);
+    bool twice;
+
+    if (f == NULL)
+        return lh_rtree_fail_sys(t, ENOMEM, "remember what is wanted", a->err);
+    pthread_mutex_lock(&t->lock);
+    twice = lh_rtree_find_path(t, f->path, f->path_len) != NULL;
+    if (!twice)
+        lh_rtree_table_add(t, f);
+    pthread_mutex_unlock(&t->lock);
+    if (!twice)
+        return 0;
+    lh_rfile_free(f);
+    return failed(a, LH_E_EXISTS, "this name comes twice in this transfer");
+}
+
+static int ask_file(struct ask *a)
+{
+    int stay = 0;
+    int r = 0;
+
+    if (a->at.there && S_ISDIR(a->at.st.mode))
+        return failed(a, LH_E_DEST_KIND, "there is a directory of that name");
+    if (a->at.there)
+        stay = stays(a);
+    if (stay < 0)
+        return failed_sys(a, -stay, "compare it with what is there");
+    if (stay > 0)
+        return LH_WANTED_KEPT;
+    /* A big one comes as a transfer of its own. */
+    if (!lh_rtree_dry(a->t) && a->e.size < LH_TREE_BIG)
+        r = enter(a);
+    if (r != 0)
+        return r;
+    return a->at.there ? LH_WANTED_CHANGED : LH_WANTED_NEW;
+}
+
+/* ---- entries ---- */
+
+/* Returns enum lh_wanted or -LH_E_*. */
+static int ask_one(struct ask *a)
+{
+    const char *why;
+    int answer;
+    int e;
+
+    memcpy(a->path, a->e.path, a->e.path_len);
+    a->path[a->e.path_len] = '\0';
+    if (a->e.path_len == 0)
+        return LH_WANTED_KEPT; /* the root was made when it was opened */
+    why = lh_tree_path_wrong(a->e.path, a->e.path_len);
+    if (why != NULL)
+        return failed(a, LH_E_PATH, why);
+    e = look(a);
+    if (e == ELOOP || e == ENOTDIR)
+        answer = failed(a, LH_E_DEST_KIND,
+                        "a part of its path at the destination is a file or a symbolic link, "
+                        "which is not followed");
+    else if (e != 0)
+        answer = failed_sys(a, e, "look at the destination");
+    else if (a->e.kind == LH_KIND_FILE)
+        answer = ask_file(a);
+    else
+        answer = lh_rtree_make(a->t, &a->e, a->index, &a->at, a->troubles, a->err);
+    if (a->at.dir != NULL)
+        lh_tree_dir_put(&a->t->dirs, a->at.dir);
+    return answer;
+}
+
+/* Whether the index is one that may come now: -1 no, 0 not yet, 1 yes. */
+static int may_ask(struct lh_rtree *t, uint32_t index)
+{
+    int may = 1;
+
+    pthread_mutex_lock(&t->lock);
+    if (index < t->told || t->ring[index % LH_TREE_SPAN] != NULL)
+        may = -1;
+    else if (t->n_bytes >= LH_RTREE_BYTES_MAX)
+        may = 0;
+    else
+        t->told = index + 1;
+    pthread_mutex_unlock(&t->lock);
+    return may;
+}
+
+static void count(struct lh_rtree *t, int answer)
+{
+    pthread_mutex_lock(&t->lock);
+    t->stats.kept += answer == LH_WANTED_KEPT;
+    t->stats.made += answer == LH_WANTED_MADE;
+    t->stats.failed += answer == LH_WANTED_FAILED;
+    pthread_mutex_unlock(&t->lock);
+}
+
+int lh_rtree_ask(struct lh_rtree *t, const uint8_t *payload, size_t len, uint32_t skip,
+                 struct lh_rtree_answers *out, struct lh_err *err)
+{
+    struct lh_files_reader reader;
+    const char *why = NULL;
+    struct ask *a;
+    int r = lh_rtree_check(t, err);
+    int may = 1;
+
+    if (r == 0 && lh_files_decode(payload, len, &reader, &why) != 0)
+        r = lh_err_set(err, LH_E_PROTOCOL, "%s", why);
+    if (r != 0)
+        return r;
+    a = malloc(sizeof(*a));
+    out->first = reader.first + skip;
+    out->v = malloc(reader.n > 0 ? reader.n : 1);
+    if (a == NULL || out->v == NULL) {
+        free(a);
+        return lh_err_set(err, LH_E_NOMEM, "out of memory");
+    }
+    *a = (struct ask){.t = t, .index = reader.first, .troubles = &out->troubles, .err = err};
+    for (; r >= 0 && lh_files_next(&reader, &a->e); a->index++) {
+        if (a->index < out->first)
+            continue;
+        may = may_ask(t, a->index);
+        if (may <= 0)
+            break;
+        r = ask_one(a);
+        if (r >= 0) {
+            count(t, r);
+            out->v[out->n++] = (uint8_t)r;
+        }
+    }
+    free(a);
+    if (may < 0)
+        return lh_err_set(err, LH_E_PROTOCOL,
+                          "an index was used twice, or too many entries are not settled");
+    return r < 0 ? r : may == 0;
+}
+
+void lh_rtree_answers_free(struct lh_rtree_answers *a)
+{
+    free(a->v);
+    lh_rtree_troubles_free(a->troubles);
+}

@@ -1,0 +1,261 @@
+/* Making files of a tree durable and visible, and the end of one.
+ *
+ * Thread: the committer of its file system.
+ *
+ * The order that everything rests on: parts written -> snapshot of what is whole -> contents synced
+ * (few files: each; more: the file system) -> renamed -> directories synced -> settled. What was
+ * made without contents needs its directory synced alone.
+ *
+ * Failures: of one rename: told, the staging file goes. Of a sync: all of the commit stays
+ * unsettled and the tree fails. */
+#include "io/rtree_impl.h"
+
+#include "util/mutant.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- begin: snapshot, contents ---- */
+
+/* True when there is something to commit. */
+static bool snapshot(struct lh_rtree *t, bool *loose)
+{
+    bool some;
+
+    pthread_mutex_lock(&t->lock);
+    t->batch = t->whole;
+    t->whole = NULL;
+    t->whole_end = &t->whole;
+    t->n_whole = 0;
+    t->n_open = 0;
+    *loose = t->loose;
+    t->loose = false;
+    lh_runs_free(&t->batch_runs);
+    t->batch_runs = t->made;
+    lh_runs_init(&t->made, LH_RUNS_MAX);
+    some = lh_ledger_snapshot(&t->ledger, &t->packs);
+    some = some || t->batch != NULL || t->batch_runs.n > 0;
+    pthread_mutex_unlock(&t->lock);
+    return some;
+}
+
+/* Nothing since the last good sync counts. */
+static int lose(struct lh_rtree *t, int e, const char *what, struct lh_err *err)
+{
+    pthread_mutex_lock(&t->lock);
+    lh_ledger_lost(&t->ledger, &t->packs);
+    pthread_mutex_unlock(&t->lock);
+    lh_batch_free(&t->packs);
+    lh_runs_clear(&t->batch_runs);
+    t->batch = NULL; /* still in the table: close removes what they left */
+    return lh_rtree_fail_sys(t, e, what, err);
+}
+
+static int sync_contents(struct lh_rtree *t, bool loose)
+{
+    bool skip = lh_mutant("drop-data-sync");
+    int first = loose && !skip ? lh_disk_sync_fs(t->root_fd) : 0;
+
+    for (struct lh_rfile *f = t->batch; f != NULL; f = f->next) {
+        if (f->fd < 0)
+            continue;
+        if (first == 0 && !skip)
+            first = lh_disk_sync(f->fd);
+        close(f->fd);
+        f->fd = -1;
+    }
+    return first;
+}
+
+int lh_rtree_commit_begin(struct lh_store *store, struct lh_err *err)
+{
+    struct lh_rtree *t = (struct lh_rtree *)store;
+    bool loose;
+    int e;
+    int r = lh_rtree_check(t, err);
+
+    if (r != 0)
+        return r;
+    if (!snapshot(t, &loose))
+        return 0;
+    e = sync_contents(t, loose);
+    return e == 0 ? 1 : lose(t, e, "sync what was written", err);
+}
+
+/* ---- end: names ---- */
+
+/* 0 or an errno. Nothing was there when it was asked for: nothing is replaced. */
+static int rename_part(const struct lh_tree_dir *dir, const char *part, const char *name,
+                       bool was_there)
+{
+    if (!was_there) {
+        if (renameat2(dir->fd, part, dir->fd, name, RENAME_NOREPLACE) == 0)
+            return 0;
+        if (errno != EINVAL && errno != ENOSYS)
+            return errno;
+    }
+    return renameat(dir->fd, part, dir->fd, name) == 0 ? 0 : errno;
+}
+
+static int trouble_of(struct lh_rtree *t, const struct lh_rfile *f, int e)
+{
+    if (e == EEXIST)
+        return lh_rtree_trouble(&t->troubles, f->index, LH_E_EXISTS, f->path, f->path_len,
+                                "another name in this transfer is the same here, or somebody else "
+                                "made it meanwhile");
+    return lh_rtree_trouble(&t->troubles, f->index, lh_status_of_write_errno(e), f->path,
+                            f->path_len, "cannot rename: %s", strerror(e));
+}
+
+/* 0 or the errno of a disk that fails; other failures are told. */
+static int rename_file(struct lh_rtree *t, struct lh_rfile *f)
+{
+    size_t dir_len = lh_tree_dir_len(f->path, f->path_len);
+    const char *name = f->path + dir_len + (dir_len > 0);
+    char part[LH_HIDDEN_SIZE];
+    struct lh_tree_dir *dir;
+    int e = lh_tree_dir_get(&t->dirs, f->path, dir_len, false, &dir);
+    int r = 0;
+
+    if (e == 0) {
+        lh_rtree_part_of(t, name, part);
+        e = rename_part(dir, part, name, f->was_there);
+        if (e == 0)
+            r = lh_tree_dir_touch(&t->dirs, dir);
+        else if (!lh_rtree_fatal(e))
+            unlinkat(dir->fd, part, 0);
+        lh_tree_dir_put(&t->dirs, dir);
+    }
+    if (e == 0)
+        return r;
+    if (lh_rtree_fatal(e))
+        return e;
+    pthread_mutex_lock(&t->lock);
+    f->dropped = true;
+    t->stats.failed++;
+    r = trouble_of(t, f, e) == 0 ? 0 : ENOMEM;
+    pthread_mutex_unlock(&t->lock);
+    return r;
+}
+
+/* The caller holds the lock. */
+static int settle(struct lh_rtree *t)
+{
+    int r = 0;
+
+    while (r == 0 && t->batch != NULL) {
+        struct lh_rfile *f = t->batch;
+
+        if (!f->dropped) {
+            r = lh_runs_add(&t->settled, f->index, f->index + 1u);
+            if (r != 0)
+                break;
+            t->stats.files++;
+            t->stats.bytes += f->size;
+        }
+        t->batch = f->next;
+        lh_rtree_table_remove(t, f);
+        lh_rfile_free(f);
+    }
+    for (size_t i = 0; i < t->batch_runs.n && r == 0; i++)
+        r = lh_runs_add(&t->settled, t->batch_runs.v[i].first, t->batch_runs.v[i].end);
+    return r;
+}
+
+/* The runs of the packs, for the acknowledgement. */
+static int add_packs(const struct lh_batch *b, struct lh_runs *acked)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < b->n && r == 0; i++)
+        r = lh_runs_add(acked, b->v[i].block, b->v[i].block + 1);
+    return r;
+}
+
+int lh_rtree_commit_end(struct lh_store *store, struct lh_runs *acked, struct lh_err *err)
+{
+    struct lh_rtree *t = (struct lh_rtree *)store;
+    int e = 0;
+    int r = 0;
+
+    for (struct lh_rfile *f = t->batch; f != NULL && e == 0; f = f->next)
+        e = rename_file(t, f);
+    if (e != 0)
+        return lose(t, e, "rename what was received", err);
+    e = lh_tree_dirs_sync(&t->dirs);
+    if (e != 0)
+        return lose(t, e, "sync the directories", err);
+    pthread_mutex_lock(&t->lock);
+    if (t->packs.n > 0)
+        r = lh_ledger_synced(&t->ledger, &t->packs);
+    if (r == 0)
+        r = settle(t);
+    pthread_mutex_unlock(&t->lock);
+    lh_runs_clear(&t->batch_runs);
+    if (r == 0)
+        r = add_packs(&t->packs, acked);
+    lh_batch_free(&t->packs);
+    return r == 0 ? 0 : lh_rtree_fail_sys(t, ENOMEM, "note what is settled", err);
+}
+
+/* ---- the end ---- */
+
+/* What was there before may be of a process that was killed: it is said to be there, so it must be
+ * on the disk. */
+int lh_rtree_finish(struct lh_rtree *t, struct lh_err *err)
+{
+    struct lh_rtree_stats stats;
+    int e;
+    int r = lh_rtree_check(t, err);
+
+    if (r != 0 || lh_rtree_dry(t))
+        return r;
+    lh_rtree_stats(t, &stats);
+    if (stats.kept > 0)
+        lh_tree_dirs_touch_all(&t->dirs);
+    e = lh_tree_dirs_sync(&t->dirs);
+    return e == 0 ? 0 : lh_rtree_fail_sys(t, e, "sync", err);
+}
+
+/* A staging file that has not been renamed. */
+static void remove_part(struct lh_rtree *t, const struct lh_rfile *f)
+{
+    size_t dir_len = lh_tree_dir_len(f->path, f->path_len);
+    char part[LH_HIDDEN_SIZE];
+    struct lh_tree_dir *dir;
+
+    if (f->fd >= 0)
+        close(f->fd);
+    if (f->state < LH_RFILE_STAGED || lh_tree_dir_get(&t->dirs, f->path, dir_len, false, &dir) != 0)
+        return;
+    lh_rtree_part_of(t, f->path + dir_len + (dir_len > 0), part);
+    unlinkat(dir->fd, part, 0);
+    lh_tree_dir_put(&t->dirs, dir);
+}
+
+void lh_rtree_close(struct lh_store *store)
+{
+    struct lh_rtree *t = (struct lh_rtree *)store;
+
+    for (uint32_t i = 0; t->n_files > 0 && i < LH_TREE_SPAN; i++)
+        if (t->ring[i] != NULL)
+            remove_part(t, t->ring[i]);
+    lh_rtree_table_free(t);
+    lh_tree_dirs_free(&t->dirs);
+    if (t->root_fd >= 0)
+        close(t->root_fd);
+    lh_rtree_troubles_free(t->troubles);
+    lh_runs_free(&t->made);
+    lh_runs_free(&t->settled);
+    lh_runs_free(&t->batch_runs);
+    lh_batch_free(&t->packs);
+    lh_ledger_free(&t->ledger);
+    pthread_cond_destroy(&t->quiet);
+    pthread_cond_destroy(&t->created);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}

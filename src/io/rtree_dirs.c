@@ -1,0 +1,352 @@
+/* Directories of a tree by their paths; told in rtree_dirs.h.
+ *
+ * Happy path: found among those that are kept -> a reference. Else openat2 -> kept in the place of
+ * the one that nobody has used for longest. Missing ones are made from the root on, each synced
+ * with the next commit. Failures: the kernel's word, as an errno. */
+#include "io/rtree_dirs.h"
+
+#include "io/disk.h"
+#include "io/staging.h"
+#include "proto/hash.h"
+#include "proto/transfer.h"
+#include "util/err.h"
+#include "util/mutant.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define NAME_BYTES_MAX 255
+#define EAGAIN_RETRIES 64
+
+/* ---- paths ---- */
+
+static const char *name_wrong(const uint8_t *name, size_t n)
+{
+    size_t prefix = strlen(LH_HIDDEN_PREFIX);
+
+    if (n == 0)
+        return "it holds an empty name";
+    if (n > NAME_BYTES_MAX)
+        return "a name in it is longer than 255 bytes";
+    if (name[0] == '.' && (n == 1 || (n == 2 && name[1] == '.')))
+        return "it holds \".\" or \"..\"";
+    if (n >= prefix && memcmp(name, LH_HIDDEN_PREFIX, prefix) == 0)
+        return "names that begin with " LH_HIDDEN_PREFIX " are longhaul's own";
+    return NULL;
+}
+
+const char *lh_tree_path_wrong(const uint8_t *path, size_t len)
+{
+    const char *why = NULL;
+    size_t from = 0;
+
+    if (len == 0)
+        return "it is empty";
+    if (len >= LH_PATH_MAX)
+        return "it is too long";
+    if (memchr(path, '\0', len) != NULL)
+        return "it holds a NUL byte";
+    if (path[0] == '/')
+        return "it is absolute";
+    for (size_t at = 0; at <= len && why == NULL; at++)
+        if (at == len || path[at] == '/') {
+            why = name_wrong(path + from, at - from);
+            from = at + 1;
+        }
+    return why;
+}
+
+size_t lh_tree_dir_len(const char *path, size_t len)
+{
+    while (len > 0 && path[len - 1] != '/')
+        len--;
+    return len > 0 ? len - 1 : 0;
+}
+
+/* ---- opening ---- */
+
+/* Returns a descriptor or -errno. */
+static int open_beneath(const struct lh_tree_dirs *d, const char *path)
+{
+    struct open_how how = {
+        .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    };
+
+    if (lh_mutant("follow-links"))
+        how.resolve = 0;
+    for (int tries = 0;; tries++) {
+        long fd = syscall(SYS_openat2, d->root_fd, path[0] == '\0' ? "." : path, &how, sizeof(how));
+
+        if (fd >= 0)
+            return (int)fd;
+        if (errno != EINTR && (errno != EAGAIN || tries >= EAGAIN_RETRIES))
+            return -errno;
+    }
+}
+
+/* One that is not kept yet, with a reference. */
+static int open_dir(const struct lh_tree_dirs *d, const char *path, size_t len, uint64_t hash,
+                    struct lh_tree_dir **out)
+{
+    struct lh_tree_dir *dir = malloc(sizeof(*dir) + len + 1);
+    struct lh_disk_stat st;
+    int e;
+
+    if (dir == NULL)
+        return ENOMEM;
+    *dir = (struct lh_tree_dir){.refs = 1, .hash = hash, .path_len = len};
+    memcpy(dir->path, path, len);
+    dir->path[len] = '\0';
+    dir->fd = open_beneath(d, dir->path);
+    e = dir->fd < 0 ? -dir->fd : lh_disk_stat(dir->fd, "", &st);
+    if (e != 0) {
+        if (dir->fd >= 0)
+            close(dir->fd);
+        free(dir);
+        return e;
+    }
+    dir->dev = st.dev;
+    dir->foreign = st.dev != d->dev;
+    dir->acl = fgetxattr(dir->fd, "system.posix_acl_default", NULL, 0) > 0;
+    *out = dir;
+    return 0;
+}
+
+static void destroy(struct lh_tree_dir *dir)
+{
+    if (dir == NULL)
+        return;
+    close(dir->fd);
+    free(dir);
+}
+
+/* ---- the kept ones; the caller holds the lock ---- */
+
+static struct lh_tree_dir *find(struct lh_tree_dirs *d, const char *path, size_t len, uint64_t hash)
+{
+    for (unsigned i = 0; i < LH_TREE_DIRS_KEPT; i++) {
+        struct lh_tree_dir *dir = d->kept[i];
+
+        if (dir != NULL && dir->hash == hash && dir->path_len == len &&
+            memcmp(dir->path, path, len) == 0) {
+            dir->refs++;
+            dir->used = ++d->clock;
+            return dir;
+        }
+    }
+    return NULL;
+}
+
+/* Returns whom it takes the place of, who is nobody's now; NULL: nobody. */
+static struct lh_tree_dir *keep(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
+{
+    struct lh_tree_dir *out;
+    unsigned best = LH_TREE_DIRS_KEPT;
+
+    for (unsigned i = 0; i < LH_TREE_DIRS_KEPT; i++) {
+        if (d->kept[i] == NULL) {
+            best = i;
+            break;
+        }
+        if (d->kept[i]->refs == 0 &&
+            (best == LH_TREE_DIRS_KEPT || d->kept[i]->used < d->kept[best]->used))
+            best = i;
+    }
+    if (best == LH_TREE_DIRS_KEPT)
+        return NULL; /* all are in use: it goes when its user has done */
+    out = d->kept[best];
+    d->kept[best] = dir;
+    dir->kept = true;
+    dir->used = ++d->clock;
+    return out;
+}
+
+/* True: it is nobody's now. */
+static bool unref(struct lh_tree_dir *dir)
+{
+    return --dir->refs == 0 && !dir->kept;
+}
+
+/* ---- getting ---- */
+
+static int get(struct lh_tree_dirs *d, const char *path, size_t len, struct lh_tree_dir **out)
+{
+    uint64_t hash = lh_check64(path, len, 0);
+    struct lh_tree_dir *dir, *other, *gone = NULL;
+    int e;
+
+    pthread_mutex_lock(&d->lock);
+    dir = find(d, path, len, hash);
+    pthread_mutex_unlock(&d->lock);
+    if (dir != NULL) {
+        *out = dir;
+        return 0;
+    }
+    e = open_dir(d, path, len, hash, &dir);
+    if (e != 0)
+        return e;
+    pthread_mutex_lock(&d->lock);
+    other = find(d, path, len, hash);
+    if (other == NULL)
+        gone = keep(d, dir);
+    pthread_mutex_unlock(&d->lock);
+    if (other != NULL) {
+        destroy(dir);
+        dir = other;
+    }
+    destroy(gone);
+    *out = dir;
+    return 0;
+}
+
+/* Prefix by prefix from the root, which is there. */
+static int make_and_get(struct lh_tree_dirs *d, const char *path, size_t len,
+                        struct lh_tree_dir **out)
+{
+    struct lh_tree_dir *dir, *next;
+    size_t from = 0;
+    int e = get(d, path, 0, &dir);
+
+    for (size_t at = 1; e == 0 && at <= len; at++) {
+        char name[NAME_BYTES_MAX + 1];
+
+        if (at < len && path[at] != '/')
+            continue;
+        e = get(d, path, at, &next);
+        if (e == ENOENT) {
+            memcpy(name, path + from, at - from);
+            name[at - from] = '\0';
+            e = mkdirat(dir->fd, name, 0777) == 0 || errno == EEXIST ? 0 : errno;
+            if (e == 0)
+                e = lh_tree_dir_touch(d, dir);
+            if (e == 0)
+                e = get(d, path, at, &next);
+        }
+        lh_tree_dir_put(d, dir);
+        if (e != 0)
+            return e;
+        dir = next;
+        from = at + 1;
+    }
+    if (e == 0)
+        *out = dir;
+    return e;
+}
+
+int lh_tree_dir_get(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
+                    struct lh_tree_dir **dir)
+{
+    int e = get(d, path, len, dir);
+
+    return e == ENOENT && make ? make_and_get(d, path, len, dir) : e;
+}
+
+void lh_tree_dir_put(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
+{
+    bool gone;
+
+    pthread_mutex_lock(&d->lock);
+    gone = unref(dir);
+    pthread_mutex_unlock(&d->lock);
+    if (gone)
+        destroy(dir);
+}
+
+void lh_tree_dirs_forget(struct lh_tree_dirs *d)
+{
+    struct lh_tree_dir *gone[LH_TREE_DIRS_KEPT];
+    unsigned n = 0;
+
+    pthread_mutex_lock(&d->lock);
+    for (unsigned i = 0; i < LH_TREE_DIRS_KEPT; i++) {
+        struct lh_tree_dir *dir = d->kept[i];
+
+        d->kept[i] = NULL;
+        if (dir != NULL) {
+            dir->kept = false;
+            if (dir->refs == 0)
+                gone[n++] = dir;
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    while (n > 0)
+        destroy(gone[--n]);
+}
+
+/* ---- syncing ---- */
+
+int lh_tree_dir_touch(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
+{
+    bool now = false;
+
+    pthread_mutex_lock(&d->lock);
+    if (!dir->dirty && d->n_dirty < LH_TREE_SYNC_FEW) {
+        dir->dirty = true;
+        dir->refs++;
+        d->dirty[d->n_dirty++] = dir;
+    } else if (!dir->dirty) {
+        now = dir->foreign;
+        d->many = d->many || !now;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return now ? lh_disk_sync_dir(dir->fd) : 0;
+}
+
+void lh_tree_dirs_touch_all(struct lh_tree_dirs *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->many = true;
+    pthread_mutex_unlock(&d->lock);
+}
+
+int lh_tree_dirs_sync(struct lh_tree_dirs *d)
+{
+    struct lh_tree_dir *list[LH_TREE_SYNC_FEW];
+    unsigned n;
+    bool many;
+    int first = 0;
+
+    pthread_mutex_lock(&d->lock);
+    many = d->many;
+    d->many = false;
+    n = d->n_dirty;
+    d->n_dirty = 0;
+    for (unsigned i = 0; i < n; i++) {
+        list[i] = d->dirty[i];
+        list[i]->dirty = false;
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (many && !lh_mutant("drop-dir-sync"))
+        first = lh_disk_sync_fs(d->root_fd);
+    for (unsigned i = 0; i < n; i++) {
+        int e = many && !list[i]->foreign ? 0 : lh_disk_sync_dir(list[i]->fd);
+
+        if (first == 0)
+            first = e;
+        lh_tree_dir_put(d, list[i]);
+    }
+    return first;
+}
+
+void lh_tree_dirs_init(struct lh_tree_dirs *d, int root_fd, uint64_t dev)
+{
+    *d = (struct lh_tree_dirs){.root_fd = root_fd, .dev = dev};
+    pthread_mutex_init(&d->lock, NULL);
+}
+
+void lh_tree_dirs_free(struct lh_tree_dirs *d)
+{
+    for (unsigned i = 0; i < d->n_dirty; i++)
+        lh_tree_dir_put(d, d->dirty[i]);
+    d->n_dirty = 0;
+    lh_tree_dirs_forget(d);
+    pthread_mutex_destroy(&d->lock);
+}

@@ -1,0 +1,72 @@
+/* The directories of a tree that is received, by their paths.
+ *
+ * A path is resolved from the tree's root by openat2(2) with RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS
+ * and RESOLVE_NO_MAGICLINKS: no symbolic link at the destination is followed, also while somebody
+ * swaps a directory for one. The last few descriptors are kept, so that a file costs no such call.
+ *
+ * Threads: any, its own lock, never held over a system call. Failures are errnos. */
+#ifndef LH_IO_RTREE_DIRS_H
+#define LH_IO_RTREE_DIRS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LH_TREE_DIRS_KEPT 64
+#define LH_TREE_SYNC_FEW 32 /* so many are synced one by one; more: the whole file system is */
+
+struct lh_tree_dir {
+    int fd;
+    uint64_t dev;
+    bool foreign; /* of another file system than the root */
+    bool acl;     /* has a default ACL: modes of what is made in it are not as asked for */
+    /* the rest is rtree_dirs.c's own */
+    bool dirty;
+    bool kept;
+    unsigned refs;
+    uint64_t used;
+    uint64_t hash;
+    size_t path_len;
+    char path[];
+};
+
+struct lh_tree_dirs {
+    int root_fd; /* the caller's */
+    uint64_t dev;
+    pthread_mutex_t lock;
+    uint64_t clock;
+    struct lh_tree_dir *kept[LH_TREE_DIRS_KEPT];
+    unsigned n_dirty;
+    struct lh_tree_dir *dirty[LH_TREE_SYNC_FEW]; /* with a reference */
+    bool many;                                   /* more than fit: sync the file system */
+};
+
+/* What is wrong with the path of an entry, or NULL. */
+const char *lh_tree_path_wrong(const uint8_t *path, size_t len);
+
+/* Bytes of the path's directory: 0 is the root. The name begins behind it and a slash. */
+size_t lh_tree_dir_len(const char *path, size_t len);
+
+void lh_tree_dirs_init(struct lh_tree_dirs *d, int root_fd, uint64_t dev);
+void lh_tree_dirs_free(struct lh_tree_dirs *d);
+
+/* The directory at path[0..len), with a reference. make: with what is missing of it. 0 or an errno:
+ * ELOOP, ENOTDIR: something of another kind is in the way. */
+int lh_tree_dir_get(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
+                    struct lh_tree_dir **dir);
+void lh_tree_dir_put(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
+
+/* Directories were removed or replaced: look again from now on. */
+void lh_tree_dirs_forget(struct lh_tree_dirs *d);
+
+/* An entry of it was changed: it is to be synced. Blocking, rarely. */
+int lh_tree_dir_touch(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
+
+/* What was done before must be on the disk when `sync` has returned, whatever it was. */
+void lh_tree_dirs_touch_all(struct lh_tree_dirs *d);
+
+/* Sync all that was touched before. Blocking. An error is final. */
+int lh_tree_dirs_sync(struct lh_tree_dirs *d);
+
+#endif

@@ -1,0 +1,130 @@
+/* Mode, times, owner and extended attributes of what a tree brings.
+ *
+ * Thread: stream loops, openers, committer; nothing here is shared but counters of the caller.
+ *
+ * Happy path: owner (which takes set-id bits and capabilities away) -> extended attributes (which
+ * need the right to write) -> mode -> times. Failures: what the file system or the kernel does not
+ * let us set is counted, not an error; only an errno of the disk is one. */
+#include "io/rtree_impl.h"
+
+#include "proto/cursor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define ACL_PREFIX "system.posix_acl_"
+
+/* Set-id and sticky bits belong to an owner: they are kept where that is. */
+static mode_t wanted_mode(const struct lh_rtree *t, uint16_t mode)
+{
+    return mode & ((t->keep & LH_KEEP_OWNER) && t->is_root ? 07777 : 0777);
+}
+
+mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *exact)
+{
+    mode_t want = wanted_mode(t, mode);
+
+    *exact = !(t->keep & LH_KEEP_MODE) || (!acl && (want & (t->umask | 07000)) == 0);
+    return want & 0777;
+}
+
+static mode_t final_mode(const struct lh_rtree *t, uint16_t mode)
+{
+    return t->keep & LH_KEEP_MODE ? wanted_mode(t, mode) : mode & 0777 & ~t->umask;
+}
+
+/* Whether it is an error; what may not be set is counted. */
+static int counted(int e, uint64_t *not_kept)
+{
+    if (lh_rtree_fatal(e) && e != ENOSPC && e != EDQUOT)
+        return e;
+    ++*not_kept;
+    return 0;
+}
+
+static bool is_kept(const struct lh_rtree *t, const char *name)
+{
+    if (strncmp(name, ACL_PREFIX, strlen(ACL_PREFIX)) == 0)
+        return t->keep & LH_KEEP_ACL;
+    return (t->keep & LH_KEEP_XATTRS) &&
+           (strncmp(name, "user.", 5) == 0 || strncmp(name, "trusted.", 8) == 0 ||
+            strncmp(name, "security.", 9) == 0);
+}
+
+static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *d,
+                      uint64_t *not_kept)
+{
+    struct lh_reader r;
+    int e = 0;
+
+    lh_reader_init(&r, d->xattrs, d->xattrs_len);
+    while (e == 0 && lh_reader_left(&r) > 0) {
+        char name[XATTR_NAME_MAX + 1];
+        size_t name_len = lh_get_u16(&r);
+        const uint8_t *at = lh_get_view(&r, name_len);
+        size_t value_len = lh_get_u16(&r);
+        const uint8_t *value = lh_get_view(&r, value_len);
+
+        if (r.failed || name_len > XATTR_NAME_MAX) {
+            ++*not_kept;
+            break;
+        }
+        memcpy(name, at, name_len);
+        name[name_len] = '\0';
+        if (is_kept(t, name) && fsetxattr(fd, name, value, value_len, 0) != 0)
+            e = counted(errno, not_kept);
+    }
+    return e;
+}
+
+static void times_of(const struct lh_rdress *d, struct timespec times[2])
+{
+    times[0] = (struct timespec){.tv_nsec = UTIME_OMIT};
+    times[1] = (struct timespec){.tv_sec = (time_t)d->mtime.sec, .tv_nsec = (long)d->mtime.nsec};
+}
+
+static bool owner_kept(const struct lh_rtree *t)
+{
+    return (t->keep & LH_KEEP_OWNER) && t->is_root;
+}
+
+int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, uint64_t *not_kept)
+{
+    struct timespec times[2];
+    int e = 0;
+
+    if (owner_kept(t) && fchown(fd, d->uid, d->gid) != 0)
+        e = counted(errno, not_kept);
+    if (e == 0 && d->xattrs_len > 0)
+        e = set_xattrs(t, fd, d, not_kept);
+    if (e == 0 && !d->mode_set && fchmod(fd, final_mode(t, d->mode)) != 0)
+        e = counted(errno, not_kept);
+    times_of(d, times);
+    if (e == 0 && (t->keep & LH_KEEP_TIMES) && futimens(fd, times) != 0)
+        e = counted(errno, not_kept);
+    return e;
+}
+
+int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, bool link,
+                      const struct lh_rdress *d, uint64_t *not_kept)
+{
+    struct timespec times[2];
+    int e = 0;
+
+    if (owner_kept(t) && fchownat(dirfd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) != 0)
+        e = counted(errno, not_kept);
+    /* The name is a hidden one, or was free: what it leads to is ours. A link has no mode. */
+    if (e == 0 && !link && !d->mode_set &&
+        fchmodat(dirfd, name, final_mode(t, d->mode), AT_SYMLINK_NOFOLLOW) != 0)
+        e = counted(errno, not_kept);
+    times_of(d, times);
+    if (e == 0 && (t->keep & LH_KEEP_TIMES) &&
+        utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) != 0)
+        e = counted(errno, not_kept);
+    return e;
+}

@@ -1,0 +1,185 @@
+/* What rtree*.c share; nobody else includes this. */
+#ifndef LH_IO_RTREE_IMPL_H
+#define LH_IO_RTREE_IMPL_H
+
+#include "core/ledger.h"
+#include "io/disk.h"
+#include "io/rtree.h"
+#include "io/rtree_dirs.h"
+#include "io/staging.h"
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#define LH_RTREE_BUCKETS 32768u
+#define LH_RTREE_BYTES_MAX (16u * 1024 * 1024) /* of files in the table */
+#define LH_RTREE_BEGUN_MAX 4096                /* files of more than a part, not whole yet */
+#define LH_RTREE_RUNS_MAX 256                  /* of the parts of one file */
+#define LH_RTREE_COMMIT_FILES 16384            /* so many are not left waiting for the clock */
+#define LH_RTREE_SHOWN_SIZE 320
+
+enum lh_rfile_state {
+    LH_RFILE_WANTED,   /* nothing of it has come */
+    LH_RFILE_CREATING, /* its staging file is being made */
+    LH_RFILE_STAGED,   /* parts are being written */
+    LH_RFILE_WHOLE     /* waits for a commit, or is in one */
+};
+
+/* A file whose contents are wanted; all under the tree's lock but what never changes. */
+struct lh_rfile {
+    struct lh_rfile *next;  /* among those that are whole */
+    struct lh_rfile *chain; /* of its bucket */
+    struct lh_runs *parts;  /* bytes taken, when they do not come in one part */
+    uint64_t size;
+    uint64_t written;
+    uint64_t ino; /* of the staging file */
+    struct lh_time mtime;
+    uint64_t hash; /* of the path */
+    uint32_t index;
+    uint32_t uid;
+    uint32_t gid;
+    int fd; /* dressed and kept open for its sync, else -1 */
+    uint16_t mode;
+    uint16_t path_len;
+    uint16_t xattrs_len;
+    uint16_t n_writers;
+    uint8_t state;  /* enum lh_rfile_state */
+    bool was_there; /* something of its name, when it was asked for */
+    bool dressed;   /* all parts are in, and its attributes are set */
+    bool dropped;   /* failed or void: goes with its last writer */
+    char path[];    /* NUL-terminated; xattrs behind it */
+};
+
+struct lh_rtree {
+    struct lh_store store; /* first */
+    pthread_mutex_t lock;
+    pthread_cond_t created;  /* a staging file, or not */
+    pthread_cond_t quiet;    /* fenced, and the last write has ended */
+    struct lh_ledger ledger; /* of packs */
+    struct lh_err why;       /* status != 0: failed, for this reason */
+    struct lh_rfile **ring;  /* by index, LH_TREE_SPAN */
+    struct lh_rfile **buckets;
+    size_t n_bytes;
+    uint32_t n_files;   /* in the table */
+    uint32_t n_begun;   /* STAGED or CREATING */
+    uint32_t n_partial; /* not WHOLE */
+    uint32_t told;      /* indexes below it have been told of */
+    bool waited_for;    /* the sender told of all that it has */
+    struct lh_rfile *whole;
+    struct lh_rfile **whole_end;
+    uint32_t n_whole;
+    uint32_t n_open; /* of those, with a descriptor */
+    bool loose;      /* some were closed unsynced: sync the file system */
+    struct lh_runs made;
+    struct lh_runs settled; /* not yet taken */
+    struct lh_rtree_trouble *troubles;
+    struct lh_rtree_stats stats;
+
+    /* The commit at hand: the committer's. */
+    struct lh_rfile *batch;
+    uint32_t batch_made;
+    struct lh_runs batch_runs;
+    struct lh_batch packs;
+
+    /* Set by open. */
+    int root_fd; /* -1: a dry run, and there is none */
+    uint64_t dev;
+    uint16_t flags;
+    uint32_t keep;
+    unsigned umask;
+    bool is_root;
+    uint8_t salt[LH_HASH_SIZE];
+    char shown[LH_RTREE_SHOWN_SIZE];
+    struct lh_tree_dirs dirs;
+};
+
+/* What lies at an entry's path. */
+struct lh_rspot {
+    struct lh_tree_dir *dir; /* with a reference; NULL: a dry run, and it is missing */
+    const char *name;
+    bool there;
+    struct lh_disk_stat st;
+};
+
+static inline bool lh_rtree_dry(const struct lh_rtree *t)
+{
+    return t->flags & LH_OFFER_DRY_RUN;
+}
+
+/* An errno that is the disk's, not an entry's. */
+bool lh_rtree_fatal(int sys_errno);
+
+/* The tree fails; keeps the first reason. Returns -status of that. */
+int lh_rtree_fail(struct lh_rtree *t, const struct lh_err *why, struct lh_err *err);
+int lh_rtree_fail_sys(struct lh_rtree *t, int sys_errno, const char *what, struct lh_err *err);
+
+/* 0, or the failure that there was before. */
+int lh_rtree_check(struct lh_rtree *t, struct lh_err *err);
+
+/* Put a trouble at the head of `list`. Returns 0 or -LH_E_NOMEM. */
+int lh_rtree_trouble(struct lh_rtree_trouble **list, uint32_t entry, int status, const char *path,
+                     size_t path_len, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+
+/* The hidden name that a target's contents land in. */
+void lh_rtree_part_of(const struct lh_rtree *t, const char *name, char part[LH_HIDDEN_SIZE]);
+
+/* ---- rtree_table.c ---- */
+
+int lh_rtree_table_init(struct lh_rtree *t);
+void lh_rtree_table_free(struct lh_rtree *t);
+/* The caller holds the lock. */
+struct lh_rfile *lh_rtree_find_path(const struct lh_rtree *t, const char *path, size_t len);
+struct lh_rfile *lh_rtree_find(const struct lh_rtree *t, uint32_t index);
+/* Takes no lock: builds one from an entry. NULL: out of memory. */
+struct lh_rfile *lh_rfile_new(const struct lh_tree_entry *e, uint32_t index, bool was_there);
+void lh_rfile_free(struct lh_rfile *f);
+void lh_rtree_table_add(struct lh_rtree *t, struct lh_rfile *f);
+/* Out of the table; the memory is the caller's. */
+void lh_rtree_table_remove(struct lh_rtree *t, struct lh_rfile *f);
+
+/* ---- rtree_dress.c: attributes ---- */
+
+struct lh_rdress {
+    uint16_t mode;
+    uint32_t uid;
+    uint32_t gid;
+    struct lh_time mtime;
+    const uint8_t *xattrs;
+    size_t xattrs_len;
+    bool mode_set; /* it was made with its mode */
+};
+
+/* Of an open file or directory. Returns 0 or an errno of the disk; what may not be set, or is not
+ * supported, is counted in *not_kept. */
+int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, uint64_t *not_kept);
+/* Of something that cannot be opened: a link, a FIFO, a device; no extended attributes. */
+int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, bool link,
+                      const struct lh_rdress *d, uint64_t *not_kept);
+/* The mode that a file is made with, and whether no chmod is needed then. */
+mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *exact);
+
+/* ---- rtree_make.c: what needs no contents ---- */
+
+/* Make a directory, link or special file; enum lh_wanted, FAILED with a trouble added, or -LH_E_*
+ * when the tree is of no more use. */
+int lh_rtree_make(struct lh_rtree *t, const struct lh_tree_entry *e, uint32_t index,
+                  const struct lh_rspot *at, struct lh_rtree_trouble **troubles,
+                  struct lh_err *err);
+
+/* ---- rtree_write.c ---- */
+
+int lh_rtree_write(struct lh_store *store, uint64_t epoch, uint64_t offset, const void *data,
+                   uint32_t len, const struct lh_hash *hash, bool *commit_soon, struct lh_err *err);
+bool lh_rtree_wants(struct lh_store *store, uint64_t epoch, uint64_t offset);
+uint64_t lh_rtree_pending_bytes(struct lh_store *store);
+void lh_rtree_fence(struct lh_store *store);
+/* A commit is due at once: enough waits for it, or the sender does. The caller holds the lock. */
+bool lh_rtree_soon(const struct lh_rtree *t);
+
+/* ---- rtree_commit.c ---- */
+
+int lh_rtree_commit_begin(struct lh_store *store, struct lh_err *err);
+int lh_rtree_commit_end(struct lh_store *store, struct lh_runs *acked, struct lh_err *err);
+void lh_rtree_close(struct lh_store *store);
+
+#endif
