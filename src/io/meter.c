@@ -92,8 +92,11 @@ static void note_queue(struct lh_meter *m, const struct lh_tcp_state *tcp, uint6
         m->written_bytes > tcp->queued_bytes ? m->written_bytes - tcp->queued_bytes : 0;
     bool held = (tcp->rwnd_limited_us - m->rwnd_limited_us) / 1000 > span_ms / 2;
 
-    if (brought >= m->skip_at_bytes)
-        m->settled_bytes = m->skipped_bytes;
+    for (int i = 0; i < 2 && brought >= m->mark_at_bytes; i++) {
+        m->settled_bytes = m->mark_bytes;
+        m->mark_bytes = m->skipped_bytes;
+        m->mark_at_bytes = m->skip_at_bytes;
+    }
     atomic_store_explicit(&c->brought_bytes, brought + m->settled_bytes, memory_order_relaxed);
     atomic_store_explicit(&c->queued_bytes, tcp->queued_bytes, memory_order_relaxed);
     atomic_store_explicit(&c->held, held, memory_order_relaxed);

@@ -60,8 +60,11 @@ struct lh_meter {
     uint32_t lowat_bytes;
     uint64_t written_bytes; /* frames of blocks handed to the socket; the stream counts */
     uint64_t skipped_bytes; /* frames left out, */
-    uint64_t skip_at_bytes; /* the last of them behind so many written, */
-    uint64_t settled_bytes; /* and those that count as brought */
+    uint64_t skip_at_bytes; /* the last of them behind so many written */
+    uint64_t mark_bytes;    /* of them, as of an earlier moment, */
+    uint64_t mark_at_bytes; /* the last behind so many: else what is left out again and again would
+                               never count */
+    uint64_t settled_bytes; /* those that count as brought */
 };
 
 /* The connection is up. lowat_bytes: what it was given. */

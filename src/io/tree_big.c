@@ -1,0 +1,171 @@
+/* The big files of a tree: each is a transfer of its own, on the tree's engine, two at once.
+ *
+ * Thread: main loop.
+ *
+ * Happy path: add -> a place is free -> sent like any file, with its journal, so that it resumes
+ * -> it is there. Failures: of one file, told as that entry's; the others go on.
+ *
+ * Below a rate limit a big file has it for itself: it waits until nothing small is under way, and
+ * nothing small is told of meanwhile. */
+#include "io/tree_impl.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+unsigned lh_tree_big_running(const struct lh_tree *t)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < LH_TREE_BIGS_AT_ONCE; i++)
+        n += t->big[i].send != NULL;
+    return n;
+}
+
+/* Where a file of the sources lies: "a/b" gives "b/…" its names, "a/b/" what is below it. */
+static char *source_of(const struct lh_tree *t, const struct lh_item *item)
+{
+    const char *arg = t->opts.sources[item->source];
+    const char *slash = strrchr(arg, '/');
+    const char *last = slash != NULL ? slash + 1 : arg;
+    bool contents = strcmp(last, ".") == 0 || strcmp(last, "..") == 0;
+    size_t len = contents ? strlen(arg) : (size_t)(last - arg);
+    char *out = malloc(len + item->path_len + 2);
+
+    if (out != NULL)
+        sprintf(out, "%.*s%s%s", (int)len, arg, contents ? "/" : "", item->path);
+    return out;
+}
+
+static char *dest_of(const struct lh_tree *t, const struct lh_item *item)
+{
+    const struct lh_send_options *o = &t->opts.send;
+    char *out = malloc(o->path_len + item->path_len + 2);
+
+    if (out != NULL && strcmp(o->path, ".") == 0)
+        strcpy(out, item->path);
+    else if (out != NULL)
+        sprintf(out, "%s/%s", (const char *)o->path, item->path);
+    return out;
+}
+
+static void on_progress(void *arg, const struct lh_send_stats *stats)
+{
+    struct lh_tree_big *big = arg;
+
+    big->bytes_durable = stats->bytes_durable;
+    big->bytes_sent = stats->bytes_sent;
+}
+
+static bool owner_follows(const struct lh_tree *t)
+{
+    return (t->lane.keep & (LH_KEEP_OWNER | LH_KEEP_XATTRS | LH_KEEP_ACL)) != 0;
+}
+
+static void on_done(void *arg, int status, const char *text, const struct lh_send_stats *stats)
+{
+    struct lh_tree_big *big = arg;
+    struct lh_tree *t = big->tree;
+    struct lh_item *item = big->item;
+
+    big->send = NULL;
+    big->bytes_durable = big->bytes_sent = 0;
+    t->big_bytes_sent += stats->bytes_sent;
+    if (t->stage == LH_TREE_ENDING) {
+        lh_item_drop(item);
+        lh_tree_maybe_end(t);
+        return;
+    }
+    if (status != 0) {
+        lh_tree_failed(t, item->path, item->identity.size, -status, text);
+    } else {
+        lh_tree_became(t, LH_TREE_SENT, item);
+        if (owner_follows(t)) {
+            item->next = t->sent_bigs;
+            t->sent_bigs = item;
+            item = NULL;
+        }
+    }
+    if (item != NULL)
+        lh_item_drop(item);
+    lh_tree_step(t);
+}
+
+static void start_one(struct lh_tree *t, struct lh_tree_big *big, struct lh_item *item)
+{
+    struct lh_send_callbacks cbs = {.progress = on_progress, .done = on_done, .arg = big};
+    struct lh_send_options o = t->opts.send;
+    char *source = source_of(t, item);
+    char *dest = dest_of(t, item);
+    int r = -LH_E_NOMEM;
+
+    o.engine = t->engine;
+    o.source = source;
+    o.path = dest;
+    o.no_clobber = o.hold_confirm = false;
+    big->tree = t;
+    big->item = item;
+    if (source != NULL && dest != NULL) {
+        o.path_len = strlen(dest);
+        r = lh_send_start(t->loop, &o, &cbs, &big->send);
+    }
+    free(source);
+    free(dest);
+    if (r == 0)
+        return;
+    big->send = NULL;
+    lh_tree_failed(t, item->path, item->identity.size, -r, lh_status_text(r));
+    lh_item_drop(item);
+}
+
+void lh_tree_big_start(struct lh_tree *t)
+{
+    bool limited = t->opts.send.limit_bps > 0;
+
+    for (unsigned i = 0; i < LH_TREE_BIGS_AT_ONCE; i++) {
+        struct lh_item *item = t->bigs;
+
+        if (item == NULL || t->stage != LH_TREE_MOVING || t->big[i].send != NULL ||
+            (limited && (t->told != t->base || lh_tree_big_running(t) > 0)))
+            continue;
+        t->bigs = item->next;
+        if (t->bigs == NULL)
+            t->bigs_end = &t->bigs;
+        item->next = NULL;
+        t->n_bigs--;
+        start_one(t, &t->big[i], item);
+    }
+}
+
+void lh_tree_big_add(struct lh_tree *t, struct lh_item *item)
+{
+    item->next = NULL;
+    *t->bigs_end = item;
+    t->bigs_end = &item->next;
+    t->n_bigs++;
+}
+
+void lh_tree_big_stop(struct lh_tree *t)
+{
+    for (unsigned i = 0; i < LH_TREE_BIGS_AT_ONCE; i++)
+        if (t->big[i].send != NULL)
+            lh_send_cancel(t->big[i].send);
+}
+
+static void free_list(struct lh_item *item)
+{
+    while (item != NULL) {
+        struct lh_item *next = item->next;
+
+        lh_item_drop(item);
+        item = next;
+    }
+}
+
+void lh_tree_big_free(struct lh_tree *t)
+{
+    free_list(t->bigs);
+    free_list(t->sent_bigs);
+    t->bigs = t->sent_bigs = NULL;
+}
