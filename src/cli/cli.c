@@ -36,6 +36,8 @@ static const char *hint_for(int status)
     case LH_E_TIMEOUT:
     case LH_E_NETWORK:
         return "when the network is back, the same command goes on";
+    case LH_E_PARTIAL:
+        return "the same command tries those again, and sends nothing that is there";
     case LH_E_LISTEN:
         return "--listen takes another address or port";
     case LH_E_VERSION:

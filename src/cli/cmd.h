@@ -6,6 +6,9 @@
 #include "cli/term.h"
 
 int lh_cmd_send(const struct lh_args *args, struct lh_term *term);
+/* Of lh_cmd_send: whether what is to be sent is a tree, and sending it. */
+bool lh_cmd_is_tree(const struct lh_args *args);
+int lh_cmd_tree(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_serve(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_digest(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_partials(const struct lh_args *args, struct lh_term *term);

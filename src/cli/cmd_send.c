@@ -1,4 +1,4 @@
-/* longhaul send: move one file, showing how it goes.
+/* longhaul send: move one file, showing how it goes. (A tree: cmd_tree.c.)
  *
  * Happy path: start -> start event (once for each session) -> progress -> delivered: done event,
  * summary -> done.
@@ -237,8 +237,11 @@ int lh_cmd_send(const struct lh_args *args, struct lh_term *term)
     struct sender s = {.args = args, .term = term};
     struct lh_err err;
     uv_loop_t loop;
-    int ret = lh_url_parse(&s.url, args->operands[1], &err);
+    int ret;
 
+    if (lh_cmd_is_tree(args))
+        return lh_cmd_tree(args, term);
+    ret = lh_url_parse(&s.url, args->operands[1], &err);
     if (ret != 0)
         return lh_cmd_fail(term, ret, err.text);
     if (uv_loop_init(&loop) != 0) {

@@ -30,6 +30,7 @@ static const struct {
      "or the destination exists (--no-clobber). Of a queue: not possible in the state "
      "that the task is in."},
     {LH_EXIT_VERIFY, "Contents could not be verified."},
+    {LH_EXIT_PARTIAL, "Of a tree some entries were not moved, each is named; all others were."},
     {LH_EXIT_INTERRUPTED, "Interrupted (Ctrl-C, SIGTERM, or the reader of --json went away). The "
                           "same command goes on."},
 };
@@ -106,7 +107,7 @@ static void option_title(char *out, size_t size, const struct lh_option *option)
 
 void lh_help_overview(FILE *out)
 {
-    fprintf(out, "longhaul %s: move big files over long, fat, lossy networks\n\nUsage:\n",
+    fprintf(out, "longhaul %s: move big files and trees over long, fat, lossy networks\n\nUsage:\n",
             LH_VERSION);
     for (int i = 0; i < LH_N_COMMANDS; i++) {
         fprintf(out, "  longhaul %s%s%s\n      %s\n", lh_commands[i].name,
@@ -120,6 +121,7 @@ void lh_help_overview(FILE *out)
 void lh_help_command(FILE *out, enum lh_command command)
 {
     const struct lh_command_text *text = &lh_commands[command];
+    const char *group = NULL;
     char title[96];
     char words[1024];
 
@@ -127,12 +129,15 @@ void lh_help_command(FILE *out, enum lh_command command)
             text->operands[0] != '\0' ? " " : "", text->operands);
     fprintf(out, "%s\n", text->summary);
     paragraphs(out, text->details, plain_paragraph);
-    fprintf(out, "\nOptions:\n");
     for (size_t i = 0; i < lh_n_options; i++) {
+        const char *of = lh_options[i].group != NULL ? lh_options[i].group : "Options";
         size_t column;
 
         if ((lh_options[i].commands & (1u << command)) == 0)
             continue;
+        if (group == NULL || strcmp(of, group) != 0)
+            fprintf(out, "\n%s:\n", of);
+        group = of;
         option_title(title, sizeof(title), &lh_options[i]);
         describe(words, sizeof(words), &lh_options[i]);
         column = (size_t)fprintf(out, "  %s", title);
@@ -204,7 +209,8 @@ void lh_help_man(FILE *out)
 {
     fprintf(out,
             ".TH LONGHAUL 1 \"\" \"longhaul %s\" \"User Commands\"\n"
-            ".SH NAME\nlonghaul \\- move big files over long, fat, lossy networks\n.SH SYNOPSIS\n",
+            ".SH NAME\nlonghaul \\- move big files and trees over long, fat, lossy networks\n.SH "
+            "SYNOPSIS\n",
             LH_VERSION);
     for (int i = 0; i < LH_N_COMMANDS; i++) {
         fprintf(out, "%s\\fBlonghaul %s\\fR [\\fIOPTION\\fR]...", i > 0 ? ".br\n" : "",
@@ -216,7 +222,8 @@ void lh_help_man(FILE *out)
     roff(out,
          "longhaul splits a file into ranges and sends them over several TCP connections at once; "
          "the receiver verifies every block, writes it where it belongs and records what is safely "
-         "on its disk. Whatever interrupts a transfer, the same command goes on where it stopped.");
+         "on its disk. Of a tree small files travel many in one block. Whatever interrupts a "
+         "transfer, the same command goes on where it stopped.");
     fprintf(out, "\n.PP\n");
     roff(out, units);
     fprintf(out, "\n.SH COMMANDS\n");
@@ -236,7 +243,11 @@ void lh_help_man(FILE *out)
         "too short to tell, rate limit, source disk, sender cpu, send buffer, network, receiver "
         "window, receiver cpu, receiver disk; empty while nothing was sent. start adds source and "
         "destination; "
-        "error adds status, exit_code and message. The commands of a queue write objects of these "
+        "error adds status, exit_code and message. Of trees these have besides: walking, "
+        "files_total, files_sent, files_kept, dirs, links, others, failed, skipped_special and "
+        "removed; and there are entry events: for each entry that failed, with --dry-run for every "
+        "one, with what (send, make, keep, remove or failed), path and bytes, and of a failure "
+        "status and message. The commands of a queue write objects of these "
         "events: submitted (task, source, destination, priority), task (all that is known of one; "
         "times in ms since 1970 by Redis's clock, which is now_ms; with status TASK also map and "
         "in_flight, the byte ranges FIRST-END that are durable and on their way), queue (how many "

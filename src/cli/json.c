@@ -133,6 +133,21 @@ void lh_json_stats(struct lh_json *json, const char *event, const struct lh_send
     lh_json_text(json, "digest", stats->digest);
 }
 
+void lh_json_tree(struct lh_json *json, const char *event, const struct lh_tree_stats *stats)
+{
+    lh_json_stats(json, event, &stats->send);
+    lh_json_bool(json, "walking", stats->walking);
+    lh_json_u64(json, "files_total", stats->files_total);
+    lh_json_u64(json, "files_sent", stats->files_sent);
+    lh_json_u64(json, "files_kept", stats->files_kept);
+    lh_json_u64(json, "dirs", stats->dirs);
+    lh_json_u64(json, "links", stats->links);
+    lh_json_u64(json, "others", stats->others);
+    lh_json_u64(json, "failed", stats->failed);
+    lh_json_u64(json, "skipped_special", stats->skipped_special);
+    lh_json_u64(json, "removed", stats->removed);
+}
+
 int lh_json_end(struct lh_json *json)
 {
     fputs(json->n_members == 0 ? "{}\n" : "}\n", json->out);

@@ -3,6 +3,7 @@
 #define LH_CLI_JSON_H
 
 #include <longhaul/longhaul.h>
+#include <longhaul/tree.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +30,9 @@ void lh_json_name(struct lh_json *json, const char *key, const void *name, size_
 
 /* Every counter of a transfer, and `event`. */
 void lh_json_stats(struct lh_json *json, const char *event, const struct lh_send_stats *stats);
+
+/* The same of a tree, and its own counters. */
+void lh_json_tree(struct lh_json *json, const char *event, const struct lh_tree_stats *stats);
 
 /* Ends the line and flushes it. Returns 0, or -LH_E_CANCELLED when the reader is gone (EPIPE),
  * -LH_E_INTERNAL on another error, with errno. */

@@ -24,6 +24,12 @@
 #define HELP (1u << LH_CMD_HELP)
 #define EVERY ((1u << LH_N_COMMANDS) - 1)
 
+/* Headings in the help. */
+#define WHAT "What is sent"
+#define THERE "What becomes of the destination"
+#define WAY "How it travels"
+#define SHOWN "What is shown"
+
 /* clang-format off */
 #define AT(member)                                                                                 \
     .offset = offsetof(struct lh_args, member), .width = sizeof(((struct lh_args *)0)->member)
@@ -71,56 +77,109 @@ const struct lh_option lh_options[] = {
      .min = 2 * SECOND, .max = 3600 * SECOND, .arg = "TIME", .def = "15s",
      .help = "A worker that has been silent for so long loses its tasks to others. The same for all "
              "workers of a queue."},
-    /* ---- send ---- */
-    {.name = "streams", .commands = SEND | SUBMIT, .kind = LH_OPTION_NUMBER, AT(send.streams),
+    /* ---- send: which entries ---- */
+    {.name = "include", .group = WHAT, .commands = SEND, .kind = LH_OPTION_RULE,
+     .min = LH_RULE_INCLUDE, .arg = "PATTERN", .argv_only = true,
+     .help = "Send what matches, also where a later --exclude matches. Rules are tried in the order "
+             "in which they are given, and the first that matches decides. Patterns are rsync's: "
+             "*.o is a name anywhere, /a/b a path from the destination on, dir/ only a directory, "
+             "** any number of directories."},
+    {.name = "exclude", .group = WHAT, .commands = SEND, .kind = LH_OPTION_RULE,
+     .min = LH_RULE_EXCLUDE, .arg = "PATTERN", .argv_only = true,
+     .help = "Leave out what matches; of a directory all that is in it. --delete leaves it alone."},
+    {.name = "exclude-from", .group = WHAT, .commands = SEND, .kind = LH_OPTION_RULE,
+     .min = LH_RULE_EXCLUDE_FROM, .arg = "FILE|-", .argv_only = true,
+     .help = "A file with a pattern to exclude in each line, or, behind \"+ \", one to include. "
+             "Empty lines and those that begin with # or ; do not count. -: standard input."},
+    {.name = "files-from", .group = WHAT, .commands = SEND, .kind = LH_OPTION_TEXT,
+     AT(tree.files_from), .arg = "FILE|-", .argv_only = true,
+     .help = "Send what is listed there, a name each line or with a NUL behind each, relative to "
+             "the one SRC, which is a directory. Of a directory in the list what is in it is not "
+             "sent unless it is listed as well."},
+    {.name = "links", .group = WHAT, .commands = SEND, .kind = LH_OPTION_CHOICE, AT(tree.links),
+     .arg = "keep|follow|skip", .def = "keep",
+     .help = "Symbolic links in a tree: made anew as such, sent as what they lead to, or left "
+             "out."},
+    {.name = "one-file-system", .letter = 'x', .group = WHAT, .commands = SEND,
+     .kind = LH_OPTION_FLAG, AT(tree.one_file_system),
+     .help = "Do not go into directories where another file system is mounted."},
+    {.name = "devices", .group = WHAT, .commands = SEND, .kind = LH_OPTION_FLAG, AT(devices),
+     .help = "Make FIFOs, sockets and device files anew too. Otherwise they are left out and "
+             "counted."},
+    {.name = "stop-on-error", .group = WHAT, .commands = SEND, .kind = LH_OPTION_FLAG,
+     AT(tree.stop_on_error),
+     .help = "Stop at the first entry that cannot be moved. Otherwise the others go on, and the "
+             "exit status is 8."},
+    /* ---- send: what is there ---- */
+    {.name = "no-clobber", .group = THERE, .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG, AT(send.no_clobber),
+     .help = "Refuse when the destination exists. Otherwise it is replaced, in one step, when the "
+             "new file is whole."},
+    {.name = "checksum", .group = THERE, .commands = SEND, .kind = LH_OPTION_FLAG, AT(tree.checksum),
+     .help = "With --existing different: compare contents instead of size and time. Both sides read "
+             "all of it."},
+    {.name = "preserve", .group = THERE, .commands = SEND, .kind = LH_OPTION_SET, AT(tree.preserve),
+     .arg = "mode,times,owner,xattrs,acl,hardlinks", .def = "mode,times,owner",
+     .help = "What is kept of the entries of a tree besides contents: any of these with commas "
+             "between, or none. owner: where the receiver may, which is as root."},
+    {.name = "delete", .group = THERE, .commands = SEND, .kind = LH_OPTION_FLAG, AT(tree.remove),
+     .argv_only = true,
+     .help = "At the end remove from the directories that were sent what the source does not have. "
+             "Not when anything of the source could not be read or a source is empty, and never what "
+             "is excluded."},
+    {.name = "max-delete", .group = THERE, .commands = SEND, .kind = LH_OPTION_NUMBER,
+     AT(tree.max_removed), .max = UINT64_MAX - 1, .arg = "N", .def = "no limit",
+     .help = "With --delete: when more than N entries would be removed, none is."},
+    {.name = "dry-run", .letter = 'n', .group = THERE, .commands = SEND, .kind = LH_OPTION_FLAG,
+     AT(tree.dry_run), .argv_only = true,
+     .help = "Change nothing; print what would be done, a line for each entry. With --verbose also "
+             "those that would stay."},
+    /* ---- send: how ---- */
+    {.name = "streams", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_NUMBER, AT(send.streams),
      .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "as many as help",
      .help = "TCP connections that carry data: just so many, instead of finding out how many gain "
              "something. --verbose shows what was tried and why."},
-    {.name = "max-streams", .commands = SEND | SUBMIT, .kind = LH_OPTION_NUMBER, AT(send.max_streams),
+    {.name = "max-streams", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_NUMBER, AT(send.max_streams),
      .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "16",
      .help = "Never use more streams than this. 32 may help on paths that are very long, or that "
              "lose packets while BBR is not permitted; neighbours will notice."},
-    {.name = "limit-rate", .commands = SEND | SUBMIT, .kind = LH_OPTION_RATE, AT(send.limit_bps),
+    {.name = "limit-rate", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_RATE, AT(send.limit_bps),
      .min = 64000, .max = UINT64_C(100000000000000), .arg = "RATE", .def = "none",
      .help = "Send no faster than this, all streams together, in bits per second: 500M, 2G. Counted "
              "are contents and their framing, not TCP's and IP's headers."},
-    {.name = "share", .commands = SEND | SUBMIT, .kind = LH_OPTION_CHOICE, AT(send.share),
+    {.name = "share", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_CHOICE, AT(send.share),
      .arg = "full|background", .def = "full",
      .help = "full: as fast as the path carries. background: what others leave; slower while round "
              "trips grow or more is lost than usual, faster again when the path is free."},
-    {.name = "loops", .commands = SEND | WORKER, .kind = LH_OPTION_NUMBER, AT(send.loops),
+    {.name = "loops", .group = WAY, .commands = SEND | WORKER, .kind = LH_OPTION_NUMBER, AT(send.loops),
      .min = 1, .max = LH_MAX_LOOPS, .arg = "N", .def = "one a core, at most 4",
      .help = "Threads that the streams are spread over."},
-    {.name = "zero-copy", .commands = SEND | WORKER, .kind = LH_OPTION_CHOICE, AT(send.zero_copy),
+    {.name = "zero-copy", .group = WAY, .commands = SEND | WORKER, .kind = LH_OPTION_CHOICE, AT(send.zero_copy),
      .arg = "auto|on|off", .def = "auto",
      .help = "Send with sendfile(2): where the file system can (auto), always or fail (on), or "
              "never, with read(2) and send(2) instead (off)."},
-    {.name = "zero-copy-min", .commands = SEND | WORKER, .kind = LH_OPTION_SIZE, AT(send.zero_copy_min),
+    {.name = "zero-copy-min", .group = WAY, .commands = SEND | WORKER, .kind = LH_OPTION_SIZE, AT(send.zero_copy_min),
      .max = UINT64_MAX - 1, .arg = "SIZE", .def = "256K",
      .help = "With --zero-copy auto: files smaller than this go by read(2) and send(2)."},
-    {.name = "block-size", .commands = SEND | SUBMIT, .kind = LH_OPTION_POWER, AT(send.block_bytes),
+    {.name = "block-size", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_POWER, AT(send.block_bytes),
      .min = 64 * KIB, .max = MIB, .arg = "SIZE", .def = "256K",
      .help = "Size of the blocks that are hashed and verified one by one. It is part of the "
              "digest's name, and a transfer resumes only with the block size it began with."},
-    {.name = "no-clobber", .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG, AT(send.no_clobber),
-     .help = "Refuse when the destination exists. Otherwise it is replaced, in one step, when the "
-             "new file is whole."},
-    {.name = "insecure", .commands = SEND | WORKER | SUBMIT, .kind = LH_OPTION_FLAG, AT(send.insecure),
+    {.name = "insecure", .group = WAY, .commands = SEND | WORKER | SUBMIT, .kind = LH_OPTION_FLAG, AT(send.insecure),
      .help = "Allow a receiver that is not on this host, with no key and no encryption: whoever "
              "can reach the network between can read and change the contents. The receiver needs "
              "--insecure as well."},
-    {.name = "congestion", .commands = SEND | WORKER, .kind = LH_OPTION_TEXT, AT(send.congestion),
+    {.name = "congestion", .group = WAY, .commands = SEND | WORKER, .kind = LH_OPTION_TEXT, AT(send.congestion),
      .arg = "NAME", .def = "bbr",
      .help = "TCP congestion control of the streams; the kernel's own default is taken, with a "
              "warning, where this one is not to be had."},
-    {.name = "sndbuf", .commands = SEND | WORKER, .kind = LH_OPTION_SIZE, AT(send.sndbuf_bytes),
+    {.name = "sndbuf", .group = WAY, .commands = SEND | WORKER, .kind = LH_OPTION_SIZE, AT(send.sndbuf_bytes),
      .max = 2 * GIB - 1, .arg = "SIZE", .def = "left to the kernel unless it is too small",
      .help = "Socket send buffer (SO_SNDBUF) of each stream; 0 is the default. What the kernel "
              "really gives is shown with --verbose."},
-    {.name = "stagger", .commands = SEND | WORKER, .kind = LH_OPTION_TIME, AT(send.stagger_ms),
+    {.name = "stagger", .group = WAY, .commands = SEND | WORKER, .kind = LH_OPTION_TIME, AT(send.stagger_ms),
      .max = 600 * SECOND, .arg = "TIME", .def = "50ms",
      .help = "Streams start at random moments within this time."},
-    {.name = "give-up-after", .commands = SEND, .kind = LH_OPTION_TIME, AT(send.give_up_ms),
+    {.name = "give-up-after", .group = WAY, .commands = SEND, .kind = LH_OPTION_TIME, AT(send.give_up_ms),
      .max = 3650 * DAY, .arg = "TIME", .def = "never",
      .help = "Give up when the receiver has not been heard of for so long. 0 is never: it goes on "
              "when the network comes back. A receiver that never answered at all is always given "
@@ -176,30 +235,35 @@ const struct lh_option lh_options[] = {
      .help = "Remove every half-done or damaged one. Records of finished transfers stay; they go "
              "by themselves. What a receiver holds is never removed."},
     /* ---- shared ---- */
-    {.name = "json", .commands = SEND | PARTIALS | QUEUED, .kind = LH_OPTION_FLAG, AT(json),
+    {.name = "json", .group = SHOWN, .commands = SEND | PARTIALS | QUEUED, .kind = LH_OPTION_FLAG, AT(json),
      .help = "One JSON object a line on standard output."},
-    {.name = "quiet", .letter = 'q', .commands = SEND | SERVE | WORKER, .kind = LH_OPTION_FLAG, AT(quiet),
+    {.name = "quiet", .group = SHOWN, .letter = 'q', .commands = SEND | SERVE | WORKER, .kind = LH_OPTION_FLAG, AT(quiet),
      .help = "Say nothing but errors."},
-    {.name = "verbose", .letter = 'v', .commands = SEND | SERVE | WORKER, .kind = LH_OPTION_TALLY,
+    {.name = "verbose", .group = SHOWN, .letter = 'v', .commands = SEND | SERVE | WORKER, .kind = LH_OPTION_TALLY,
      AT(verbosity), .max = 2,
      .help = "Say more: what each stream really got from the kernel, who comes and goes. Twice: "
              "for debugging."},
     {.name = "man", .commands = HELP, .kind = LH_OPTION_FLAG, AT(man), .argv_only = true,
      .help = "Print the manual page, in roff."},
-    {.name = "help", .letter = 'h', .commands = EVERY, .kind = LH_OPTION_FLAG, AT(help),
+    {.name = "help", .group = SHOWN, .letter = 'h', .commands = EVERY, .kind = LH_OPTION_FLAG, AT(help),
      .argv_only = true, .help = "Print this help."},
 };
 const size_t lh_n_options = sizeof(lh_options) / sizeof(lh_options[0]);
 
 const struct lh_command_text lh_commands[LH_N_COMMANDS] = {
     [LH_CMD_SEND] = {
-        .name = "send", .operands = "FILE lh://HOST[:PORT]/PATH", .min_operands = 2, .max_operands = 2,
-        .summary = "Send a file, or go on with what was interrupted.",
+        .name = "send", .operands = "SRC... lh://HOST[:PORT]/PATH", .min_operands = 2,
+        .max_operands = UINT32_MAX,
+        .summary = "Send files and directories, or go on with what was interrupted.",
         .details =
-            "Sends FILE to the receiver on HOST (a name, an IPv4 address or an IPv6 address in "
-            "brackets; port 7410 unless told otherwise), as PATH below its root. A PATH that ends "
-            "in / keeps the name of FILE. Missing directories are made. %XX in PATH stands for the "
-            "byte XX; %, ? and # themselves are written %25, %3F and %23.\n\n"
+            "Sends each SRC to the receiver on HOST (a name, an IPv4 address or an IPv6 address in "
+            "brackets; port 7410 unless told otherwise), to PATH below its root. Missing directories "
+            "are made. %XX in PATH stands for the byte XX; %, ? and # themselves are written %25, "
+            "%3F and %23.\n\n"
+            "One file becomes PATH, or keeps its name when PATH ends in /. With a directory or "
+            "several SRC, PATH is the directory that they go to: SRC keeps its name in it, and of "
+            "\"SRC/\", with a slash behind, what is in it goes right into PATH. What is there "
+            "already with the same size and time is not sent again.\n\n"
             "The same command again goes on where the last one stopped, however that ended.",
         .example = "longhaul send --insecure disk.img lh://backup.example.org/images/"},
     [LH_CMD_SERVE] = {

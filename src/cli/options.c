@@ -17,6 +17,10 @@
 _Static_assert(LH_ZERO_COPY_AUTO == 0 && LH_ZERO_COPY_ON == 1 && LH_ZERO_COPY_OFF == 2,
                "the table's choices of --zero-copy are in this order");
 _Static_assert(LH_SHARE_FULL == 0 && LH_SHARE_BACKGROUND == 1, "and those of --share");
+_Static_assert(LH_LINKS_KEEP == 0 && LH_LINKS_FOLLOW == 1 && LH_LINKS_SKIP == 2, "of --links");
+_Static_assert(LH_PRESERVE_MODE == 1 && LH_PRESERVE_TIMES == 2 && LH_PRESERVE_OWNER == 4 &&
+                   LH_PRESERVE_XATTRS == 8 && LH_PRESERVE_ACL == 16 && LH_PRESERVE_HARDLINKS == 32,
+               "and the words of --preserve");
 
 static char *shown(char out[SHOWN_SIZE], const char *text)
 {
@@ -83,13 +87,11 @@ char *lh_option_range(char out[LH_OPTION_RANGE_SIZE], const struct lh_option *op
     return out;
 }
 
-/* Returns the place of `text` among "a|b|c", or -1. */
-static int choice_find(const char *choices, const char *text)
+/* Returns the place of a word among "a|b|c" or "a,b,c", or -1. */
+static int word_find(const char *choices, const char *text, size_t len)
 {
-    size_t len = strlen(text);
-
     for (int i = 0;; i++) {
-        size_t n = strcspn(choices, "|");
+        size_t n = strcspn(choices, "|,");
 
         if (n == len && memcmp(choices, text, n) == 0)
             return i;
@@ -97,6 +99,11 @@ static int choice_find(const char *choices, const char *text)
             return -1;
         choices += n + 1;
     }
+}
+
+static int choice_find(const char *choices, const char *text)
+{
+    return word_find(choices, text, strlen(text));
 }
 
 static void store(struct lh_args *args, const struct lh_option *option, uint64_t value)
@@ -127,6 +134,29 @@ static int set_flag(struct lh_args *args, const struct lh_option *option, const 
     }
     return lh_err_set(err, LH_E_INVAL, "%s: '%s' is neither yes nor no", where,
                       shown(quoted, text));
+}
+
+/* Words with commas between them, or "none". */
+static int set_set(struct lh_args *args, const struct lh_option *option, const char *where,
+                   const char *text, struct lh_err *err)
+{
+    char quoted[SHOWN_SIZE];
+    uint64_t bits = 0;
+
+    for (const char *at = text; strcmp(text, "none") != 0;) {
+        size_t len = strcspn(at, ",");
+        int place = word_find(option->arg, at, len);
+
+        if (place < 0)
+            return lh_err_set(err, LH_E_INVAL, "%s: '%s' is not one of %s, or none", where,
+                              lh_text_escape(quoted, sizeof(quoted), at, len), option->arg);
+        bits |= UINT64_C(1) << place;
+        if (at[len] == '\0')
+            break;
+        at += len + 1;
+    }
+    store(args, option, bits);
+    return 0;
 }
 
 static int set_number(struct lh_args *args, const struct lh_option *option, const char *where,
@@ -186,10 +216,14 @@ static int set_value(struct lh_args *args, const struct lh_option *option, const
         return set_flag(args, option, where, text, err);
     case LH_OPTION_TEXT:
     case LH_OPTION_LIST:
+    case LH_OPTION_RULE:
         if (text[0] == '\0')
             return lh_err_set(err, LH_E_INVAL, "%s: the value is empty", where);
         if (option->kind == LH_OPTION_LIST)
             args->remove[args->n_remove++] = text;
+        else if (option->kind == LH_OPTION_RULE)
+            args->rules[args->n_rules++] =
+                (struct lh_rule_word){(enum lh_rule_kind)option->min, text};
         else
             *(const char **)(void *)((char *)args + option->offset) = text;
         return 0;
@@ -200,6 +234,8 @@ static int set_value(struct lh_args *args, const struct lh_option *option, const
                               shown(quoted, text), option->arg);
         store(args, option, (uint64_t)place);
         return 0;
+    case LH_OPTION_SET:
+        return set_set(args, option, where, text, err);
     default:
         return set_number(args, option, where, text, err);
     }
@@ -364,6 +400,10 @@ static int check(const struct lh_args *args, struct lh_err *err)
         return lh_err_set(err, LH_E_INVAL, "--%s is for dead letters: longhaul queue dead --%s",
                           args->requeue != NULL ? "requeue" : "drop",
                           args->requeue != NULL ? "requeue" : "drop");
+    if (args->tree.remove && args->tree.files_from != NULL)
+        return lh_err_set(err, LH_E_INVAL,
+                          "--delete and --files-from exclude each other: what a list does not name "
+                          "is not to go");
     if (args->remove_all && args->n_remove > 0)
         return lh_err_set(err, LH_E_INVAL, "--remove and --remove-all exclude each other");
     return 0;
@@ -377,10 +417,12 @@ int lh_args_parse(struct lh_args *args, enum lh_command command, int argc, char 
     int ret;
 
     lh_send_options_init(&parsed.send);
+    lh_tree_options_init(&parsed.tree);
     lh_serve_options_init(&parsed.serve);
     parsed.operands = calloc((size_t)argc + 1, sizeof(*parsed.operands));
     parsed.remove = calloc((size_t)argc + 1, sizeof(*parsed.remove));
-    ret = parsed.operands != NULL && parsed.remove != NULL
+    parsed.rules = calloc((size_t)argc + 1, sizeof(*parsed.rules));
+    ret = parsed.operands != NULL && parsed.remove != NULL && parsed.rules != NULL
               ? parse_environment(&parsed, err)
               : lh_err_set(err, LH_E_NOMEM, "out of memory");
     if (ret == 0)
@@ -399,6 +441,8 @@ void lh_args_free(struct lh_args *args)
 {
     free(args->operands);
     free(args->remove);
+    free(args->rules);
     args->operands = NULL;
     args->remove = NULL;
+    args->rules = NULL;
 }

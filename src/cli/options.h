@@ -8,6 +8,7 @@
 #include "util/err.h"
 
 #include <longhaul/longhaul.h>
+#include <longhaul/tree.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +30,14 @@ enum lh_command {
     LH_N_COMMANDS
 };
 
+/* --include, --exclude and --exclude-from, in the order in which they were given. */
+enum lh_rule_kind { LH_RULE_INCLUDE, LH_RULE_EXCLUDE, LH_RULE_EXCLUDE_FROM };
+
+struct lh_rule_word {
+    enum lh_rule_kind kind;
+    const char *text; /* a pattern, or the name of a file of patterns */
+};
+
 struct lh_args {
     enum lh_command command;
     bool help; /* --help was asked for: operands are not checked */
@@ -39,6 +48,11 @@ struct lh_args {
     bool quiet;
     uint32_t verbosity;          /* 1: info, 2: debug */
     struct lh_send_options send; /* source, host, port and path are filled in by the command */
+    struct lh_tree_options tree; /* all but send, sources, rules and existing, which are the
+                                    command's to fill in */
+    struct lh_rule_word *rules;  /* owned: n_rules */
+    size_t n_rules;
+    bool devices;
     struct lh_serve_options serve;
     uint32_t digest_block_bytes;
     const char *partials_root;
@@ -65,12 +79,14 @@ enum lh_option_kind {
     LH_OPTION_TALLY,  /* uint32_t, counts how often it is given */
     LH_OPTION_TEXT,   /* const char * */
     LH_OPTION_LIST,   /* appended to args->remove */
+    LH_OPTION_RULE,   /* appended to args->rules; `min` is its enum lh_rule_kind */
     LH_OPTION_NUMBER, /* uint32_t or uint64_t, like the next three */
     LH_OPTION_SIZE,   /* bytes */
     LH_OPTION_POWER,  /* bytes, a power of two */
     LH_OPTION_TIME,   /* milliseconds */
     LH_OPTION_RATE,   /* bits per second */
-    LH_OPTION_CHOICE  /* an enum whose values are the places in `arg` */
+    LH_OPTION_CHOICE, /* an enum whose values are the places in `arg` */
+    LH_OPTION_SET     /* unsigned: a bit for each word, by its place in `arg` */
 };
 
 struct lh_option {
@@ -82,10 +98,12 @@ struct lh_option {
     size_t width;  /* bytes of that member */
     uint64_t min;
     uint64_t max;
-    const char *arg; /* what the help calls the value; "a|b|c" of a choice; NULL for flags */
+    const char *arg; /* what the help calls the value; "a|b|c" of a choice, "a,b,c" of a set; NULL
+                        for flags */
     const char *def; /* default in words or as it would be typed; NULL: none */
     const char *help;
-    bool argv_only; /* not read from the environment */
+    const char *group; /* heading in the help; NULL: "Options". Rows of one are neighbours */
+    bool argv_only;    /* not read from the environment */
 };
 
 struct lh_command_text {

@@ -16,9 +16,9 @@
 #define GAP 2
 
 /* In the order in which they stand. */
-enum part { BAR, PERCENT, BYTES, RATE, ETA, STREAMS, RESUMED, N_PARTS };
+enum part { BAR, PERCENT, FILES, BYTES, RATE, ETA, STREAMS, RESUMED, N_PARTS };
 
-/* The first to be left out comes first; the percentage always stays. */
+/* The first to be left out comes first; the percentage and the files always stay. */
 static const enum part least_first[] = {RESUMED, STREAMS, BAR, ETA, BYTES, RATE};
 
 #define N_DROPPABLE (sizeof(least_first) / sizeof(least_first[0]))
@@ -84,6 +84,8 @@ static void fill_parts(char parts[N_PARTS][64], const struct lh_send_stats *stat
     char a[24];
     char b[24];
 
+    parts[BAR][0] = '\0';
+    parts[FILES][0] = '\0';
     snprintf(parts[PERCENT], sizeof(parts[0]), "%3u%%", lh_progress_percent(stats));
     snprintf(parts[BYTES], sizeof(parts[0]), "%s of %s",
              lh_text_bytes(a, sizeof(a), stats->bytes_durable),
@@ -118,22 +120,21 @@ static unsigned columns(char parts[N_PARTS][64], const bool *shown, unsigned bar
     return sum;
 }
 
-char *lh_progress_bar(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats,
-                      unsigned width)
+/* The line, of at most `width` columns. with_bar: what is left over is filled. */
+static char *lay_out(char out[LH_PROGRESS_TEXT_SIZE], char parts[N_PARTS][64],
+                     const struct lh_send_stats *stats, bool with_bar, unsigned width)
 {
-    char parts[N_PARTS][64];
     bool shown[N_PARTS];
-    unsigned bar = MIN_BAR;
+    unsigned bar = with_bar ? MIN_BAR : 0;
     size_t used = 0;
 
     if (width > LH_PROGRESS_MAX_WIDTH)
         width = LH_PROGRESS_MAX_WIDTH;
-    fill_parts(parts, stats);
     for (int i = 0; i < N_PARTS; i++)
         shown[i] = true;
     for (size_t i = 0; i < N_DROPPABLE && columns(parts, shown, bar) > width; i++)
         shown[least_first[i]] = false;
-    if (shown[BAR]) {
+    if (shown[BAR] && with_bar) {
         bar += width - columns(parts, shown, bar);
         draw_bar(parts[BAR], bar < MAX_BAR ? bar : MAX_BAR, stats);
     }
@@ -148,15 +149,69 @@ char *lh_progress_bar(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stat
     return out;
 }
 
+/* All parts but the bar, with commas. */
+static char *enumerate(char out[LH_PROGRESS_TEXT_SIZE], char parts[N_PARTS][64])
+{
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (int i = BAR + 1; i < N_PARTS; i++) {
+        const char *part = parts[i] + strspn(parts[i], " ");
+
+        if (part[0] != '\0')
+            used += (size_t)snprintf(out + used, LH_PROGRESS_TEXT_SIZE - used, "%s%s",
+                                     used > 0 ? ", " : "", part);
+    }
+    return out;
+}
+
+char *lh_progress_bar(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats,
+                      unsigned width)
+{
+    char parts[N_PARTS][64];
+
+    fill_parts(parts, stats);
+    return lay_out(out, parts, stats, true, width);
+}
+
 char *lh_progress_report(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats)
 {
     char parts[N_PARTS][64];
 
     fill_parts(parts, stats);
-    snprintf(out, LH_PROGRESS_TEXT_SIZE, "%u%%, %s, %s, %s, %s%s%s", lh_progress_percent(stats),
-             parts[BYTES], parts[RATE], parts[ETA], parts[STREAMS],
-             parts[RESUMED][0] != '\0' ? ", " : "", parts[RESUMED]);
-    return out;
+    return enumerate(out, parts);
+}
+
+/* Of a tree, how many files; while it is walked no part of the whole is known. */
+static void fill_tree_parts(char parts[N_PARTS][64], const struct lh_tree_stats *stats)
+{
+    const char *plus = stats->walking ? "+" : "";
+
+    fill_parts(parts, &stats->send);
+    snprintf(parts[FILES], sizeof(parts[0]), "%" PRIu64 " of %" PRIu64 "%s files",
+             stats->files_sent + stats->files_kept, stats->files_total, plus);
+    if (!stats->walking)
+        return;
+    parts[PERCENT][0] = '\0';
+    strcat(parts[BYTES], plus);
+    strcat(parts[ETA], plus);
+}
+
+char *lh_progress_tree_bar(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_tree_stats *stats,
+                           unsigned width)
+{
+    char parts[N_PARTS][64];
+
+    fill_tree_parts(parts, stats);
+    return lay_out(out, parts, &stats->send, !stats->walking, width);
+}
+
+char *lh_progress_tree_report(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_tree_stats *stats)
+{
+    char parts[N_PARTS][64];
+
+    fill_tree_parts(parts, stats);
+    return enumerate(out, parts);
 }
 
 /* Below a minute with a fraction: small files take no time to speak of. */
@@ -222,5 +277,50 @@ char *lh_progress_remarks(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_
     }
     if (stats->restarted)
         add(out, "the source changed on the way: sent from the beginning, once", "");
+    return out;
+}
+
+char *lh_progress_tree_summary(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_tree_stats *stats)
+{
+    struct lh_send_stats sent = stats->send;
+    char rest[LH_PROGRESS_TEXT_SIZE];
+
+    /* Only what this run has moved. */
+    sent.bytes_total = sent.bytes_durable - sent.bytes_skipped;
+    snprintf(out, LH_PROGRESS_TEXT_SIZE, "%" PRIu64 " file%s, %.400s", stats->files_sent,
+             stats->files_sent == 1 ? "" : "s", lh_progress_summary(rest, &sent));
+    return out;
+}
+
+static void add_count(char out[LH_PROGRESS_TEXT_SIZE], uint64_t n, const char *one,
+                      const char *many)
+{
+    char number[24];
+
+    if (n == 0)
+        return;
+    snprintf(number, sizeof(number), "%" PRIu64 " ", n);
+    add(out, n == 1 ? one : many, number);
+}
+
+char *lh_progress_tree_remarks(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_tree_stats *stats)
+{
+    struct lh_send_stats way = stats->send;
+    char rest[LH_PROGRESS_TEXT_SIZE];
+
+    out[0] = '\0';
+    add_count(out, stats->files_kept, "file was there already", "files were there already");
+    add_count(out, stats->dirs, "directory", "directories");
+    add_count(out, stats->links, "link", "links");
+    add_count(out, stats->others, "FIFO, socket or device", "FIFOs, sockets and devices");
+    add_count(out, stats->skipped_special, "FIFO, socket or device left out (--devices)",
+              "FIFOs, sockets and devices left out (--devices)");
+    add_count(out, stats->removed, "removed", "removed");
+    /* Bytes were counted above, as files; what travels of a tree is more than its contents. */
+    way.bytes_skipped = 0;
+    way.bytes_sent = 0;
+    lh_progress_remarks(rest, &way);
+    if (rest[0] != '\0')
+        add(out, rest, "");
     return out;
 }

@@ -3,6 +3,7 @@
 #define LH_CLI_PROGRESS_H
 
 #include <longhaul/longhaul.h>
+#include <longhaul/tree.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,17 @@ char *lh_progress_summary(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_
 /* What else is worth knowing at the end: skipped, sent again, retransmits, damage; "" when there is
  * nothing. Returns out. */
 char *lh_progress_remarks(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_send_stats *stats);
+
+/* The same of a tree. While the walk goes on totals have a '+' behind them, and there is no bar. */
+char *lh_progress_tree_bar(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_tree_stats *stats,
+                           unsigned width);
+char *lh_progress_tree_report(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_tree_stats *stats);
+
+/* "1200 files, 4.0 GiB in 38.4 s, 107.7 MiB/s (903 Mbit/s)": what was sent. */
+char *lh_progress_tree_summary(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_tree_stats *stats);
+
+/* What else there was: kept, directories, links, left out, removed, and as of a file. */
+char *lh_progress_tree_remarks(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_tree_stats *stats);
 
 /* "903 Mbit/s", base 1000. Returns out. */
 char *lh_progress_rate(char *out, size_t size, uint64_t rate_bps);

@@ -6,6 +6,8 @@
  *   FAKE_SKIP     bytes that were there already
  *   FAKE_SESSIONS start callbacks; default 1
  *   FAKE_STUCK    a cancel or a close is never answered
+ * A tree (fake_tree.c) goes by FAKE_STATUS and FAKE_TICKS too: with the last tick something becomes
+ * of one entry of each kind; with PARTIAL two fail.
  * Every option that it was given is written as a debug line of the log. */
 #ifndef LH_TEST_FAKE_ENGINE_H
 #define LH_TEST_FAKE_ENGINE_H

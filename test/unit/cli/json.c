@@ -133,6 +133,28 @@ static void test_stats(void)
     }
 }
 
+static void test_tree(void)
+{
+    struct lh_tree_stats stats = {.send = {.transfer = "id"},
+                                  .walking = true,
+                                  .files_total = 1,
+                                  .files_sent = 2,
+                                  .files_kept = 3,
+                                  .dirs = 4,
+                                  .links = 5,
+                                  .others = 6,
+                                  .failed = 7,
+                                  .skipped_special = 8,
+                                  .removed = 9};
+    struct lh_json json = begin();
+
+    lh_json_tree(&json, "done", &stats);
+    ok(strstr(end(&json), "\"digest\":\"\",\"walking\":true,\"files_total\":1,\"files_sent\":2,"
+                          "\"files_kept\":3,\"dirs\":4,\"links\":5,\"others\":6,\"failed\":7,"
+                          "\"skipped_special\":8,\"removed\":9}\n") != NULL,
+       "every counter of a tree under its name: %s", text);
+}
+
 static void test_failures(void)
 {
     struct lh_json json;
@@ -160,6 +182,7 @@ int main(void)
     test_strings();
     test_values();
     test_stats();
+    test_tree();
     test_failures();
     free(text);
     return done_testing();

@@ -98,6 +98,22 @@ static void test_values(void)
     is_i64(parse(LH_CMD_STATUS, "--redis redis://r"), 0, "status");
     is_u64(args.priority, 1, "normal is the usual priority");
 
+    is_i64(parse(LH_CMD_SEND, "a b lh://c/ --exclude x --include y --exclude-from z --delete -nx"),
+           0, "a tree");
+    is_u64(args.n_operands, 3, "two sources and the address");
+    ok(args.n_rules == 3 && args.rules[0].kind == LH_RULE_EXCLUDE &&
+           args.rules[1].kind == LH_RULE_INCLUDE && args.rules[2].kind == LH_RULE_EXCLUDE_FROM,
+       "rules in their order");
+    is_str(args.rules[2].text, "z", "with their words");
+    ok(args.tree.remove && args.tree.dry_run && args.tree.one_file_system, "--delete -nx");
+    is_u64(args.tree.preserve, LH_PRESERVE_MODE | LH_PRESERVE_TIMES | LH_PRESERVE_OWNER,
+           "what is usually preserved");
+    is_i64(parse(LH_CMD_SEND, "a lh://c/ --preserve acl,mode --max-delete 0"), 0, "a set");
+    is_u64(args.tree.preserve, LH_PRESERVE_MODE | LH_PRESERVE_ACL, "of two");
+    is_u64(args.tree.max_removed, 0, "--max-delete 0");
+    is_i64(parse(LH_CMD_SEND, "a lh://c/ --preserve none"), 0, "an empty set");
+    is_u64(args.tree.preserve, 0, "is empty");
+
     is_i64(parse(LH_CMD_SEND, "--help"), 0, "--help needs no operands");
     ok(args.help, "--help");
     is_i64(parse(LH_CMD_SEND, "-h"), 0, "-h");
@@ -107,8 +123,8 @@ static void test_values(void)
 static void test_refusals(void)
 {
     refused(LH_CMD_SEND, "--frobnicate a lh://b/", "unknown option --frobnicate");
-    refused(LH_CMD_SEND, "-x a lh://b/", "unknown option '-x'");
-    refused(LH_CMD_SEND, "-vx a lh://b/", "unknown option '-vx'");
+    refused(LH_CMD_SEND, "-y a lh://b/", "unknown option '-y'");
+    refused(LH_CMD_SEND, "-vy a lh://b/", "unknown option '-vy'");
     refused(LH_CMD_SEND, "--listen x a lh://b/", "send has no option --listen; serve has");
     refused(LH_CMD_SEND, "--stream 1 a lh://b/", "unknown option --stream");
     refused(LH_CMD_SEND, "a lh://b/ --streams", "--streams needs a value");
@@ -126,7 +142,12 @@ static void test_refusals(void)
     refused(LH_CMD_SEND, "a lh://b/ --json=perhaps", "neither yes nor no");
     refused(LH_CMD_SEND, "a lh://b/ --congestion=", "empty");
     refused(LH_CMD_SEND, "a", "too few");
-    refused(LH_CMD_SEND, "a lh://b/ c", "'c' is one argument too many");
+    refused(LH_CMD_SEND, "a lh://b/ --preserve mode,", "'' is not one of mode,times,owner");
+    refused(LH_CMD_SEND, "a lh://b/ --preserve mode|times", "is not one of mode,times,owner");
+    refused(LH_CMD_SEND, "a lh://b/ --links maybe", "keep|follow|skip");
+    refused(LH_CMD_SEND, "a lh://b/ --exclude=", "empty");
+    refused(LH_CMD_SEND, "a lh://b/ --delete --files-from x", "exclude each other");
+    refused(LH_CMD_DIGEST, "a b", "'b' is one argument too many");
     refused(LH_CMD_SERVE, "", "--root");
     refused(LH_CMD_SERVE, "--root x y", "too many");
     refused(LH_CMD_DIGEST, "", "too few");

@@ -1,6 +1,7 @@
 /* The whole command line as a program, with an engine that moves nothing: what is written where,
  * exit codes, signals, a reader that goes away, a terminal. */
 #include "fake_engine.h"
+#include "run.h"
 #include "test/lib/tap.h"
 
 #include <errno.h>
@@ -14,128 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MAX_WORDS 24
-#define LIMIT_MS 20000
-
-/* What a run wrote and how it ended. */
-static struct {
-    char out[65536];
-    char err[65536];
-    size_t out_len;
-    size_t err_len;
-    int code; /* exit code, or -signal */
-} got;
-
-static pid_t child;
-static int pipe_bytes; /* of the pipes; 0: as the system makes them */
-static int out_fd;
-static int err_fd;
-
-/* "A=1 B=2 command line": words with '=' before the command go to the environment. */
-static void exec_line(const char *line)
-{
-    char copy[1024];
-    char *words[MAX_WORDS + 1] = {(char *)(uintptr_t) "longhaul"};
-    int n = 1;
-    bool environment = true;
-
-    snprintf(copy, sizeof(copy), "%s", line);
-    for (char *word = strtok(copy, " "); word != NULL && n < MAX_WORDS; word = strtok(NULL, " ")) {
-        char *equals = strchr(word, '=');
-
-        if (environment && equals != NULL) {
-            *equals = '\0';
-            setenv(word, equals + 1, 1);
-            continue;
-        }
-        environment = false;
-        words[n++] = word;
-    }
-    words[n] = NULL;
-    execv(LH_FAKE_PROGRAM, words);
-    _exit(99);
-}
-
-static void begin(const char *line)
-{
-    int out[2];
-    int err[2];
-
-    if (pipe2(out, O_CLOEXEC) != 0 || pipe2(err, O_CLOEXEC) != 0)
-        bail("no pipe");
-    if (pipe_bytes != 0)
-        fcntl(out[1], F_SETPIPE_SZ, pipe_bytes);
-    memset(&got, 0, sizeof(got));
-    fflush(stdout);
-    child = fork();
-    if (child == 0) {
-        dup2(out[1], 1);
-        dup2(err[1], 2);
-        exec_line(line);
-    }
-    close(out[1]);
-    close(err[1]);
-    out_fd = out[0];
-    err_fd = err[0];
-}
-
-/* One read of what is there; closes and sets *fd to -1 at the end. */
-static void drain(int *fd, char *to, size_t *len, size_t room)
-{
-    ssize_t n = read(*fd, to + *len, room - 1 - *len);
-
-    if (n > 0) {
-        *len += (size_t)n;
-        to[*len] = '\0';
-    } else {
-        close(*fd);
-        *fd = -1;
-    }
-}
-
-/* Read both until `words` stands in `text` (NULL: until the end). */
-static bool read_until(const char *text, const char *words)
-{
-    while (out_fd >= 0 || err_fd >= 0) {
-        struct pollfd fds[2] = {{.fd = out_fd, .events = POLLIN}, {.fd = err_fd, .events = POLLIN}};
-
-        if (words != NULL && strstr(text, words) != NULL)
-            return true;
-        if (poll(fds, 2, LIMIT_MS) <= 0) {
-            kill(child, SIGKILL);
-            return false;
-        }
-        if (fds[0].revents != 0)
-            drain(&out_fd, got.out, &got.out_len, sizeof(got.out));
-        if (fds[1].revents != 0)
-            drain(&err_fd, got.err, &got.err_len, sizeof(got.err));
-    }
-    return words == NULL || strstr(text, words) != NULL;
-}
-
-static int finish(void)
-{
-    int status;
-
-    read_until(NULL, NULL);
-    if (waitpid(child, &status, 0) != child)
-        bail("lost the child");
-    got.code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-    return got.code;
-}
-
-static int run(const char *line)
-{
-    begin(line);
-    return finish();
-}
-
-static void says(const char *text, const char *words, const char *what)
-{
-    if (!ok(strstr(text, words) != NULL, "%s: \"%s\"", what, words))
-        diag("%s", text);
-}
-
 static void test_start(void)
 {
     is_i64(run(""), 2, "no command");
@@ -146,7 +25,7 @@ static void test_start(void)
     is_i64(run("--version"), 0, "--version");
     is_str(got.out, "longhaul 9.9.9-fake\n", "--version");
     is_i64(run("--help"), 0, "--help");
-    says(got.out, "longhaul send FILE", "--help");
+    says(got.out, "longhaul send SRC...", "--help");
     is_i64(run("help serve"), 0, "help serve");
     says(got.out, "Usage: longhaul serve", "help serve");
     is_i64(run("serve --help"), 0, "serve --help");
@@ -212,15 +91,6 @@ static void test_send_errors(void)
     }
     run("FAKE_STATUS=CONNECT send a lh://h/b");
     says(got.err, "hint: is `longhaul serve` running there", "a hint");
-}
-
-static unsigned count(const char *text, const char *words)
-{
-    unsigned n = 0;
-
-    for (; (text = strstr(text, words)) != NULL; text++)
-        n++;
-    return n;
 }
 
 static void test_json(void)

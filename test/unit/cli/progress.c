@@ -130,11 +130,51 @@ static void test_words(void)
     is_str(lh_progress_rate(line, sizeof(line), 9876543210), "9.9 Gbit/s", "rate: 9.9 G");
 }
 
+static void test_tree(void)
+{
+    struct lh_tree_stats t = {.send = half,
+                              .walking = true,
+                              .files_total = 5000,
+                              .files_sent = 1000,
+                              .files_kept = 234,
+                              .dirs = 1,
+                              .links = 2,
+                              .others = 1,
+                              .skipped_special = 3,
+                              .removed = 4};
+
+    is_str(lh_progress_tree_bar(line, &t, 120),
+           "1234 of 5000+ files  2.0 GiB of 4.0 GiB+  107.6 MiB/s  ETA 0:20+  8 streams  "
+           "resumed 1.0 GiB",
+           "a tree that is walked: no bar, no percentage");
+    is_str(lh_progress_tree_bar(line, &t, 40), "1234 of 5000+ files  107.6 MiB/s", "narrow");
+    is_str(lh_progress_tree_report(line, &t),
+           "1234 of 5000+ files, 2.0 GiB of 4.0 GiB+, 107.6 MiB/s, ETA 0:20+, 8 streams, "
+           "resumed 1.0 GiB",
+           "the same for a log");
+    t.walking = false;
+    is_str(lh_progress_tree_bar(line, &t, 70),
+           " 50%  1234 of 5000 files  2.0 GiB of 4.0 GiB  107.6 MiB/s  ETA 0:20",
+           "afterwards there is a percentage");
+    ok(strncmp(lh_progress_tree_bar(line, &t, 120), "[====", 5) == 0, "and where it fits a bar");
+    t.send.bytes_durable = t.send.bytes_total;
+    is_str(lh_progress_tree_summary(line, &t),
+           "1000 files, 3.0 GiB in 10.0 s, 107.6 MiB/s (903 Mbit/s)",
+           "the summary counts what was sent");
+    is_str(lh_progress_tree_remarks(line, &t),
+           "234 files were there already, 1 directory, 2 links, 1 FIFO, socket or device, "
+           "3 FIFOs, sockets and devices left out (--devices), 4 removed",
+           "and the remarks all the rest");
+    t = (struct lh_tree_stats){.send = {.reconnects = 1}};
+    is_str(lh_progress_tree_remarks(line, &t), "1 reconnect", "and how the way was");
+}
+
 int main(void)
 {
     test_eta();
     test_percent();
     test_bar();
     test_words();
+    test_tree();
     return done_testing();
 }
