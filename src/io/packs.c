@@ -167,7 +167,7 @@ static int read_part(struct lh_packs *packs, const struct lh_packs_part *part, u
     struct lh_disk_stat st;
     size_t got = 0;
     int e, fd;
-    int r = packs->how.open(packs->how.user, part->item, &fd, &now, err);
+    int r = packs->how.open(packs->how.user, part->item, &fd, err);
 
     if (r != 0)
         return r;

@@ -25,9 +25,9 @@ struct lh_packs_part {
 };
 
 struct lh_packs_how {
-    /* Any prep thread: open the item's file and say what it is, as lh_walk_open_file. */
-    int (*open)(void *user, const struct lh_item *item, int *fd, struct lh_identity *now,
-                struct lh_err *err);
+    /* Any prep thread: open the item's file, never waiting for a FIFO's other end. Returns 0 or
+     * -LH_E_*, with a sentence. */
+    int (*open)(void *user, const struct lh_item *item, int *fd, struct lh_err *err);
     /* Any prep thread: the item is spoilt, for that reason. Once an item. */
     void (*failed)(void *user, struct lh_item *item, const struct lh_err *err);
     void *user;

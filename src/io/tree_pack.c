@@ -68,12 +68,11 @@ void lh_tree_pack(struct lh_tree *t, struct lh_item *item)
 
 /* ---- reading ---- */
 
-static int open_item(void *user, const struct lh_item *item, int *fd, struct lh_identity *now,
-                     struct lh_err *err)
+static int open_item(void *user, const struct lh_item *item, int *fd, struct lh_err *err)
 {
     struct lh_tree *t = user;
 
-    return lh_walk_open_file(t->walk, item->source, item->path, fd, now, err);
+    return lh_walk_open_file(t->walk, item->source, item->path, fd, NULL, err);
 }
 
 /* From a prep thread to the main loop. */

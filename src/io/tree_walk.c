@@ -78,12 +78,11 @@ static void open_run(struct lh_job *job)
 static int hash_file(struct lh_tree *t, struct lh_item *item, uint8_t *buffer,
                      struct lh_digest *digest, struct lh_err *err)
 {
-    struct lh_identity now;
     uint64_t at = 0;
     size_t got = 1;
     int fd;
     int e = 0;
-    int r = lh_walk_open_file(t->walk, item->source, item->path, &fd, &now, err);
+    int r = lh_walk_open_file(t->walk, item->source, item->path, &fd, NULL, err);
 
     if (r != 0)
         return r;

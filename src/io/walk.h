@@ -87,8 +87,9 @@ bool lh_walk_root(const struct lh_walk *walk, struct lh_walk_entry *e);
 
 /* Open a FILE that was yielded, by its source and path. No symbolic link is followed below the
  * source (but with LH_LINKS_FOLLOW), nothing blocks on a FIFO. *now: what the open file is; the
- * caller compares. Returns 0 with *fd, which the caller closes, or, with a sentence: -LH_E_SOURCE
- * (not there, no permission, …), -LH_E_SOURCE_KIND (no regular file any more). */
+ * caller compares. (NULL: not wanted, nor whether it is a regular file; one stat less.) Returns 0
+ * with *fd, which the caller closes, or, with a sentence: -LH_E_SOURCE (not there, no permission,
+ * …), -LH_E_SOURCE_KIND (no regular file any more). */
 int lh_walk_open_file(struct lh_walk *walk, uint32_t source, const char *path, int *fd,
                       struct lh_identity *now, struct lh_err *err);
 
