@@ -21,7 +21,8 @@
 #define FILE_FLAGS (LH_OFFER_INLINE | LH_OFFER_RESTART | LH_OFFER_EXTENTS) /* for a file only */
 #define OFFER_FLAGS (KEEP_FLAGS | TREE_FLAGS | FILE_FLAGS | LH_OFFER_MORE_FILES)
 #define TREE_KEEP (LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_OWNER | LH_KEEP_XATTRS | LH_KEEP_ACL)
-#define ACCEPT_FLAGS (LH_ACCEPT_RESUMED | LH_ACCEPT_COMPARE | LH_ACCEPT_DROPPED | LH_ACCEPT_DONE)
+#define ACCEPT_FLAGS                                                                               \
+    (LH_ACCEPT_RESUMED | LH_ACCEPT_COMPARE | LH_ACCEPT_DROPPED | LH_ACCEPT_DONE | LH_ACCEPT_KEPT)
 
 /* An entry: u16 length of what follows, so that entries in a list can grow too. */
 static void put_entry(struct lh_writer *w, const struct lh_file_entry *e)
@@ -179,6 +180,9 @@ int lh_accept_decode(const uint8_t *in, size_t len, struct lh_accept *m, const c
         return lh_wire_refuse(why, "ACCEPT is cut short");
     if ((got.flags & ~ACCEPT_FLAGS) != 0)
         return lh_wire_refuse(why, "ACCEPT has unknown flags");
+    if ((got.flags & LH_ACCEPT_KEPT) != 0 &&
+        (got.flags & ACCEPT_FLAGS) != (LH_ACCEPT_DONE | LH_ACCEPT_KEPT))
+        return lh_wire_refuse(why, "ACCEPT keeps what is there and says something else besides");
     if ((got.flags & LH_ACCEPT_DONE) == 0 && (got.epoch == 0 || got.window == 0))
         return lh_wire_refuse(why, "ACCEPT has no epoch or no window");
     *m = got;

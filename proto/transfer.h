@@ -74,7 +74,9 @@ enum lh_accept_flag {
     LH_ACCEPT_COMPARE = 2, /* dev, ino or ctime differ: compare with HASHES before FINISH; with
                               DONE: a sender that has the source compares the digest */
     LH_ACCEPT_DROPPED = 4, /* what lay there was of another version and is gone */
-    LH_ACCEPT_DONE = 8     /* nothing to send: DONE follows */
+    LH_ACCEPT_DONE = 8,    /* nothing to send: DONE follows */
+    LH_ACCEPT_KEPT = 16    /* with DONE: what was there stays, as a KEEP flag of OFFER has it; DONE
+                              has no digest */
 };
 
 /* ACCEPT: the answer to OFFER when it is taken; a refusal is ERROR with that transfer's number. */

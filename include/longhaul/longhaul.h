@@ -44,6 +44,14 @@ enum lh_send_share {
     LH_SHARE_BACKGROUND /* what others leave */
 };
 
+/* What becomes of a file that is at the destination already. */
+enum lh_existing {
+    LH_EXISTING_DIFFERENT, /* replaced unless size and mtime (or, with checksum, contents) agree */
+    LH_EXISTING_SKIP,      /* kept, whatever it is */
+    LH_EXISTING_REPLACE,   /* replaced, always */
+    LH_EXISTING_NEWER      /* replaced when the source's mtime is later */
+};
+
 /* ---- engine ------------------------------------------------------------------------------- */
 
 /* What many sends share: threads that read, hash and send, and sessions that one has done with and
@@ -100,6 +108,8 @@ struct lh_send_stats {
     uint64_t bytes_repeated;        /* of slow streams' last blocks, given to others to send too */
     uint32_t reconnects;            /* sessions that were lost and taken up again */
     bool restarted;                 /* the source changed: sent from the beginning, once */
+    bool kept;                      /* what was at the destination stays, as `existing` has it: it
+                                       counts as skipped, and there is no digest */
     char limit[24];                 /* what held it up: "network", "source disk"…, see
                                        docs/tuning.md; empty while nothing was sent */
     char limit_reason[320];         /* a sentence with the numbers; may be empty */
@@ -124,10 +134,11 @@ struct lh_send_options {
     uint32_t block_bytes; /* grid: a power of two, 64 KiB to 1 MiB; 0: 256 KiB */
     enum lh_zero_copy zero_copy;
     uint64_t zero_copy_min; /* bytes; files below it go by read and send; UINT64_MAX: the default */
-    bool no_clobber;        /* refuse when the destination exists */
-    bool insecure;          /* allow an address that is not loopback: no key, no encryption */
-    const char *congestion; /* TCP congestion control; NULL: "bbr" */
-    uint64_t sndbuf_bytes;  /* SO_SNDBUF of each stream before jitter; 0: by the design's rule */
+    bool no_clobber;        /* refuse when the destination exists, whatever `existing` says */
+    enum lh_existing existing; /* LH_EXISTING_DIFFERENT is the default */
+    bool insecure;             /* allow an address that is not loopback: no key, no encryption */
+    const char *congestion;    /* TCP congestion control; NULL: "bbr" */
+    uint64_t sndbuf_bytes;     /* SO_SNDBUF of each stream before jitter; 0: by the design's rule */
     uint64_t
         give_up_ms; /* without any contact for so long: give up; 0: never, once it said hello */
     uint64_t stagger_ms;  /* streams start at random within so long; UINT64_MAX: the default, 50 */

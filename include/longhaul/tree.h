@@ -10,14 +10,6 @@
 extern "C" {
 #endif
 
-/* What becomes of a file that is at the destination already. */
-enum lh_existing {
-    LH_EXISTING_DIFFERENT, /* replaced unless size and mtime (or, with checksum, contents) agree */
-    LH_EXISTING_SKIP,      /* kept, whatever it is */
-    LH_EXISTING_REPLACE,   /* replaced, always */
-    LH_EXISTING_NEWER      /* replaced when the source's mtime is later */
-};
-
 enum lh_links {
     LH_LINKS_KEEP,   /* symbolic links are made anew as such */
     LH_LINKS_FOLLOW, /* what they lead to is sent in their place */

@@ -72,6 +72,8 @@ static void on_start(void *arg, const struct lh_send_stats *stats)
             lh_term_line(s->term, "connected again: %s of %s are safe at the receiver",
                          lh_text_bytes(there, sizeof(there), stats->bytes_durable),
                          lh_text_bytes(size, sizeof(size), stats->bytes_total));
+        else if (stats->kept)
+            ; /* said at the end */
         else if (stats->bytes_skipped > 0)
             lh_term_line(s->term, "sending %s (%s) to %s, resumed: %s are there already", s->source,
                          lh_text_bytes(size, sizeof(size), stats->bytes_total), s->target,
@@ -106,12 +108,29 @@ static void on_progress(void *arg, const struct lh_send_stats *stats)
     }
 }
 
+/* What was there stays, as --existing has it. */
+static void say_kept(struct sender *s)
+{
+    static const char *const why[] = {
+        [LH_EXISTING_DIFFERENT] = " (same size and time)",
+        [LH_EXISTING_SKIP] = "",
+        [LH_EXISTING_REPLACE] = "",
+        [LH_EXISTING_NEWER] = " (no older)",
+    };
+
+    lh_term_line(s->term, "kept: %s is there already%s", s->target, why[s->args->send.existing]);
+}
+
 static void say_done(struct sender *s, const struct lh_send_stats *stats)
 {
     char text[LH_PROGRESS_TEXT_SIZE];
 
     if (s->args->quiet || s->args->json)
         return;
+    if (stats->kept) {
+        say_kept(s);
+        return;
+    }
     if (stats->bytes_sent == 0 && stats->bytes_skipped > 0)
         lh_term_line(s->term, "%s is at %s already, whole; nothing was sent", s->source, s->target);
     else

@@ -23,7 +23,7 @@
 _Static_assert(LH_PRIORITY_HIGH == 0 && LH_PRIORITY_NORMAL == 1 && LH_PRIORITY_LOW == 2,
                "the table's choices of --priority are in this order");
 
-#define MAX_FIELDS 12
+#define MAX_FIELDS 13
 #define NUMBER_SIZE 24
 
 struct submitted {
@@ -91,6 +91,8 @@ static void fill_fields(struct fields *fields, const struct submit *submit, size
     add_number(fields, "block-size", args->send.block_bytes, usual.block_bytes);
     if (args->send.share != usual.share)
         add(fields, "share", args->send.share == LH_SHARE_FULL ? "full" : "background");
+    if (args->send.existing != usual.existing)
+        add(fields, "existing", lh_task_existing_name(args->send.existing));
     if (args->send.no_clobber)
         add(fields, "no-clobber", "1");
     if (args->send.insecure)

@@ -348,6 +348,7 @@ static int start(struct tree_run *t, uv_loop_t *loop)
     opts.send.log = lh_term_log;
     opts.send.log_arg = t->term;
     opts.send.log_level = lh_cmd_log_level(t->args);
+    opts.existing = t->args->send.existing;
     opts.sources = t->args->operands;
     opts.n_sources = t->args->n_operands - 1;
     opts.rules = t->rules.v;

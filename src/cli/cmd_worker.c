@@ -128,7 +128,8 @@ static void say_task(struct hand *h, const struct lh_qworker_event *event)
     case LH_QWORKER_DONE:
         if (h->args->verbosity > 0)
             lh_term_line(h->term, "task %s: done: %s: %s", event->id, source,
-                         lh_progress_summary(text, event->stats));
+                         event->stats->kept ? "kept, it was there already"
+                                            : lh_progress_summary(text, event->stats));
         break;
     case LH_QWORKER_RETRY:
         lh_term_line(h->term, "task %s: attempt %" PRIu64 " failed, again in %s: %s", event->id,

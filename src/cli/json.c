@@ -128,6 +128,7 @@ void lh_json_stats(struct lh_json *json, const char *event, const struct lh_send
     lh_json_u64(json, "bytes_repeated", stats->bytes_repeated);
     lh_json_u64(json, "reconnects", stats->reconnects);
     lh_json_bool(json, "restarted", stats->restarted);
+    lh_json_bool(json, "kept", stats->kept);
     lh_json_text(json, "limit", stats->limit);
     lh_json_text(json, "limit_reason", stats->limit_reason);
     lh_json_text(json, "digest", stats->digest);

@@ -111,9 +111,14 @@ const struct lh_option lh_options[] = {
      .help = "Stop at the first entry that cannot be moved. Otherwise the others go on, and the "
              "exit status is 8."},
     /* ---- send: what is there ---- */
+    {.name = "existing", .group = THERE, .commands = SEND | SUBMIT, .kind = LH_OPTION_CHOICE,
+     AT(send.existing), .arg = "different|skip|replace|newer", .def = "different",
+     .help = "What becomes of a file that is at the destination. different: it stays when size and "
+             "time of change are those of the source. skip: it stays, whatever it is. replace: it "
+             "is replaced, always. newer: it stays unless the source was changed later. It is "
+             "replaced in one step, when the new file is whole; what stays is a success."},
     {.name = "no-clobber", .group = THERE, .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG, AT(send.no_clobber),
-     .help = "Refuse when the destination exists. Otherwise it is replaced, in one step, when the "
-             "new file is whole."},
+     .help = "Refuse when the destination exists, whatever --existing says. For a single file."},
     {.name = "checksum", .group = THERE, .commands = SEND, .kind = LH_OPTION_FLAG, AT(tree.checksum),
      .help = "With --existing different: compare contents instead of size and time. Both sides read "
              "all of it."},

@@ -21,6 +21,9 @@ _Static_assert(LH_LINKS_KEEP == 0 && LH_LINKS_FOLLOW == 1 && LH_LINKS_SKIP == 2,
 _Static_assert(LH_PRESERVE_MODE == 1 && LH_PRESERVE_TIMES == 2 && LH_PRESERVE_OWNER == 4 &&
                    LH_PRESERVE_XATTRS == 8 && LH_PRESERVE_ACL == 16 && LH_PRESERVE_HARDLINKS == 32,
                "and the words of --preserve");
+_Static_assert(LH_EXISTING_DIFFERENT == 0 && LH_EXISTING_SKIP == 1 && LH_EXISTING_REPLACE == 2 &&
+                   LH_EXISTING_NEWER == 3,
+               "and those of --existing");
 
 static char *shown(char out[SHOWN_SIZE], const char *text)
 {

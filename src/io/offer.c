@@ -49,6 +49,24 @@ static void describe_tree(const struct lh_lane *lane, struct lh_offer *m)
         (struct lh_file_entry){.kind = LH_KIND_DIR, .mode = lane->mode, .identity = lane->identity};
 }
 
+/* What of a file that is there already may make the offer needless. */
+static uint16_t keep_flags(const struct lh_send *s)
+{
+    if (s->opts.no_clobber)
+        return LH_OFFER_NO_CLOBBER;
+    switch (s->opts.existing) {
+    case LH_EXISTING_DIFFERENT:
+        /* Sent once, and then rewritten: the same size and time tell nothing any more. */
+        return s->drop_there ? 0 : LH_OFFER_KEEP_SAME;
+    case LH_EXISTING_SKIP:
+        return LH_OFFER_KEEP_ANY;
+    case LH_EXISTING_NEWER:
+        return LH_OFFER_KEEP_NEWER;
+    default:
+        return 0;
+    }
+}
+
 void lh_offer_send(struct lh_send *s)
 {
     bool sparse = s->sparse && (s->session->features & LH_FEATURE_EXTENTS) != 0;
@@ -58,8 +76,7 @@ void lh_offer_send(struct lh_send *s)
         .hash = LH_HASH_XXH3_128,
         .block_bytes = s->opts.block_bytes,
         .flags =
-            (uint16_t)((s->opts.no_clobber ? LH_OFFER_NO_CLOBBER : 0) |
-                       (s->drop_there ? LH_OFFER_RESTART : 0) |
+            (uint16_t)(keep_flags(s) | (s->drop_there ? LH_OFFER_RESTART : 0) |
                        (s->small != NULL ? LH_OFFER_INLINE : 0) | (sparse ? LH_OFFER_EXTENTS : 0)),
         .n_files = 1,
         .path = s->dest,
@@ -111,6 +128,7 @@ static void on_accept(struct lh_send *s, const struct lh_frame *frame, const uin
     s->epoch = accept.epoch;
     s->drop_there = false;
     s->accept_flags = accept.flags;
+    s->stats.kept = accept.flags & LH_ACCEPT_KEPT;
     for (size_t i = 0; i < sizeof(accept.transfer_id); i++)
         snprintf(s->stats.transfer + 2 * i, 3, "%02x", accept.transfer_id[i]);
     if (accept.flags & LH_ACCEPT_DROPPED)
@@ -219,7 +237,8 @@ static void confirm(struct lh_send *s, bool forget)
 
 static void deliver(struct lh_send *s)
 {
-    lh_digest_text(&s->digest, s->opts.block_bytes, s->stats.digest);
+    if (!s->stats.kept)
+        lh_digest_text(&s->digest, s->opts.block_bytes, s->stats.digest);
     if (s->opts.hold_confirm)
         s->phase = LH_PHASE_HELD;
     lh_send_report_delivered(s);

@@ -18,7 +18,7 @@ static size_t durable(const struct lh_send *s, struct lh_range *out, size_t max)
 {
     const struct lh_runs *runs = s->sched_ready ? &s->sched.durable : &s->known;
 
-    if (s->stats.digest[0] != '\0') { /* all of it, and there may never have been a schedule */
+    if (s->delivered) { /* all of it, and there may never have been a schedule */
         if (s->stats.bytes_total > 0 && max > 0)
             out[0] = (struct lh_range){.offset = 0, .length = s->stats.bytes_total};
         return s->stats.bytes_total > 0;

@@ -228,8 +228,7 @@ static void on_offer(struct lh_rsession *session, const struct lh_frame *frame,
         lh_rsession_error(session, frame->transfer, LH_WIRE_STOPPING, 0,
                           "the receiver is shutting down");
     else if (offer.n_files != 1 || offer.file.kind != LH_KIND_FILE || offer.file.path_len != 0 ||
-             (offer.flags & (LH_OFFER_MORE_FILES | LH_OFFER_KEEP_SAME | LH_OFFER_KEEP_NEWER |
-                             LH_OFFER_KEEP_ANY)) != 0)
+             (offer.flags & LH_OFFER_MORE_FILES) != 0)
         lh_rsession_error(session, frame->transfer, LH_WIRE_REFUSED, 0,
                           "this receiver takes one plain file a transfer");
     else if (lh_target_count(session) >= LH_SESSION_TRANSFERS)

@@ -39,7 +39,7 @@ void lh_send_options_init(struct lh_send_options *opts)
 
 static uint64_t durable_now(const struct lh_send *s)
 {
-    if (s->stats.digest[0] != '\0')
+    if (s->delivered)
         return s->stats.bytes_total;
     if (s->sched_ready)
         return lh_sched_bytes(&s->sched, &s->sched.durable);
@@ -114,6 +114,7 @@ void lh_send_report_start(struct lh_send *s)
 
 void lh_send_report_delivered(struct lh_send *s)
 {
+    s->delivered = true;
     refresh(s);
     lh_limits_report(s);
     s->stats.rate_bps = mean_rate(s);
@@ -242,7 +243,7 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
 
 void lh_send_cancel(struct lh_send *s)
 {
-    if (s->stats.digest[0] != '\0') { /* too late, it is there */
+    if (s->delivered) { /* too late, it is there */
         lh_send_confirm(s, false);
         return;
     }
@@ -429,7 +430,8 @@ static int copy_options(struct lh_send *s, const struct lh_send_options *opts)
     if (s->opts.host == NULL || s->source_path == NULL || s->congestion == NULL)
         return -LH_E_NOMEM;
     if (s->opts.streams > LH_MAX_STREAMS || s->opts.max_streams > LH_MAX_STREAMS ||
-        strlen(opts->host) >= sizeof(s->dial.host) || s->opts.zero_copy > LH_ZERO_COPY_OFF)
+        strlen(opts->host) >= sizeof(s->dial.host) || s->opts.zero_copy > LH_ZERO_COPY_OFF ||
+        s->opts.existing > LH_EXISTING_NEWER)
         return -LH_E_INVAL;
     if (s->opts.block_bytes < LH_BLOCK_MIN || s->opts.block_bytes > LH_BLOCK_MAX ||
         (s->opts.block_bytes & (s->opts.block_bytes - 1)) != 0)

@@ -207,6 +207,7 @@ struct lh_send {
     uint64_t epoch;
     uint64_t prev_epoch;
     uint16_t accept_flags;
+    bool delivered; /* it is there, and the caller knows */
     bool told_busy;
     int congestion_errno; /* 0, or why the kernel refuses the one that is asked for */
 

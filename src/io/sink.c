@@ -385,7 +385,7 @@ int lh_sink_finish(struct lh_sink *s, const struct lh_finish *f, struct lh_hash 
 void lh_sink_forget(struct lh_sink *s)
 {
     /* Not synced: a done record that a power cut brings back does no harm, and ages out. */
-    if (s->done)
+    if (s->done && !s->kept)
         unlinkat(s->dirfd, s->hidden.journal, 0);
 }
 

@@ -32,6 +32,7 @@ struct lh_sink_open {
     const uint8_t *path;         /* of the target, relative to the root */
     size_t path_len;
     bool no_clobber;
+    uint16_t keep; /* what is there may stay: LH_OFFER_KEEP_*, see core/keep.h; 0: never */
     bool restart;  /* the source changed: drop what is there */
     uint16_t hash; /* enum lh_hash_id */
     uint32_t block_bytes;
@@ -49,6 +50,8 @@ struct lh_sink_opened {
     bool dropped;   /* a partial of another version, or a damaged one, was removed */
     bool done;      /* nothing to do: digest and bytes are filled in, the sink is in its
                        done state; only forget and close make sense */
+    bool kept;      /* done, because what is there stays: there is no digest */
+    uint64_t bytes; /* done: size of what is there */
     struct lh_hash digest;
     uint8_t transfer_id[16]; /* the same for the same target and version of the source */
     uint64_t dev;            /* of the file system: which committer it belongs to */

@@ -33,7 +33,8 @@ struct lh_sink {
     /* Of the I/O thread that is at it. */
     struct lh_journal *journal;
     struct lh_batch batch; /* between the two halves of a commit */
-    bool done;             /* renamed, and the journal says so */
+    bool done;             /* renamed, and the journal says so; or kept */
+    bool kept;             /* what was there stays; the journal, if any, is of something else */
 
     struct lh_runs data; /* blocks with data, when sparse */
     bool sparse;

@@ -14,12 +14,17 @@
  *     says DONE                     target is it, untouched          done
  *     otherwise                     staging gone or another          start over
  *
+ * Where the offer lets what is there stay (core/keep.h) it does, before anything is begun or gone
+ * on with: done as well, without a journal. But what is of the same size and time does not stop
+ * what was begun already: that was told to be sent, for its contents differ.
+ *
  * Starting over empties the journal first, then unlinks the staging file, so that no crash leaves
  * records of one file beside another. All of it happens under the journal's lock.
  *
  * Failures: a new staging file and journal are removed again; those that were there stay. */
 #include "io/sink_impl.h"
 
+#include "core/keep.h"
 #include "core/sched.h"
 #include "proto/frame.h"
 #include "util/text.h"
@@ -60,6 +65,35 @@ int lh_sink_check_target(const struct lh_sink *s, struct lh_err *err)
 }
 
 /* ---- what is there ------------------------------------------------------------------------- */
+
+/* Whether the target stays as it is, and how large that is. */
+static int ask_keep(struct lh_sink *s, const struct lh_sink_open *how, enum lh_keep *keep,
+                    uint64_t *bytes, struct lh_err *err)
+{
+    const struct lh_keep_file offered = {how->source.size, how->source.mtime};
+    struct lh_keep_file there;
+    struct lh_disk_stat st;
+    int e;
+
+    *keep = LH_KEEP_REPLACE;
+    if (how->keep == 0)
+        return 0;
+    e = lh_disk_stat(s->dirfd, s->name, &st);
+    if (e == ENOENT) {
+        /* Nor is replaced at the end what somebody makes meanwhile. */
+        s->no_clobber = s->no_clobber || (how->keep & LH_OFFER_KEEP_ANY);
+        return 0;
+    }
+    if (e != 0)
+        return dest_error(s, e, "look at the destination", err);
+    there = (struct lh_keep_file){st.size, st.mtime};
+    if (S_ISREG(st.mode))
+        *keep = lh_keep_decide(how->keep, &there, &offered);
+    else if (S_ISLNK(st.mode) && (how->keep & LH_OFFER_KEEP_ANY))
+        *keep = LH_KEEP_IT;
+    *bytes = st.size;
+    return 0;
+}
 
 /* The very file that the journal was begun with. */
 static bool is_staging(const struct lh_journal_state *st, const struct lh_disk_stat *file)
@@ -247,13 +281,23 @@ static int already_done(struct lh_sink *s, const struct lh_sink_open *how, bool 
     o->done = true;
     o->compare = !lh_identity_same(&st->epoch.source, &how->source);
     o->digest = st->finish.digest;
+    o->bytes = how->source.size;
     o->epoch = st->epoch.epoch;
     return 0;
 }
 
+/* What is there stays. The ledger stays empty, and takes nothing. */
+static int leave_it(struct lh_sink *s, struct lh_sink_opened *o)
+{
+    lh_ledger_fence(&s->ledger);
+    s->done = s->kept = true;
+    o->done = o->kept = true;
+    return 0;
+}
+
 /* The journal is locked and read. */
-static int take_up(struct lh_sink *s, const struct lh_sink_open *how, struct lh_sink_opened *o,
-                   struct lh_err *err)
+static int take_up(struct lh_sink *s, const struct lh_sink_open *how, enum lh_keep keep,
+                   struct lh_sink_opened *o, struct lh_err *err)
 {
     const struct lh_journal_state *st = lh_journal_state(s->journal);
     struct lh_disk_stat part;
@@ -266,6 +310,8 @@ static int take_up(struct lh_sink *s, const struct lh_sink_open *how, struct lh_
     /* Done is done, whoever asks. */
     if (found == FOUND_DONE || found == FOUND_RENAMED)
         return already_done(s, how, found == FOUND_DONE, o, err);
+    if (keep == LH_KEEP_IT || (keep == LH_KEEP_SAME && found != FOUND_PARTIAL))
+        return leave_it(s, o);
     if (is_fenced(how, st))
         return lh_err_set(err, LH_E_FENCED, "%s: another sender has taken it over", s->shown);
     r = lh_sink_check_target(s, err);
@@ -372,27 +418,28 @@ static int find_place(struct lh_sink *s, const struct lh_sink_open *how, struct 
     return 0;
 }
 
-/* What refuses to be replaced refuses before a journal is made for it; one that is there already
- * may still say that the target is its own work. */
-static int open_journal(struct lh_sink *s, struct lh_err *err)
+/* What refuses to be replaced refuses before a journal is made for it, and what stays needs none;
+ * one that is there already may still say that the target is its own work. */
+static int open_journal(struct lh_sink *s, bool stays, struct lh_err *err)
 {
     struct lh_err refusal = {0};
     int r = lh_sink_check_target(s, &refusal);
     bool taken = r == -LH_E_EXISTS;
 
     if (r == 0 || taken)
-        r = lh_journal_open(s->dirfd, &s->hidden, s->shown, !taken, &s->journal, err);
+        r = lh_journal_open(s->dirfd, &s->hidden, s->shown, !taken && !stays, &s->journal, err);
     else
         return lh_err_set(err, refusal.status, "%s", refusal.text);
-    if (r == 0 && s->journal == NULL)
+    if (r == 0 && s->journal == NULL && !stays)
         return lh_err_set(err, LH_E_EXISTS, "%s", refusal.text);
-    return r != 0 ? r : lh_journal_recover(s->journal, err);
+    return r != 0 || s->journal == NULL ? r : lh_journal_recover(s->journal, err);
 }
 
 int lh_sink_open(const struct lh_sink_open *how, struct lh_sink **sink,
                  struct lh_sink_opened *opened, struct lh_err *err)
 {
     struct lh_sink_opened o = {0};
+    enum lh_keep keep = LH_KEEP_REPLACE;
     struct lh_sink *s;
     int r = check_offer(how, err);
 
@@ -405,9 +452,11 @@ int lh_sink_open(const struct lh_sink_open *how, struct lh_sink **sink,
     if (r == 0)
         r = find_place(s, how, &o, err);
     if (r == 0)
-        r = open_journal(s, err);
+        r = ask_keep(s, how, &keep, &o.bytes, err);
     if (r == 0)
-        r = take_up(s, how, &o, err);
+        r = open_journal(s, keep != LH_KEEP_REPLACE, err);
+    if (r == 0)
+        r = s->journal != NULL ? take_up(s, how, keep, &o, err) : leave_it(s, &o);
     if (r != 0) {
         /* Under the lock still. An empty journal is one that was made for this, or of no use. */
         if (s->new_made || (s->journal != NULL && lh_journal_empty(s->journal)))

@@ -156,12 +156,14 @@ static void on_committed(struct lh_commit_entry *entry, const struct lh_runs *ac
 
 static void send_done(struct lh_target *t)
 {
-    struct lh_done done = {.digest = t->digest, .bytes = t->offer.file.identity.size};
+    struct lh_done done = {.digest = t->digest,
+                           .bytes = t->opened.kept ? t->opened.bytes : t->offer.file.identity.size};
     uint8_t payload[64];
-    char text[LH_DIGEST_TEXT_SIZE];
+    char text[LH_DIGEST_TEXT_SIZE] = "kept";
 
     t->done = true;
-    lh_digest_text(&t->digest, t->offer.block_bytes, text);
+    if (!t->opened.kept)
+        lh_digest_text(&t->digest, t->offer.block_bytes, text);
     lh_log(&t->serve->log, LH_LOG_INFO, "done target=%s bytes=%llu digest=%s",
            lh_sink_name(t->sink), (unsigned long long)done.bytes, text);
     if (t->session != NULL)
@@ -289,7 +291,8 @@ static void on_attached(struct lh_job *job)
                                .flags = (uint16_t)((t->opened.resumed ? LH_ACCEPT_RESUMED : 0) |
                                                    (t->opened.compare ? LH_ACCEPT_COMPARE : 0) |
                                                    (t->opened.dropped ? LH_ACCEPT_DROPPED : 0) |
-                                                   (t->opened.done ? LH_ACCEPT_DONE : 0)),
+                                                   (t->opened.done ? LH_ACCEPT_DONE : 0) |
+                                                   (t->opened.kept ? LH_ACCEPT_KEPT : 0)),
                                .window = LH_WINDOW_BYTES};
     uint8_t payload[128];
 
@@ -364,6 +367,7 @@ static void open_run(struct lh_job *job)
         .path = t->path,
         .path_len = t->offer.path_len,
         .no_clobber = t->offer.flags & LH_OFFER_NO_CLOBBER,
+        .keep = t->offer.flags & (LH_OFFER_KEEP_SAME | LH_OFFER_KEEP_NEWER | LH_OFFER_KEEP_ANY),
         .restart = t->offer.flags & LH_OFFER_RESTART,
         .hash = t->offer.hash,
         .block_bytes = t->offer.block_bytes,

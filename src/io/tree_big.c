@@ -104,6 +104,7 @@ static void start_one(struct lh_tree *t, struct lh_tree_big *big, struct lh_item
     o.source = source;
     o.path = dest;
     o.no_clobber = o.hold_confirm = false;
+    o.existing = LH_EXISTING_REPLACE; /* WANTED has decided */
     big->tree = t;
     big->item = item;
     if (source != NULL && dest != NULL) {

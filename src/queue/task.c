@@ -174,6 +174,17 @@ static int read_block_size(const struct reader *r, const struct lh_field *f)
     return 0;
 }
 
+static int read_existing(const struct reader *r, const struct lh_field *f)
+{
+    for (enum lh_existing e = LH_EXISTING_DIFFERENT; e <= LH_EXISTING_NEWER; e++) {
+        if (is(f, lh_task_existing_name(e))) {
+            r->task->existing = e;
+            return 0;
+        }
+    }
+    return refuse(r, f->value, f->value_len, "different, skip, replace or newer");
+}
+
 static int read_flag(const struct reader *r, const struct lh_field *f, bool *out)
 {
     if (!is(f, "0") && !is(f, "1"))
@@ -207,6 +218,7 @@ static const struct {
     {"limit-rate", read_limit_rate, false},
     {"share", read_share, false},
     {"block-size", read_block_size, false},
+    {"existing", read_existing, false},
     {"no-clobber", read_no_clobber, false},
     {"insecure", read_insecure, false},
 };
@@ -288,6 +300,7 @@ static const char *const priorities[] = {"high", "normal", "low"};
 static const char *const states[] = {"queued", "active", "delayed",  "paused",
                                      "done",   "dead",   "cancelled"};
 static const char *const outcomes[] = {"done", "retry", "dead", "paused", "cancelled", "deferred"};
+static const char *const existings[] = {"different", "skip", "replace", "newer"};
 
 _Static_assert(sizeof(priorities) / sizeof(priorities[0]) == LH_N_PRIORITIES, "one name each");
 _Static_assert(sizeof(states) / sizeof(states[0]) == LH_N_TASK_STATES, "one name each");
@@ -328,4 +341,10 @@ const char *lh_task_outcome_name(enum lh_task_outcome outcome)
 {
     LH_REQUIRE((unsigned)outcome < LH_N_OUTCOMES);
     return outcomes[outcome];
+}
+
+const char *lh_task_existing_name(enum lh_existing existing)
+{
+    LH_REQUIRE((unsigned)existing < sizeof(existings) / sizeof(existings[0]));
+    return existings[existing];
 }

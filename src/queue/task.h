@@ -66,6 +66,7 @@ struct lh_task {
     uint64_t limit_bps;
     enum lh_send_share share;
     uint32_t block_bytes;
+    enum lh_existing existing;
     bool no_clobber;
     bool insecure;
 };
@@ -86,5 +87,6 @@ int lh_priority_parse(const char *text, size_t len);
 const char *lh_task_state_name(enum lh_task_state state);
 int lh_task_state_parse(const char *text, size_t len);
 const char *lh_task_outcome_name(enum lh_task_outcome outcome);
+const char *lh_task_existing_name(enum lh_existing existing);
 
 #endif

@@ -222,6 +222,7 @@ void lh_work_start(struct lh_work *work)
     opts.limit_bps = task->limit_bps;
     opts.share = task->share;
     opts.block_bytes = task->block_bytes;
+    opts.existing = task->existing;
     opts.no_clobber = task->no_clobber;
     opts.insecure = opts.insecure || task->insecure;
     if (opts.give_up_ms == 0)

@@ -107,8 +107,9 @@ def test_same_file_again():
     src = source(20 * BLOCK + 9)
     done(send(src, serve.url("again")), "sent once")
     os.utime(src, ns=(time.time_ns(), os.stat(src).st_mtime_ns))
-    second = send(src, serve.url("again"))
+    second = send(src, serve.url("again"), "--existing", "replace")
     done(second, "sent again")
+    once(second.last("done"), 20 * BLOCK + 9, "all of it")
     is_copy(src, os.path.join(at, "again"), "it is still right")
 
 

@@ -236,6 +236,25 @@ def test_a_repeat_moves_nothing():
     same(os.stat(os.path.join(at, "name")).st_ino, inode, "and the file is left as it is")
 
 
+def test_what_is_there_stays():
+    fleet, serve, at = begin()
+    src = file_of("source", MIB)
+    target = os.path.join(at, "name")
+    worker = fleet.worker("a")
+    fleet.add("t", src, serve.url("name"))
+    fleet.until("t", "done")
+    inode = os.stat(target).st_ino
+    fleet.add("again", src, serve.url("name"))
+    fleet.until("again", "done")
+    same(worker.until("done", "again")["bytes_sent"], 0, "nothing is sent again")
+    same(fleet.task("again").get("digest", ""), "", "what was not looked at has no digest")
+    same(os.stat(target).st_ino, inode, "and the file is left as it is")
+    fleet.add("replace", src, serve.url("name"), existing="replace")
+    fleet.until("replace", "done")
+    ok(os.stat(target).st_ino != inode, "unless the task says to replace it")
+    same(fleet.task("replace").get("digest"), e2e.digest(src), "then there is a digest")
+
+
 def test_receiver_away():
     fleet, serve, at = begin()
     src = file_of("source", MIB)

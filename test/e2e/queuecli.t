@@ -125,7 +125,8 @@ def test_submit():
     try:
         got = rig.run("submit", "source", "lh://a/", "--json", "--priority", "low", "--retries",
                       "forever", "--streams", "3", "--max-streams", "4", "--limit-rate", "500M",
-                      "--share", "background", "--block-size", "64K", "--no-clobber", "--insecure")
+                      "--share", "background", "--block-size", "64K", "--existing", "newer",
+                      "--no-clobber", "--insecure")
     finally:
         os.chdir(here)
     event = lines(got)[0]
@@ -134,7 +135,8 @@ def test_submit():
     fields = rig.redis.stream(rig.key("tasks:low"))[0][1]
     same({k: fields[k] for k in fields if k not in ("v", "source", "destination")},
          {"retries": "forever", "streams": "3", "max-streams": "4", "limit-rate": "500000000",
-          "share": "background", "block-size": "65536", "no-clobber": "1", "insecure": "1"},
+          "share": "background", "block-size": "65536", "existing": "newer", "no-clobber": "1",
+          "insecure": "1"},
          "what a task carries")
     same(fields["source"], src, "a relative name is completed")
     same(rig.task(event["task"]).get("state"), "queued", "status knows it by its id")

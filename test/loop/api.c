@@ -342,6 +342,7 @@ static void test_send_errors(void)
     BAD("a block of 2 MiB", block_bytes, 2 * 1024 * 1024);
     BAD("65 streams", streams, LH_MAX_STREAMS + 1);
     BAD("a zero-copy mode that is none", zero_copy, (enum lh_zero_copy)9);
+    BAD("a policy that is none", existing, (enum lh_existing)(LH_EXISTING_NEWER + 1));
     bad = good;
     bad.path = long_path;
     bad.path_len = sizeof(long_path);

@@ -290,6 +290,41 @@ static void test_ends(void)
     close_fleet(&f, "ends");
 }
 
+/* What is there stays, small or large, and the session goes on as if it had been sent. */
+static void test_existing(void)
+{
+    static const uint64_t sizes[] = {0, 1000, 5 * MIB + 3};
+    struct lh_send_options opts;
+    struct fleet f;
+    char name[16];
+
+    open_fleet(&f, NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        struct sending s = {.cancel = IN_DELIVERED};
+
+        snprintf(name, sizeof(name), "e%u", i);
+        ok(send_one(&f, name, sizes[i]), "%llu bytes", (unsigned long long)sizes[i]);
+        rig_send_options(&opts, rig_source(&f.rig, name), relay_port(f.line), name);
+        opts.existing = LH_EXISTING_DIFFERENT;
+        begin_with(&f, &s, &opts);
+        rig_until(&f.rig, &s.n_done, 1);
+        ok(s.status == 0 && s.stats.kept, "the same again stays: too late to cancel: %s", s.text);
+        is_u64(s.stats.bytes_skipped, sizes[i], "all of it counts as skipped");
+        ok(s.stats.zero_copy_bytes == 0 && s.stats.bytes_sent <= 1000, "no more than what rides");
+        opts.hold_confirm = true;
+        memset(&s, 0, sizeof(s));
+        begin_with(&f, &s, &opts);
+        rig_until(&f.rig, &s.n_delivered, 1);
+        lh_send_confirm(s.send, true);
+        rig_until(&f.rig, &s.n_done, 1);
+        ok(s.status == 0 && s.stats.kept, "and is confirmed later");
+        is_u64(f.r.n_received, i + 1, "the receiver has told of it once");
+        ok(send_one(&f, name, sizes[i] + 1), "another size is sent");
+        f.r.n_received--;
+    }
+    close_fleet(&f, "existing");
+}
+
 /* Cancelled at any moment, in sessions that others have used and will use. */
 static void test_cancel(void)
 {
@@ -366,6 +401,7 @@ int main(void)
     test_kept();
     test_died();
     test_ends();
+    test_existing();
     test_cancel();
     test_close();
     test_refused();

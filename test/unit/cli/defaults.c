@@ -59,6 +59,7 @@ int main(void)
     }
     ok(n_compared >= 6, "%u defaults compared", n_compared);
     is_u64(args.send.zero_copy, LH_ZERO_COPY_AUTO, "--zero-copy: auto");
+    is_u64(args.send.existing, LH_EXISTING_DIFFERENT, "--existing: different");
     ok(args.send.congestion == NULL || strcmp(args.send.congestion, "bbr") == 0,
        "--congestion: bbr");
     ok(!args.send.insecure && !args.serve.insecure && !args.send.no_clobber, "flags are off");

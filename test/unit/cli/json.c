@@ -110,6 +110,7 @@ static void test_stats(void)
                                   .bytes_repeated = 16,
                                   .reconnects = 14,
                                   .restarted = true,
+                                  .kept = true,
                                   .limit = "network",
                                   .limit_reason = "so",
                                   .digest = "d"};
@@ -121,7 +122,8 @@ static void test_stats(void)
            "\"bytes_sent\":3,\"bytes_skipped\":4,\"bytes_holes\":15,\"streams\":5,\"rate_bps\":6,"
            "\"duration_s\":7.000,\"retransmits\":8,\"zero_copy_bytes\":9,\"fallback_bytes\":10,"
            "\"zero_copy_count\":11,\"fallback_count\":12,\"verification_failures\":13,"
-           "\"bytes_repeated\":16,\"reconnects\":14,\"restarted\":true,\"limit\":\"network\","
+           "\"bytes_repeated\":16,\"reconnects\":14,\"restarted\":true,\"kept\":true,\"limit\":"
+           "\"network\","
            "\"limit_reason\":\"so\","
            "\"digest\":\"d\"}\n",
            "every counter under its name");

@@ -59,6 +59,9 @@ static void test_values(void)
     is_i64(parse(LH_CMD_SEND, "a lh://b/ --limit-rate 250Mbit --max-streams=32"), 0, "how fast");
     is_u64(args.send.limit_bps, 250000000, "--limit-rate 250Mbit: bits per second");
     is_u64(args.send.max_streams, 32, "--max-streams=32");
+    is_i64(parse(LH_CMD_SEND, "a lh://b/ --existing newer"), 0, "--existing");
+    is_u64(args.send.existing, LH_EXISTING_NEWER, "newer");
+    refused(LH_CMD_SEND, "a lh://b/ --existing keep", "different|skip|replace|newer");
     refused(LH_CMD_SEND, "a lh://b/ --limit-rate 10MB", "a rate (bits per second, or with k, M, G");
     refused(LH_CMD_SEND, "a lh://b/ --limit-rate 63k", "64k to 100T");
 

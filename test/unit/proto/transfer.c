@@ -255,9 +255,13 @@ static void accepts(void)
     ok(lh_accept_decode(out, lh_accept_encode(&m, out), &got, &why) == 0 && got.epoch == 9 &&
            got.flags == m.flags && got.window == 10 && got.transfer_id[0] == 11,
        "ACCEPT is read back");
-    m.flags = 16;
+    m.flags = 32;
     is_i64(lh_accept_decode(out, lh_accept_encode(&m, out), &got, &why), -LH_E_PROTOCOL,
            "ACCEPT: unknown flag");
+    for (m.flags = LH_ACCEPT_KEPT; m.flags < 2 * LH_ACCEPT_KEPT; m.flags++)
+        is_i64(lh_accept_decode(out, lh_accept_encode(&m, out), &got, &why),
+               m.flags == (LH_ACCEPT_KEPT | LH_ACCEPT_DONE) ? 0 : -LH_E_PROTOCOL,
+               "ACCEPT: KEPT, in flags %u", m.flags);
     m.flags = 0;
     m.epoch = 0;
     is_i64(lh_accept_decode(out, lh_accept_encode(&m, out), &got, &why), -LH_E_PROTOCOL,

@@ -41,6 +41,7 @@ static void least(void)
     is_u64(task.retries, LH_TASK_RETRIES, "retries unless told");
     is_u64(task.streams + task.max_streams + task.limit_bps + task.block_bytes, 0,
            "the engine's defaults");
+    is_u64(task.existing, LH_EXISTING_DIFFERENT, "what is the same stays");
     ok(!task.no_clobber && !task.insecure && task.share == LH_SHARE_FULL, "no flags");
     lh_task_free(&task);
 }
@@ -55,6 +56,7 @@ static void most(void)
                                         "limit-rate=500M",
                                         "share=background",
                                         "block-size=1M",
+                                        "existing=newer",
                                         "no-clobber=1",
                                         "insecure=1",
                                         "task=A-z.0_9",
@@ -72,6 +74,7 @@ static void most(void)
     is_u64(task.max_streams, 64, "max-streams");
     is_u64(task.limit_bps, 500000000, "limit-rate");
     is_u64(task.block_bytes, 1048576, "block-size");
+    is_u64(task.existing, LH_EXISTING_NEWER, "existing");
     ok(task.no_clobber && task.insecure && task.share == LH_SHARE_BACKGROUND, "flags");
     lh_task_free(&task);
 }
@@ -108,6 +111,9 @@ static const struct {
     {"block-size=100K", "'block-size' is '100K'; it must be a power of two"},
     {"block-size=32K", "'block-size'"},
     {"block-size=2M", "'block-size'"},
+    {"existing=keep", "'existing' is 'keep'; it must be different, skip, replace or newer"},
+    {"existing=", "'existing' is ''"},
+    {"existing=skipped", "'existing'"},
     {"no-clobber=yes", "'no-clobber' is 'yes'; it must be 0 or 1"},
     {"insecure=", "'insecure' is ''"},
     {"insecure=\x1b[31m", "'insecure' is '\\x1b[31m'"},
