@@ -229,8 +229,8 @@ struct lh_serve_options {
 void lh_serve_options_init(struct lh_serve_options *opts);
 
 struct lh_serve_callbacks {
-    /* A transfer is whole and under its name. Any pointer dies when the call returns. May be NULL.
-     */
+    /* A transfer is whole and under its name; of a tree `digest` says how many files came. Any
+     * pointer dies when the call returns. May be NULL. */
     void (*received)(void *arg, const char *path, uint64_t bytes, const char *digest);
     /* The receiver has stopped; everything of it is freed when this returns. */
     void (*closed)(void *arg);

@@ -47,7 +47,7 @@ static void tell(struct outcome *o)
 static void begin(struct lh_commit_entry *entry)
 {
     struct lh_err err = {0};
-    int r = lh_sink_commit_begin(entry->sink, &err);
+    int r = entry->store->ops->commit_begin(entry->store, &err);
 
     entry->begun = r > 0;
     if (r < 0) {
@@ -63,7 +63,7 @@ static void end(struct lh_commit_entry *entry)
     struct outcome *o = outcome_new(entry);
 
     entry->begun = false;
-    lh_sink_commit_end(entry->sink, &o->acked, &o->err);
+    entry->store->ops->commit_end(entry->store, &o->acked, &o->err);
     tell(o);
 }
 
@@ -74,11 +74,11 @@ int lh_committer_commit_now(struct lh_commit_entry *entry, struct lh_err *err)
 
     if (entry->failed)
         return lh_err_set(err, LH_E_DEST, "an earlier write failed");
-    r = lh_sink_commit_begin(entry->sink, err);
+    r = entry->store->ops->commit_begin(entry->store, err);
     if (r <= 0)
         return r;
     o = outcome_new(entry);
-    r = lh_sink_commit_end(entry->sink, &o->acked, &o->err);
+    r = entry->store->ops->commit_end(entry->store, &o->acked, &o->err);
     if (r != 0)
         *err = o->err;
     tell(o);

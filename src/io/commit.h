@@ -1,9 +1,10 @@
 /* The committer: the thread that makes blocks durable, one for each file system.
  *
  * Every commit_ms, or once commit_bytes are written, or at once when somebody has its last block,
- * it syncs the data of every sink with something pending, then appends to and syncs their journals,
- * and tells each owner which blocks became durable. Between commits it runs jobs: whatever else
- * needs a sink's disk to itself (finish, hashes, retract, close), one after the other.
+ * it syncs the data of every sink with something pending, then appends to and syncs their journals
+ * (of a tree: renames and syncs its directories), and tells each owner which blocks became durable.
+ * Between commits it runs jobs: whatever else needs a sink's disk to itself (finish, hashes,
+ * retract, close), one after the other.
  *
  * Failure: a sink whose commit fails is reported to its owner and left alone from then on. */
 #ifndef LH_IO_COMMIT_H
@@ -11,7 +12,7 @@
 
 #include "core/runs.h"
 #include "io/mbox.h"
-#include "io/sink.h"
+#include "io/store.h"
 #include "io/worker.h"
 
 #include <stdatomic.h>
@@ -19,9 +20,9 @@
 
 struct lh_committer;
 
-/* A sink on a committer; embedded in its owner. */
+/* A sink or tree on a committer; embedded in its owner. */
 struct lh_commit_entry {
-    struct lh_sink *sink;
+    struct lh_store *store;
     struct lh_mbox *reply;
     /* On reply's loop, after each commit that had something, and once when one failed. */
     void (*committed)(struct lh_commit_entry *entry, const struct lh_runs *acked,

@@ -18,7 +18,8 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 
 static void arm(struct lh_ctl *ctl)
 {
-    int want = UV_READABLE | (lh_buf_len(&ctl->out) > 0 ? UV_WRITABLE : 0);
+    int want = (ctl->paused && !ctl->draining ? 0 : UV_READABLE) |
+               (lh_buf_len(&ctl->out) > 0 ? UV_WRITABLE : 0);
 
     if (ctl->closing || ctl->dead || want == ctl->armed)
         return;
@@ -154,7 +155,7 @@ static bool step(struct lh_ctl *ctl)
     if (lh_buf_len(&ctl->in) < ctl->frame.length)
         return false;
     deliver(ctl);
-    return !ctl->closing && !ctl->dead;
+    return !ctl->closing && !ctl->dead && !ctl->paused;
 }
 
 static void on_readable(struct lh_ctl *ctl)
@@ -186,7 +187,7 @@ static void on_readable(struct lh_ctl *ctl)
         lh_buf_added(&ctl->in, (size_t)n);
         while (step(ctl))
             n_frames++;
-        if (ctl->closing || ctl->dead)
+        if (ctl->closing || ctl->dead || ctl->paused)
             return;
     }
 }
@@ -224,7 +225,7 @@ int lh_ctl_start(struct lh_ctl *ctl, uv_loop_t *loop, int fd)
         return -LH_E_NOMEM;
     ctl->fd = fd;
     ctl->armed = 0;
-    ctl->closing = ctl->draining = ctl->dead = ctl->have_frame = false;
+    ctl->closing = ctl->draining = ctl->dead = ctl->have_frame = ctl->paused = false;
     ctl->n_corks = 0;
     ctl->on_room = NULL;
     ctl->max_payload = LH_HELLO_MAX;
@@ -289,6 +290,13 @@ void lh_ctl_send_runs(struct lh_ctl *ctl, const struct lh_frame *head, const str
         lh_ctl_send(ctl, &frame, payload, (uint32_t)lh_block_runs_encode(list, n, payload));
     } while (at < runs->n);
     lh_ctl_uncork(ctl);
+}
+
+void lh_ctl_pause(struct lh_ctl *ctl, bool paused)
+{
+    ctl->paused = paused;
+    ctl->heard_ms = lh_now_ms();
+    arm(ctl);
 }
 
 void lh_ctl_drain(struct lh_ctl *ctl)

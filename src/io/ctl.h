@@ -23,6 +23,7 @@ struct lh_ctl {
     int armed; /* events that the poll is started with */
     bool closing;
     bool draining;        /* close once the output is out */
+    bool paused;          /* nothing is read */
     bool dead;            /* on_closed has been called or is not wanted */
     unsigned n_corks;     /* what is sent is kept together */
     uint32_t max_payload; /* LH_HELLO_MAX until the owner raises it */
@@ -62,6 +63,10 @@ void lh_ctl_uncork(struct lh_ctl *ctl);
 
 /* A list of runs in as many frames as it takes, at least one; head->flags go with the last. */
 void lh_ctl_send_runs(struct lh_ctl *ctl, const struct lh_frame *head, const struct lh_runs *runs);
+
+/* Read no more frames, or go on; from inside on_frame too. TCP holds the peer back meanwhile; its
+ * end is noticed when it is read on. */
+void lh_ctl_pause(struct lh_ctl *ctl, bool paused);
 
 /* Say goodbye: send what is queued, shut our side, read and drop until the peer shuts its own; then
  * on_closed fires with status 0. The owner bounds how long, and closes. */

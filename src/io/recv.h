@@ -15,6 +15,7 @@
 #include "io/loops.h"
 #include "io/place.h"
 #include "io/pool.h"
+#include "io/rtree.h"
 #include "io/sink.h"
 #include "io/sock.h"
 #include "io/worker.h"
@@ -60,7 +61,7 @@ void lh_rshared_add(struct lh_rshared *shared, struct lh_target *t);
 void lh_rshared_remove(struct lh_rshared *shared, struct lh_target *t);
 void lh_rshared_unref(struct lh_rshared *shared);
 
-/* ---- target: one transfer's file being received ---- */
+/* ---- target: one transfer's file, or tree, being received ---- */
 
 enum lh_target_state {
     LH_TARGET_KEY,     /* its path is being resolved */
@@ -87,7 +88,9 @@ struct lh_target {
     uint8_t *path; /* that offer.path points to */
     struct lh_holder holder;
     struct lh_sink_key key;
-    struct lh_sink *sink;
+    struct lh_sink *sink;        /* of a file */
+    struct lh_target_tree *tree; /* of a tree */
+    struct lh_store *store;      /* what blocks go into: of either; NULL until it is open */
     struct lh_sink_opened opened;
     struct lh_runs durable; /* at the start, for LEDGER */
     struct lh_runs data;    /* blocks that the source has data in, when the offer has extents */
@@ -108,7 +111,23 @@ struct lh_target {
     unsigned n_side_jobs; /* hashes and retracts under way */
 };
 
+/* target_tree.c: what a target of a tree has besides. Main loop, but for `open` and `finish`, which
+ * run on I/O threads. */
+bool lh_target_tree_new(struct lh_target *t);
+void lh_target_tree_free(struct lh_target *t);
+void lh_target_tree_open(struct lh_target *t);
+void lh_target_tree_frame(struct lh_target *t, const struct lh_frame *frame,
+                          const uint8_t *payload);
+void lh_target_tree_opened(struct lh_target *t);
+void lh_target_tree_committed(struct lh_target *t);
+bool lh_target_tree_idle(const struct lh_target *t); /* nothing that was asked is unanswered */
+void lh_target_tree_let_go(struct lh_target *t, struct lh_rsession *session);
+void lh_target_tree_tick(struct lh_target *t);
+int lh_target_tree_finish(struct lh_target *t, struct lh_err *err);
+void lh_target_tree_send_done(struct lh_target *t);
+
 /* Main loop. */
+void lh_target_maybe_finish(struct lh_target *t);
 void lh_target_offer(struct lh_rsession *session, uint32_t transfer, const struct lh_offer *offer);
 void lh_target_extents(struct lh_target *t, const struct lh_block_run *runs, size_t n, bool last);
 void lh_target_inline(struct lh_target *t, const struct lh_frame *frame, const uint8_t *payload);

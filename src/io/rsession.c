@@ -155,8 +155,8 @@ static void on_hello(struct lh_rsession *session, const struct lh_frame *frame,
                      const uint8_t *payload)
 {
     struct lh_welcome welcome = {.version = LH_PROTOCOL_VERSION,
-                                 .features =
-                                     LH_FEATURE_INSECURE | LH_FEATURE_EXTENTS | LH_FEATURE_STATS,
+                                 .features = LH_FEATURE_INSECURE | LH_FEATURE_TREES |
+                                             LH_FEATURE_EXTENTS | LH_FEATURE_STATS,
                                  .heartbeat_ms = heartbeat_ms(session->serve),
                                  .max_streams = LH_MAX_STREAMS,
                                  .max_block = LH_BLOCK_MAX,
@@ -203,6 +203,17 @@ static void on_hello(struct lh_rsession *session, const struct lh_frame *frame,
 
 /* ---- frames of transfers ---- */
 
+static bool offer_allowed(const struct lh_offer *offer)
+{
+    uint16_t of_file = LH_OFFER_INLINE | LH_OFFER_EXTENTS | LH_OFFER_NO_CLOBBER;
+    bool tree = offer->flags & LH_OFFER_MORE_FILES;
+
+    if (offer->n_files != 1 || offer->file.path_len != 0 ||
+        (tree && (offer->flags & of_file) != 0))
+        return false;
+    return offer->file.kind == (tree ? LH_KIND_DIR : LH_KIND_FILE);
+}
+
 static void on_offer(struct lh_rsession *session, const struct lh_frame *frame,
                      const uint8_t *payload)
 {
@@ -227,10 +238,9 @@ static void on_offer(struct lh_rsession *session, const struct lh_frame *frame,
     if (session->serve->closing)
         lh_rsession_error(session, frame->transfer, LH_WIRE_STOPPING, 0,
                           "the receiver is shutting down");
-    else if (offer.n_files != 1 || offer.file.kind != LH_KIND_FILE || offer.file.path_len != 0 ||
-             (offer.flags & LH_OFFER_MORE_FILES) != 0)
+    else if (!offer_allowed(&offer))
         lh_rsession_error(session, frame->transfer, LH_WIRE_REFUSED, 0,
-                          "this receiver takes one plain file a transfer");
+                          "this receiver takes one plain file or one tree a transfer");
     else if (lh_target_count(session) >= LH_SESSION_TRANSFERS)
         lh_rsession_error(session, frame->transfer, LH_WIRE_REFUSED, 0,
                           "too many transfers in one session");
@@ -264,6 +274,10 @@ static void on_transfer_frame(struct lh_rsession *session, struct lh_target *t,
     struct lh_finish finish;
     const char *why = NULL;
 
+    if (t->tree != NULL && frame->type != LH_FRAME_FINISH && frame->type != LH_FRAME_CONFIRM) {
+        lh_target_tree_frame(t, frame, payload);
+        return;
+    }
     switch (frame->type) {
     case LH_FRAME_BLOCK:
         lh_target_inline(t, frame, payload);
@@ -380,13 +394,15 @@ static void send_heartbeat(struct lh_rsession *session, uint64_t now_ms)
         note_wait(&beat, atomic_load(&serve->loops.v[i].writing_since_ms), now_ms);
     for (struct lh_target *t = serve->targets; t != NULL; t = t->next)
         if (t->session == session && t->state == LH_TARGET_OPEN)
-            beat.undurable += lh_sink_pending_bytes(t->sink);
+            beat.undurable += t->store->ops->pending_bytes(t->store);
     lh_rsession_send(session, LH_FRAME_HEARTBEAT, 0, NULL, payload,
                      lh_heartbeat_encode(&beat, payload));
 }
 
 void lh_rsession_tick(struct lh_rsession *session, uint64_t now_ms)
 {
+    if (session->ctl.paused) /* it is we who do not listen */
+        session->ctl.heard_ms = now_ms;
     if (session->ended_ms != 0) {
         if (now_ms - session->ended_ms > GOODBYE_MS)
             lh_ctl_close(&session->ctl);
@@ -398,6 +414,10 @@ void lh_rsession_tick(struct lh_rsession *session, uint64_t now_ms)
     } else if (now_ms - session->beat_ms >= LH_HEARTBEAT_MS / 2) {
         send_heartbeat(session, now_ms);
     }
-    if (session->ended_ms == 0)
-        lh_rstats_tick(session, now_ms);
+    if (session->ended_ms != 0)
+        return;
+    lh_rstats_tick(session, now_ms);
+    for (struct lh_target *t = session->serve->targets; t != NULL; t = t->next)
+        if (t->session == session && t->tree != NULL)
+            lh_target_tree_tick(t);
 }

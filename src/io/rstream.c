@@ -3,7 +3,7 @@
  * Thread: its stream loop, but for adopt and the two notes at the end (main loop).
  *
  * Happy path: adopt -> header -> take a buffer -> payload (and, with the same recvmsg, the next
- * header) -> XXH3-128 equal? -> lh_sink_write -> next. Nothing is sent back on a stream: durable
+ * header) -> XXH3-128 equal? -> into its store -> next. Nothing is sent back on a stream: durable
  * runs are acknowledged, and damaged blocks asked for again, on the control connection. A block
  * that is taken already is read and thrown away. Failures: a broken header, an unknown transfer, a
  * wrong epoch or a fenced sink close the stream; a write that fails is told to the target. With the
@@ -82,7 +82,7 @@ static void on_note(struct lh_msg *msg)
         struct lh_block_run run = {.first = note->block, .count = 1};
 
         lh_log(&t->serve->log, LH_LOG_WARN, "block peer=%s target=%s block=%llu damaged=yes",
-               t->session->peer, lh_sink_name(t->sink), (unsigned long long)note->block);
+               t->session->peer, t->store->shown, (unsigned long long)note->block);
         lh_rsession_send(t->session, LH_FRAME_AGAIN, 0, t, payload,
                          lh_block_runs_encode(&run, 1, payload));
     }
@@ -114,7 +114,7 @@ static void tell_main(struct rstream *st, const struct lh_err *err)
     LH_INVARIANT(note != NULL); /* a damaged block that nobody hears of would never come again */
     note->target = st->target;
     note->file = st->frame.file;
-    note->block = st->frame.offset / lh_sink_block_bytes(st->target->sink);
+    note->block = st->frame.offset / st->target->store->block_bytes;
     if (err != NULL)
         note->err = *err;
     st->target = NULL;
@@ -188,6 +188,7 @@ static void wait_for_buffer(struct rstream *st)
 static bool take_header(struct rstream *st)
 {
     const char *why = NULL;
+    struct lh_store *store;
     enum lh_lookup found;
 
     if (lh_frame_decode(st->header, &st->frame, &why) != 0) {
@@ -213,12 +214,13 @@ static bool take_header(struct rstream *st)
     if (st->target == NULL)
         return true;
     if ((st->frame.epoch != st->target->opened.epoch && !lh_mutant("ignore-epoch")) ||
-        st->frame.length > lh_sink_block_bytes(st->target->sink) ||
+        st->frame.length > st->target->store->block_bytes ||
         st->frame.raw_length != st->frame.length) {
         end_stream(st, "epoch or length does not fit the transfer");
         return false;
     }
-    if (!lh_sink_wants(st->target->sink, st->frame.epoch, st->frame.offset)) {
+    store = st->target->store;
+    if (!store->ops->wants(store, st->frame.epoch, st->frame.offset)) {
         lh_target_unref(st->target);
         st->target = NULL;
     }
@@ -229,6 +231,7 @@ static bool take_header(struct rstream *st)
 static bool take_payload(struct rstream *st)
 {
     struct lh_err err = {0};
+    struct lh_store *store;
     struct lh_hash hash;
     uint64_t start_us;
     bool soon = false;
@@ -248,8 +251,9 @@ static bool take_payload(struct rstream *st)
     }
     start_us = lh_now_us();
     atomic_store(&st->loop->writing_since_ms, start_us / 1000);
-    r = lh_sink_write(st->target->sink, st->frame.epoch, st->frame.offset, st->buf->base,
-                      st->frame.length, &hash, &soon, &err);
+    store = st->target->store;
+    r = store->ops->write(store, st->frame.epoch, st->frame.offset, st->buf->base, st->frame.length,
+                          &hash, &soon, &err);
     atomic_store(&st->loop->writing_since_ms, 0);
     atomic_fetch_add(&st->loop->writing_us, lh_now_us() - start_us);
     if (r == LH_CLAIM_OK)

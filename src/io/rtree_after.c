@@ -149,17 +149,18 @@ int lh_rtree_attrs(struct lh_rtree *t, const uint8_t *payload, size_t len,
 
     if (lh_rtree_dry(t))
         return r;
-    while (r == 0 && lh_files_next(&reader, &entry)) {
+    for (uint32_t index = r == 0 ? reader.first : 0; r == 0 && lh_files_next(&reader, &entry);
+         index++) {
         const char *why = wrong_path(&entry, true);
         int e = 0;
 
         path_of(&entry, path);
         if (why != NULL)
-            r = path_failed(t, &entry, LH_TREE_NO_ENTRY, why, troubles, err);
+            r = path_failed(t, &entry, index, why, troubles, err);
         else
             e = dress_entry(t, &entry, path, &not_kept);
         if (e != 0)
-            r = entry_failed(t, &entry, LH_TREE_NO_ENTRY, e, "set its attributes", troubles, err);
+            r = entry_failed(t, &entry, index, e, "set its attributes", troubles, err);
     }
     pthread_mutex_lock(&t->lock);
     t->stats.not_kept += not_kept;

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -593,4 +594,63 @@ void lh_sink_close(struct lh_sink *s)
     pthread_cond_destroy(&s->quiet);
     pthread_mutex_destroy(&s->lock);
     free(s);
+}
+
+/* ---- as a store ---- */
+
+static struct lh_sink *sink_of(struct lh_store *store)
+{
+    return LH_CONTAINER_OF(store, struct lh_sink, store);
+}
+
+static int store_write(struct lh_store *store, uint64_t epoch, uint64_t offset, const void *data,
+                       uint32_t len, const struct lh_hash *hash, bool *commit_soon,
+                       struct lh_err *err)
+{
+    return lh_sink_write(sink_of(store), epoch, offset, data, len, hash, commit_soon, err);
+}
+
+static bool store_wants(struct lh_store *store, uint64_t epoch, uint64_t offset)
+{
+    return lh_sink_wants(sink_of(store), epoch, offset);
+}
+
+static uint64_t store_pending_bytes(struct lh_store *store)
+{
+    return lh_sink_pending_bytes(sink_of(store));
+}
+
+static int store_commit_begin(struct lh_store *store, struct lh_err *err)
+{
+    return lh_sink_commit_begin(sink_of(store), err);
+}
+
+static int store_commit_end(struct lh_store *store, struct lh_runs *acked, struct lh_err *err)
+{
+    return lh_sink_commit_end(sink_of(store), acked, err);
+}
+
+static void store_fence(struct lh_store *store)
+{
+    lh_sink_fence(sink_of(store));
+}
+
+static void store_close(struct lh_store *store)
+{
+    lh_sink_close(sink_of(store));
+}
+
+const struct lh_store_ops lh_sink_ops = {
+    .write = store_write,
+    .wants = store_wants,
+    .pending_bytes = store_pending_bytes,
+    .commit_begin = store_commit_begin,
+    .commit_end = store_commit_end,
+    .fence = store_fence,
+    .close = store_close,
+};
+
+struct lh_store *lh_sink_store(struct lh_sink *s)
+{
+    return &s->store;
 }

@@ -19,6 +19,7 @@
 #include "core/hold.h"
 #include "core/ledger.h"
 #include "io/place.h"
+#include "io/store.h"
 #include "proto/transfer.h"
 #include "util/err.h"
 
@@ -62,6 +63,9 @@ struct lh_sink_opened {
  * -LH_E_NOMEM, with a sentence in err. */
 int lh_sink_open(const struct lh_sink_open *how, struct lh_sink **sink,
                  struct lh_sink_opened *opened, struct lh_err *err);
+
+/* What streams, committers and targets know it by: write, commit, fence, close. */
+struct lh_store *lh_sink_store(struct lh_sink *sink);
 
 /* Make the next few thousand blocks that are holes durable, as the zeros that they read as: the
  * journal gets their hashes, the disk no contents. In a staging file that was there before they are

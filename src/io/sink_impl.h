@@ -11,8 +11,9 @@
 #define LH_SINK_SHOWN_SIZE 320 /* leaves room for a reason in an error's sentence */
 
 struct lh_sink {
-    pthread_mutex_t lock; /* the ledger and `why`; never held over a system call */
-    pthread_cond_t quiet; /* fenced, and the last write has ended */
+    struct lh_store store; /* first */
+    pthread_mutex_t lock;  /* the ledger and `why`; never held over a system call */
+    pthread_cond_t quiet;  /* fenced, and the last write has ended */
     struct lh_ledger ledger;
     struct lh_err why; /* status != 0: failed, for this reason */
 
@@ -41,6 +42,9 @@ struct lh_sink {
     uint64_t hole_at;   /* block from which holes are still to be made durable */
     uint64_t allocated; /* bytes from the start; of whoever calls preallocate */
 };
+
+/* What makes it a store. */
+extern const struct lh_store_ops lh_sink_ops;
 
 /* Whether the target's name is free for it: 0, -LH_E_DEST_KIND, -LH_E_EXISTS when somebody's file
  * is there and `no_clobber`, -LH_E_DEST*. */

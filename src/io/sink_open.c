@@ -374,6 +374,8 @@ static struct lh_sink *sink_new(const struct lh_sink_open *how)
         return NULL;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->quiet, NULL);
+    s->store =
+        (struct lh_store){.ops = &lh_sink_ops, .block_bytes = how->block_bytes, .shown = s->shown};
     s->dirfd = -1;
     s->fd = -1;
     s->source = how->source;

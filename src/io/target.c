@@ -1,4 +1,4 @@
-/* One transfer's file at the receiver, from OFFER to close.
+/* One transfer's file or tree at the receiver, from OFFER to close.
  *
  * Thread: main loop; its jobs run on the opener and on the committer of its file system.
  *
@@ -6,7 +6,7 @@
  * recover, preallocate -> (committer) attach -> ACCEPT and LEDGER -> blocks come in on streams,
  * ACKs go out as commits make them durable -> FINISH -> (committer) commit, finish -> DONE ->
  * CONFIRM -> close. A small file's contents and FINISH come right behind its OFFER and wait here
- * until it is open; then finish writes them first.
+ * until it is open; then finish writes them first. What a tree has besides is in target_tree.c.
  *
  * Letting go is one way for all: off the session's table, so that no new block finds it; wait until
  * no block and no job holds a reference; then (committer) fence, commit, close. A takeover is that,
@@ -38,6 +38,7 @@ static void destroy(struct lh_target *t)
     struct lh_serve *serve = t->serve;
 
     *link_to(t) = t->next;
+    lh_target_tree_free(t);
     lh_runs_free(&t->durable);
     lh_runs_free(&t->data);
     free(t->inline_data);
@@ -59,15 +60,15 @@ static void close_run(struct lh_job *job)
     struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
     struct lh_err err;
 
-    lh_sink_fence(t->sink);
+    t->store->ops->fence(t->store);
     if (t->entry.committer != NULL) {
         if (!t->done && !t->entry.failed)
             lh_committer_commit_now(&t->entry, &err);
         lh_committer_detach(t->committer, &t->entry);
     }
-    if (t->confirmed)
+    if (t->confirmed && t->sink != NULL)
         lh_sink_forget(t->sink);
-    lh_sink_close(t->sink);
+    t->store->ops->close(t->store);
 }
 
 static void on_idle(struct lh_msg *msg)
@@ -75,7 +76,7 @@ static void on_idle(struct lh_msg *msg)
     struct lh_target *t = LH_CONTAINER_OF(msg, struct lh_target, idle_msg);
 
     LH_INVARIANT(t->state == LH_TARGET_CLOSING);
-    if (t->sink == NULL)
+    if (t->store == NULL)
         destroy(t);
     else if (t->committer != NULL)
         lh_committer_submit(t->committer, &t->job, close_run, on_close_done, &t->serve->mbox);
@@ -99,6 +100,8 @@ void lh_target_let_go(struct lh_target *t)
     t->session = NULL;
     if (session != NULL)
         lh_rshared_remove(session->shared, t);
+    if (t->tree != NULL)
+        lh_target_tree_let_go(t, session);
     lh_target_unref(t); /* the one that the target has of itself until here */
 }
 
@@ -148,6 +151,8 @@ static void on_committed(struct lh_commit_entry *entry, const struct lh_runs *ac
         lh_rstats_send(t->session);
         lh_rsession_send_runs(t->session, LH_FRAME_ACK, 0, t, acked);
     }
+    if (t->tree != NULL && t->session != NULL) /* else it may be closed by now */
+        lh_target_tree_committed(t);
     if (err->status != 0)
         lh_target_fail(t, err);
 }
@@ -162,6 +167,10 @@ static void send_done(struct lh_target *t)
     char text[LH_DIGEST_TEXT_SIZE] = "kept";
 
     t->done = true;
+    if (t->tree != NULL) {
+        lh_target_tree_send_done(t);
+        return;
+    }
     if (!t->opened.kept)
         lh_digest_text(&t->digest, t->offer.block_bytes, text);
     lh_log(&t->serve->log, LH_LOG_INFO, "done target=%s bytes=%llu digest=%s",
@@ -201,7 +210,11 @@ static void finish_run(struct lh_job *job)
 
     if (t->inline_data != NULL && write_inline(t) < 0)
         return;
-    if (lh_committer_commit_now(&t->entry, &t->err) >= 0)
+    if (lh_committer_commit_now(&t->entry, &t->err) < 0)
+        return;
+    if (t->tree != NULL)
+        lh_target_tree_finish(t, &t->err);
+    else
         lh_sink_finish(t->sink, &t->finish, &t->digest, &t->err);
 }
 
@@ -217,9 +230,10 @@ static void on_finish_done(struct lh_job *job)
 }
 
 /* Once it is open and no space is being taken any more: that changes the file's times. */
-static void maybe_finish(struct lh_target *t)
+void lh_target_maybe_finish(struct lh_target *t)
 {
-    if (t->state != LH_TARGET_OPEN || !t->have_finish || t->allocating)
+    if (t->state != LH_TARGET_OPEN || !t->have_finish || t->allocating || t->done ||
+        (t->tree != NULL && !lh_target_tree_idle(t)))
         return;
     atomic_fetch_add(&t->refs, 1);
     memset(&t->err, 0, sizeof(t->err));
@@ -230,13 +244,13 @@ void lh_target_finish(struct lh_target *t, const struct lh_finish *finish)
 {
     if (t->have_finish || t->done || t->state == LH_TARGET_CLOSING)
         return;
-    if (!lh_identity_same_version(&finish->identity, &t->offer.file.identity)) {
+    if (t->tree == NULL && !lh_identity_same_version(&finish->identity, &t->offer.file.identity)) {
         refuse(t, LH_WIRE_SOURCE_CHANGED, 0, "FINISH names another version than the offer");
         return;
     }
     t->have_finish = true;
     t->finish = *finish;
-    maybe_finish(t);
+    lh_target_maybe_finish(t);
 }
 
 void lh_target_confirm(struct lh_target *t)
@@ -268,7 +282,7 @@ static void on_allocated(struct lh_job *job)
         return;
     }
     t->allocating = false;
-    maybe_finish(t);
+    lh_target_maybe_finish(t);
     lh_target_unref(t);
 }
 
@@ -312,13 +326,19 @@ static void on_attached(struct lh_job *job)
     lh_rshared_add(t->session->shared, t);
     lh_rsession_send(t->session, LH_FRAME_ACCEPT, 0, t, payload,
                      lh_accept_encode(&accept, payload));
+    if (t->tree != NULL) {
+        lh_rstats_begin(t->session);
+        lh_target_tree_opened(t);
+        lh_target_unref(t);
+        return;
+    }
     if (!(t->offer.flags & LH_OFFER_INLINE))
         start_allocating(t);
     if (t->opened.done) {
         t->digest = t->opened.digest;
         send_done(t);
     } else if (t->have_finish) {
-        maybe_finish(t);
+        lh_target_maybe_finish(t);
     } else if (!(t->offer.flags & LH_OFFER_INLINE)) {
         lh_rsession_send_runs(t->session, LH_FRAME_LEDGER, LH_FRAME_LAST, t, &t->durable);
         lh_rstats_begin(t->session);
@@ -333,11 +353,13 @@ static void attach_run(struct lh_job *job)
     struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
 
     if (t->entry.committer == NULL) {
-        t->entry.sink = t->sink;
+        t->entry.store = t->store;
         t->entry.reply = &t->serve->mbox;
         t->entry.committed = on_committed;
         lh_committer_attach(t->committer, &t->entry);
     }
+    if (t->tree != NULL)
+        return;
     t->more_holes = lh_sink_holes(t->sink, &t->err);
     if (t->more_holes == 0 && lh_sink_durable(t->sink, &t->durable) != 0)
         lh_err_set(&t->err, LH_E_NOMEM, "out of memory");
@@ -378,14 +400,17 @@ static void open_run(struct lh_job *job)
         .data = t->offer.flags & LH_OFFER_EXTENTS ? &t->data : NULL,
     };
 
-    lh_sink_open(&how, &t->sink, &t->opened, &t->err);
+    if (t->tree != NULL)
+        lh_target_tree_open(t);
+    else if (lh_sink_open(&how, &t->sink, &t->opened, &t->err) == 0)
+        t->store = lh_sink_store(t->sink);
 }
 
 static void on_opened(struct lh_job *job)
 {
     struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
 
-    if (t->sink != NULL)
+    if (t->store != NULL)
         t->committer = committer_for(t->serve, t->opened.dev);
     if (t->err.status == 0 && t->committer == NULL)
         lh_err_set(&t->err, LH_E_NOMEM, "out of memory or threads");
@@ -458,7 +483,12 @@ static void key_run(struct lh_job *job)
 {
     struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
 
-    lh_sink_key_of(t->serve->root, t->path, t->offer.path_len, &t->key, &t->err);
+    if (t->tree == NULL)
+        lh_sink_key_of(t->serve->root, t->path, t->offer.path_len, &t->key, &t->err);
+    else if (t->offer.flags & LH_OFFER_DRY_RUN) /* changes nothing, and is in nobody's way */
+        memcpy(&t->key.name, &t, sizeof(t));
+    else
+        lh_rtree_key_of(t->serve->root, t->path, t->offer.path_len, &t->key, &t->err);
 }
 
 static void on_key(struct lh_job *job)
@@ -524,6 +554,12 @@ void lh_target_offer(struct lh_rsession *session, uint32_t transfer, const struc
     lh_runs_init(&t->durable, LH_RUNS_MAX);
     lh_runs_init(&t->data, LH_RUNS_MAX);
     t->extents_due = offer->flags & LH_OFFER_EXTENTS;
+    if ((offer->flags & LH_OFFER_MORE_FILES) && !lh_target_tree_new(t)) {
+        free(t);
+        free(path);
+        lh_rsession_error(session, transfer, LH_WIRE_INTERNAL, 0, "the receiver is out of memory");
+        return;
+    }
     t->next = t->serve->targets;
     t->serve->targets = t;
     atomic_store(&t->refs, 2); /* its own, and the job's */
