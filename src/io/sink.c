@@ -385,9 +385,17 @@ int lh_sink_finish(struct lh_sink *s, const struct lh_finish *f, struct lh_hash 
 
 void lh_sink_forget(struct lh_sink *s)
 {
-    /* Not synced: a done record that a power cut brings back does no harm, and ages out. */
-    if (s->done && !s->kept)
-        unlinkat(s->dirfd, s->hidden.journal, 0);
+    struct stat st;
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
+
+    if (!s->done || s->kept)
+        return;
+    /* The directory keeps its mtime: of a tree it may have been set already. Not synced: a done
+     * record that a power cut brings back does no harm, and ages out. */
+    if (fstat(s->dirfd, &st) == 0)
+        times[1] = st.st_mtim;
+    unlinkat(s->dirfd, s->hidden.journal, 0);
+    futimens(s->dirfd, times);
 }
 
 /* ---- comparing ----------------------------------------------------------------------------- */

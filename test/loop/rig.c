@@ -339,7 +339,8 @@ static void on_received(void *arg, const char *path, uint64_t bytes, const char 
     struct receiving *r = arg;
 
     must(r->rig, !in_call && r->n_closed == 0, "received from inside a call or after closed");
-    must(r->rig, strncmp(digest, "xxh3-128/", 9) == 0, "received with a digest");
+    must(r->rig, strncmp(digest, "xxh3-128/", 9) == 0 || strstr(digest, " files") != NULL,
+         "received with a digest, or a tree");
     r->n_received++;
     if (r->close_in_received) {
         in_call = true;

@@ -59,6 +59,7 @@ static void resumes(const struct scratch_source *src, uint64_t n, const char *wh
 {
     struct lh_sink *sink = open_sink(src);
     struct lh_runs durable;
+    struct stat before, after;
 
     if (!ok(sink != NULL, "%s: opens%s%s", what, err.text[0] ? ": " : "", err.text))
         return;
@@ -67,7 +68,11 @@ static void resumes(const struct scratch_source *src, uint64_t n, const char *wh
     is_u64(durable.blocks, n, "  %llu blocks are durable", (unsigned long long)n);
     ok(opened.resumed == (n > 0), "  resumed is said rightly");
     is_i64(scratch_complete(sink, src, opened.epoch, &err), 0, "  completes%s", err.text);
+    stat(scratch_dir(), &before);
     lh_sink_forget(sink);
+    stat(scratch_dir(), &after);
+    ok(memcmp(&before.st_mtim, &after.st_mtim, sizeof(before.st_mtim)) == 0,
+       "  and forgets without a trace in the directory's mtime");
     lh_sink_close(sink);
     lh_runs_free(&durable);
     ok(scratch_same("t", src), "  the contents are the source's");
