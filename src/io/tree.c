@@ -66,6 +66,8 @@ static void on_progress(void *arg, const struct lh_send_stats *stats)
     t->stats.send.rate_bps = recent_rate(t, lh_now_ms(), t->stats.send.bytes_durable);
     if (t->cbs.progress != NULL)
         t->cbs.progress(t->cbs.arg, &t->stats);
+    t->bigs_pause = false;
+    lh_tree_step(t);
 }
 
 /* ---- what became of entries ---- */

@@ -3,7 +3,9 @@
  * Thread: main loop.
  *
  * Happy path: add -> a place is free -> sent like any file, with its journal, so that it resumes
- * -> it is there. Failures: of one file, told as that entry's; the others go on.
+ * -> it is there. Failures: of one file, told as that entry's; the others go on. One whose session
+ * does not come up is tried again, at the next progress of the lane: the receiver is there, or it
+ * is the lane's to say that it is not.
  *
  * Below a rate limit a big file has it for itself: it waits until nothing small is under way, and
  * nothing small is told of meanwhile. */
@@ -13,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define TRIES_MAX 20 /* of a session that does not come up */
 
 unsigned lh_tree_big_running(const struct lh_tree *t)
 {
@@ -63,6 +67,17 @@ static bool owner_follows(const struct lh_tree *t)
     return (t->lane.keep & (LH_KEEP_OWNER | LH_KEEP_XATTRS | LH_KEEP_ACL)) != 0;
 }
 
+static bool again(struct lh_tree *t, struct lh_item *item, int status)
+{
+    if (status != -LH_E_NETWORK && status != -LH_E_CONNECT && status != -LH_E_TIMEOUT)
+        return false;
+    if (item->state++ >= TRIES_MAX)
+        return false;
+    lh_tree_big_add(t, item);
+    t->bigs_pause = true;
+    return true;
+}
+
 static void on_done(void *arg, int status, const char *text, const struct lh_send_stats *stats)
 {
     struct lh_tree_big *big = arg;
@@ -77,7 +92,9 @@ static void on_done(void *arg, int status, const char *text, const struct lh_sen
         lh_tree_maybe_end(t);
         return;
     }
-    if (status != 0) {
+    if (again(t, item, status)) {
+        item = NULL;
+    } else if (status != 0) {
         lh_tree_failed(t, item->path, item->identity.size, -status, text);
     } else {
         lh_tree_became(t, LH_TREE_SENT, item);
@@ -124,6 +141,8 @@ void lh_tree_big_start(struct lh_tree *t)
 {
     bool limited = t->opts.send.limit_bps > 0;
 
+    if (t->bigs_pause || !lh_lane_taken(t->send))
+        return;
     for (unsigned i = 0; i < LH_TREE_BIGS_AT_ONCE; i++) {
         struct lh_item *item = t->bigs;
 

@@ -158,6 +158,7 @@ struct lh_tree {
     struct lh_item *bigs; /* that wait */
     struct lh_item **bigs_end;
     unsigned n_bigs;
+    bool bigs_pause; /* none begins until the lane's next progress */
     struct lh_tree_big big[LH_TREE_BIGS_AT_ONCE];
     struct lh_item *sent_bigs; /* that are there: their owner and such is still to be told */
 

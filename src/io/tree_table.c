@@ -182,6 +182,7 @@ static void contents_wanted(struct lh_tree *t, struct lh_item *item)
     }
     if (item->identity.size >= LH_TREE_BIG) {
         lh_tree_table_take(t, item);
+        item->state = 0; /* tries that have failed */
         lh_tree_big_add(t, item);
         return;
     }
