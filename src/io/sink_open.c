@@ -86,11 +86,9 @@ static int ask_keep(struct lh_sink *s, const struct lh_sink_open *how, enum lh_k
     }
     if (e != 0)
         return dest_error(s, e, "look at the destination", err);
-    there = (struct lh_keep_file){st.size, st.mtime};
-    if (S_ISREG(st.mode))
+    there = (struct lh_keep_file){S_ISREG(st.mode) ? st.size : UINT64_MAX, st.mtime};
+    if (S_ISREG(st.mode) || S_ISLNK(st.mode)) /* all else is refused */
         *keep = lh_keep_decide(how->keep, &there, &offered);
-    else if (S_ISLNK(st.mode) && (how->keep & LH_OFFER_KEEP_ANY))
-        *keep = LH_KEEP_IT;
     *bytes = st.size;
     return 0;
 }

@@ -15,7 +15,7 @@ from e2e import (BLOCK, INTERRUPTED, MIB, NETWORK, OK, USAGE, Proxy, Send, Serve
 KEYS = set(
     "event transfer bytes_total bytes_durable bytes_sent bytes_skipped streams rate_bps duration_s "
     "retransmits zero_copy_bytes fallback_bytes zero_copy_count fallback_count "
-    "verification_failures limit limit_reason digest".split()
+    "verification_failures restarted kept limit limit_reason digest".split()
 )
 
 

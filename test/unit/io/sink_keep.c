@@ -142,6 +142,7 @@ static void test_same(void)
 static void test_newer_and_any(void)
 {
     struct lh_time mtime = src.how.source.mtime;
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = 0}};
 
     put(5, mtime.sec + 1, 0);
     stays(LH_OFFER_KEEP_NEWER, 5, "KEEP_NEWER and a later one");
@@ -152,7 +153,10 @@ static void test_newer_and_any(void)
     unlink(scratch_path("t"));
     ok(symlink("nowhere", scratch_path("t")) == 0, "a dangling link");
     stays(LH_OFFER_KEEP_ANY, 7, "KEEP_ANY and a link");
-    is_sent(LH_OFFER_KEEP_NEWER, 0, "KEEP_NEWER and a link");
+    stays(LH_OFFER_KEEP_NEWER, 7, "KEEP_NEWER and a link that was made just now");
+    times[1].tv_sec = mtime.sec - 1;
+    utimensat(AT_FDCWD, scratch_path("t"), times, AT_SYMLINK_NOFOLLOW);
+    is_sent(LH_OFFER_KEEP_NEWER, 0, "KEEP_NEWER and an older link");
     scratch_clear();
     is_sent(LH_OFFER_KEEP_ANY, 0, "KEEP_ANY and nothing there");
     scratch_clear();
