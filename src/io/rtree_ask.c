@@ -6,8 +6,9 @@
  * missing -> what is there is looked at -> a file that is to stay is kept; one whose contents are
  * wanted is entered into the table; all else is made at once (rtree_make.c).
  *
- * Failures: of one entry: told, and the next. An index that was used, or too many that are not
- * settled: the protocol is broken. A table that is full: the rest waits for a commit. */
+ * Failures: of one entry: told, and the next. An index that was used: the protocol is broken. A
+ * table that is full, or a place in it that is still another's: the rest waits for a commit. (A
+ * sender is over with an entry that it has voided before the pack that says so is here.) */
 #include "io/rtree_impl.h"
 
 #include "core/keep.h"
@@ -244,9 +245,9 @@ static int may_ask(struct lh_rtree *t, uint32_t index)
     int may = 1;
 
     pthread_mutex_lock(&t->lock);
-    if (index < t->told || t->ring[index % LH_TREE_SPAN] != NULL)
+    if (index < t->told)
         may = -1;
-    else if (t->n_bytes >= LH_RTREE_BYTES_MAX)
+    else if (t->ring[index % LH_TREE_SPAN] != NULL || t->n_bytes >= LH_RTREE_BYTES_MAX)
         may = 0;
     else
         t->told = index + 1;
@@ -298,8 +299,7 @@ int lh_rtree_ask(struct lh_rtree *t, const uint8_t *payload, size_t len, uint32_
     }
     free(a);
     if (may < 0)
-        return lh_err_set(err, LH_E_PROTOCOL,
-                          "an index was used twice, or too many entries are not settled");
+        return lh_err_set(err, LH_E_PROTOCOL, "an index was used twice");
     return r < 0 ? r : may == 0;
 }
 

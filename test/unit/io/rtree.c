@@ -405,6 +405,37 @@ static void test_protocol(void)
     }
 }
 
+/* Where an older entry still is, a newer one waits. */
+static void test_no_place(void)
+{
+    open_rig(LH_OFFER_KEEP_SAME, 0);
+    rig_ask_one(rig, LH_KIND_FILE, "a", 10);
+    rig_ask_one(rig, LH_KIND_FILE, "b", 10);
+    rig->next = LH_TREE_SPAN - 1;
+    lh_files_begin(&rig->writer, rig->files, rig->next);
+    for (const char *name = "c\0d\0e\0"; *name != '\0'; name += 2)
+        rig_add(rig, LH_KIND_FILE, name, 10);
+    is_i64(rig_ask(rig), 1, "no place for the second of three");
+    is_u64(rig->answers.n, 1, "the first is answered");
+    rig_void(rig, 0);
+    is_i64(rig_pack(rig), LH_CLAIM_OK, "what was in its place is voided");
+    rig->next = LH_TREE_SPAN;
+    lh_files_begin(&rig->writer, rig->files, rig->next);
+    rig_add(rig, LH_KIND_FILE, "d", 10);
+    rig_add(rig, LH_KIND_FILE, "e", 10);
+    is_i64(rig_ask(rig), 1, "now there is one, but not for the third");
+    is_u64(rig->answers.n, 1, "the second is answered");
+    rig_file(rig, 1, 10);
+    rig_commit(rig);
+    rig_ask_one(rig, LH_KIND_FILE, "e", 10);
+    is_u64(rig->answers.n, 1, "settled: the third too");
+    rig_file(rig, LH_TREE_SPAN, 10);
+    rig_commit(rig);
+    ok(rig_holds("d", LH_TREE_SPAN, 10) && rig_holds("b", 1, 10), "each is where it belongs");
+    rig_close(rig);
+    scratch_clear();
+}
+
 static void test_claims(void)
 {
     struct lh_hash hash = {0};
@@ -650,6 +681,7 @@ int main(void)
     test_parts();
     test_void();
     test_protocol();
+    test_no_place();
     test_claims();
     test_collisions();
     test_leftovers();
