@@ -327,10 +327,12 @@ static const char *part_refusal(const struct lh_part *p)
 {
     if (p->entry == LH_TREE_NO_ENTRY)
         return "a pack has a part of no entry";
-    if ((p->flags & ~(unsigned)LH_PART_VOID) != 0)
+    if ((p->flags & ~(unsigned)(LH_PART_VOID | LH_PART_HOLE)) != 0)
         return "a pack has a part with unknown flags";
-    if ((p->flags & LH_PART_VOID) && p->length != 0)
+    if ((p->flags & LH_PART_VOID) && (p->length != 0 || (p->flags & LH_PART_HOLE)))
         return "a pack has contents of an entry that is void";
+    if ((p->flags & LH_PART_HOLE) && p->length == 0)
+        return "a pack has an empty hole";
     if (p->offset > (uint64_t)INT64_MAX - p->length)
         return "a pack has a part beyond the end of any file";
     if (p->length == 0 && p->offset != 0 && !(p->flags & LH_PART_VOID))
@@ -356,7 +358,7 @@ int lh_pack_count(const uint8_t *in, size_t len, const char **why)
 
         if (bad != NULL)
             return lh_wire_refuse(why, bad);
-        contents += part.length; /* 4096 times 32 bits: no overflow */
+        contents += lh_part_contents(&part); /* 4096 times 32 bits: no overflow */
     }
     if (contents != lh_reader_left(&r) - (size_t)n * LH_PART_SIZE)
         return lh_wire_refuse(why, "a pack's parts do not add up to its contents");

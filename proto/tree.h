@@ -131,7 +131,8 @@ int lh_tree_failed_decode(const uint8_t *in, size_t len, struct lh_tree_failed *
 /* ---- packs ---- */
 
 enum lh_part_flag {
-    LH_PART_VOID = 1 /* the source failed or changed: the entry is not to be, length is 0 */
+    LH_PART_VOID = 1, /* the source failed or changed: the entry is not to be, length is 0 */
+    LH_PART_HOLE = 2  /* zeros: they take no room, and the pack has no contents of them */
 };
 
 struct lh_part {
@@ -140,6 +141,13 @@ struct lh_part {
     uint64_t offset; /* within the entry's file */
     uint8_t flags;   /* enum lh_part_flag */
 };
+
+/* Bytes of contents that the pack has of a part. */
+static inline uint32_t lh_part_contents(const struct lh_part *part)
+{
+    return part->flags & LH_PART_HOLE ? 0 : part->length;
+}
+
 #define LH_PART_SIZE 17    /* bytes of a part's row */
 #define LH_PACK_HEAD 4     /* bytes before the rows: u32 n */
 #define LH_PACK_PARTS 4096 /* at most */

@@ -108,6 +108,7 @@ static int stat_at(int dirfd, const char *name, int flags, struct lh_disk_stat *
         .dev = makedev(stx.stx_dev_major, stx.stx_dev_minor),
         .ino = stx.stx_ino,
         .size = stx.stx_size,
+        .room = stx.stx_blocks * 512,
         .mode = stx.stx_mode,
         .uid = stx.stx_uid,
         .gid = stx.stx_gid,

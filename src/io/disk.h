@@ -14,6 +14,7 @@ struct lh_disk_stat {
     uint64_t dev;
     uint64_t ino;
     uint64_t size;
+    uint64_t room; /* bytes that its contents take on the disk; less than size: it has holes */
     uint32_t mode; /* kind and permission bits */
     uint32_t uid;
     uint32_t gid;

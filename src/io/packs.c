@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define FIRST_CAP 256u
+#define HOLE_BYTES 4096u /* a page of the receiver's file system, most likely */
 
 struct pack {
     unsigned refs; /* under the lock */
@@ -161,7 +162,7 @@ static int is_another(struct lh_err *err)
 /* Contents of one part. The file is looked at once they are read: what changes later is another
  * version, which nobody has asked for. */
 static int read_part(struct lh_packs *packs, const struct lh_packs_part *part, uint8_t *out,
-                     struct lh_err *err)
+                     bool *sparse, struct lh_err *err)
 {
     struct lh_identity now;
     struct lh_disk_stat st;
@@ -179,43 +180,112 @@ static int read_part(struct lh_packs *packs, const struct lh_packs_part *part, u
         return lh_err_sys(err, LH_E_SOURCE, e, "it cannot be read");
     now = (struct lh_identity){
         .dev = st.dev, .ino = st.ino, .size = st.size, .mtime = st.mtime, .ctime = st.ctime};
+    *sparse = packs->how.sparse || st.room < st.size;
     if (got < part->length || !lh_identity_same(&part->item->identity, &now))
         return lh_mutant("skip-identity") ? 0 : is_another(err);
     return 0;
 }
 
-/* Returns the bytes of its contents. */
-static uint32_t make_part(struct lh_packs *packs, const struct lh_packs_part *part,
-                          struct lh_part *row, uint8_t *out)
+/* A pack that is being made: contents lie behind the room for the rows that are sure to come. */
+struct making {
+    uint8_t *out;
+    uint32_t head;  /* bytes before contents */
+    uint32_t bytes; /* of contents */
+    uint32_t n;
+    struct lh_part rows[LH_PACK_PARTS];
+};
+
+static bool is_zeros(const uint8_t *at, uint32_t length)
+{
+    return at[0] == 0 && memcmp(at, at + 1, length - 1) == 0;
+}
+
+/* Contents lie at the end of what is made: keep them, or note zeros and let them go. */
+static void add_row(struct making *m, const struct lh_item *item, uint64_t offset, uint32_t length,
+                    bool hole)
+{
+    struct lh_part *last = &m->rows[m->n - 1];
+
+    m->bytes += hole ? 0 : length;
+    if (m->n > 0 && last->entry == item->index && last->offset + last->length == offset &&
+        last->flags == (hole ? LH_PART_HOLE : 0)) {
+        last->length += length;
+        return;
+    }
+    m->rows[m->n++] = (struct lh_part){
+        .entry = item->index, .length = length, .offset = offset, .flags = hole ? LH_PART_HOLE : 0};
+}
+
+/* Whether what lies at `offset` goes on with the hole that was noted last. */
+static bool in_hole(const struct making *m, const struct lh_packs_part *part, uint64_t offset)
+{
+    const struct lh_part *last = &m->rows[m->n - 1];
+
+    return m->n > 0 && last->entry == part->item->index && last->flags == LH_PART_HOLE &&
+           last->offset + last->length == offset;
+}
+
+/* Pages of zeros become holes, and so does what is left at the end of one, or of nothing else. Two
+ * rows more cost less than the page that they save, so there is room for them. */
+static void add_sparse(struct making *m, const struct lh_packs_part *part)
+{
+    const uint8_t *in = m->out + m->head + m->bytes;
+    uint32_t at = 0;
+
+    while (at < part->length) {
+        uint64_t offset = part->offset + at;
+        uint32_t step = HOLE_BYTES - (uint32_t)(offset % HOLE_BYTES);
+        bool room = m->n + (part->length - at) / HOLE_BYTES + 2 < LH_PACK_PARTS;
+        bool hole;
+
+        if (step > part->length - at)
+            step = part->length - at;
+        hole = (step == HOLE_BYTES || step == part->length || in_hole(m, part, offset)) && room &&
+               is_zeros(in + at, step);
+        if (!hole)
+            memmove(m->out + m->head + m->bytes, in + at, step);
+        add_row(m, part->item, offset, step, hole);
+        at += step;
+    }
+}
+
+static void make_part(struct lh_packs *packs, const struct lh_packs_part *part, struct making *m)
 {
     struct lh_item *item = part->item;
     struct lh_err err = {0};
+    bool sparse = false;
 
-    *row = (struct lh_part){.entry = item->index, .length = part->length, .offset = part->offset};
     if (!atomic_load(&item->spoilt)) {
-        if (read_part(packs, part, out, &err) == 0)
-            return part->length;
+        if (read_part(packs, part, m->out + m->head + m->bytes, &sparse, &err) == 0) {
+            if (sparse && part->length > 0)
+                add_sparse(m, part);
+            else
+                add_row(m, item, part->offset, part->length, false);
+            return;
+        }
         if (!atomic_exchange(&item->spoilt, true))
             packs->how.failed(packs->how.user, item, &err);
     }
-    row->length = 0;
-    row->offset = 0;
-    row->flags = LH_PART_VOID;
-    return 0;
+    m->rows[m->n++] = (struct lh_part){.entry = item->index, .flags = LH_PART_VOID};
 }
 
 uint32_t lh_packs_make(struct lh_packs *packs, uint64_t number, uint8_t *out)
 {
     struct pack *pack = take(packs, number);
-    struct lh_part rows[LH_PACKS_PARTS];
-    uint32_t used;
+    struct making m; /* not zeroed: the rows are many */
+    size_t head;
 
     if (pack == NULL)
         return 0;
-    used = LH_PACK_HEAD + pack->n * LH_PART_SIZE;
+    m.out = out;
+    m.head = LH_PACK_HEAD + pack->n * LH_PART_SIZE;
+    m.bytes = m.n = 0;
     for (unsigned i = 0; i < pack->n; i++)
-        used += make_part(packs, &pack->parts[i], &rows[i], out + used);
-    lh_pack_encode(rows, pack->n, out);
+        make_part(packs, &pack->parts[i], &m);
+    head = LH_PACK_HEAD + m.n * LH_PART_SIZE;
+    if (head != m.head)
+        memmove(out + head, out + m.head, m.bytes);
+    lh_pack_encode(m.rows, m.n, out);
     let_go(packs, pack);
-    return used;
+    return (uint32_t)head + m.bytes;
 }

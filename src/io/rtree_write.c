@@ -102,6 +102,7 @@ struct part {
     bool create; /* the staging file is ours to make */
     bool alone;  /* it is the whole file */
     bool exact;  /* made with its mode */
+    bool hole;   /* zeros that take no room */
 };
 
 /* Whether the bytes are free, and ours now. The caller holds the lock. Returns NULL or what is
@@ -137,7 +138,8 @@ static int take_part(struct lh_rtree *t, const struct lh_part *row, struct part 
     struct lh_rfile *gone = NULL;
     const char *wrong = NULL;
 
-    *p = (struct part){.offset = row->offset, .length = row->length};
+    *p = (struct part){
+        .offset = row->offset, .length = row->length, .hole = row->flags & LH_PART_HOLE};
     pthread_mutex_lock(&t->lock);
     p->f = lh_rtree_find(t, row->entry);
     if (p->f == NULL && row->entry >= t->told)
@@ -324,7 +326,9 @@ static int write_part(struct lh_rtree *t, const struct lh_part *row, const uint8
         pthread_cond_broadcast(&t->created);
         pthread_mutex_unlock(&t->lock);
     }
-    if (e == 0)
+    if (e == 0 && p.hole) /* its size may be of nothing but this; never less than what is there */
+        e = ftruncate(fd, (off_t)p.f->size) == 0 ? 0 : errno;
+    else if (e == 0)
         e = lh_disk_write(fd, contents, p.length, p.offset);
     if (e == 0 && written(t, &p))
         e = finish_file(t, &p, fd, dir->foreign, &kept);
@@ -371,7 +375,7 @@ int lh_rtree_write(struct lh_store *store, uint64_t epoch, uint64_t offset, cons
         struct lh_part row = lh_pack_get(data, (size_t)i);
 
         r = write_part(t, &row, contents, err);
-        contents += row.length;
+        contents += lh_part_contents(&row);
     }
     pthread_mutex_lock(&t->lock);
     if (r != 0)

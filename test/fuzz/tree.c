@@ -97,11 +97,13 @@ static void pack(const uint8_t *in, size_t len)
     for (int i = 0; i < n; i++) {
         struct lh_part part = lh_pack_get(in, (size_t)i);
 
-        LH_REQUIRE(part.entry != LH_TREE_NO_ENTRY && (part.flags & ~LH_PART_VOID) == 0);
+        LH_REQUIRE(part.entry != LH_TREE_NO_ENTRY &&
+                   (part.flags & ~(LH_PART_VOID | LH_PART_HOLE)) == 0);
         LH_REQUIRE(part.offset + part.length <= INT64_MAX);
         LH_REQUIRE(!(part.flags & LH_PART_VOID) || part.length == 0);
-        within(in + at, part.length);
-        at += part.length;
+        LH_REQUIRE(!(part.flags & LH_PART_HOLE) || part.length > 0);
+        within(in + at, lh_part_contents(&part));
+        at += lh_part_contents(&part);
     }
     LH_REQUIRE(at == len);
     LH_REQUIRE(pack_again(in, len, out, &at, &why) == 0 && at == len && memcmp(out, in, len) == 0);

@@ -85,6 +85,62 @@ static bool holds(const uint8_t *at, uint32_t length, uint64_t offset, uint32_t 
     return same;
 }
 
+/* A file with data at two places, of so many bytes. */
+static struct lh_item *make_sparse(const char *name, off_t size, off_t a, off_t b, uint32_t index)
+{
+    struct lh_item *item = make(name, 0, index);
+    int fd = open(scratch_path(name), O_WRONLY | O_CLOEXEC);
+    struct stat st;
+
+    if (ftruncate(fd, size) != 0 || pwrite(fd, "x", 1, a) != 1 || pwrite(fd, "y", 1, b) != 1 ||
+        fstat(fd, &st) != 0)
+        bail("cannot make %s", name);
+    close(fd);
+    item->identity.size = (uint64_t)size;
+    item->identity.mtime = (struct lh_time){st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec};
+    item->identity.ctime = (struct lh_time){st.st_ctim.tv_sec, (uint32_t)st.st_ctim.tv_nsec};
+    return item;
+}
+
+static void is_part(const uint8_t *out, size_t i, uint64_t offset, uint32_t length, uint8_t flags)
+{
+    struct lh_part p = lh_pack_get(out, i);
+
+    ok(p.offset == offset && p.length == length && p.flags == flags,
+       "part %zu: %u bytes at %llu, flags %u", i, p.length, (unsigned long long)p.offset, p.flags);
+}
+
+static void test_holes(void)
+{
+    struct seen seen;
+    struct lh_packs *packs = fresh(&seen);
+    struct lh_item *a = make_sparse("s", 30000, 5000, 20480, 3), *b = make("d", 100, 4);
+    struct lh_packs_part parts[] = {{a, 0, 28672}, {b, 0, 100}, {a, 28672, 1328}};
+    uint8_t *out = malloc(GRID);
+    const uint8_t *at = out + LH_PACK_HEAD + 6 * LH_PART_SIZE;
+    const char *why = "";
+    uint32_t len;
+
+    is_i64(lh_packs_add(packs, parts, 3), 0, "a pack with a sparse file");
+    len = lh_packs_make(packs, 0, out);
+    is_i64(lh_pack_count(out, len, &why), 7, "holes are parts of their own: %s", why);
+    at += LH_PART_SIZE;
+    is_part(out, 0, 0, 4096, LH_PART_HOLE);
+    is_part(out, 1, 4096, 4096, 0);
+    is_part(out, 2, 8192, 12288, LH_PART_HOLE);
+    is_part(out, 3, 20480, 4096, 0);
+    is_part(out, 4, 24576, 4096, LH_PART_HOLE);
+    is_part(out, 5, 0, 100, 0);
+    is_part(out, 6, 28672, 1328, LH_PART_HOLE);
+    is_u64(len, LH_PACK_HEAD + 7 * LH_PART_SIZE + 8192 + 100, "contents are of data only");
+    ok(at[0] == 0 && at[904] == 'x' && at[4096] == 'y' && at[4097] == 0, "which is in its place");
+    ok(holds(at + 8192, 100, 0, 4), "and so is the next file's");
+    lh_packs_free(packs);
+    lh_item_drop(a);
+    lh_item_drop(b);
+    free(out);
+}
+
 static void test_contents(void)
 {
     struct seen seen;
@@ -290,6 +346,7 @@ static void test_no_memory(void)
 int main(void)
 {
     test_contents();
+    test_holes();
     test_spoilt("it grew", grow, LH_E_SOURCE_CHANGED);
     test_spoilt("it shrank", shrink, LH_E_SOURCE_CHANGED);
     test_spoilt("it was touched", touch, LH_E_SOURCE_CHANGED);

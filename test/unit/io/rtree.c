@@ -339,6 +339,51 @@ static void test_parts(void)
     close_rig();
 }
 
+/* Whether bytes [from, to) of a file are zeros. */
+static bool zeros(const char *path, size_t from, size_t to)
+{
+    char name[300];
+    uint8_t *data;
+    size_t n;
+    bool same;
+
+    snprintf(name, sizeof(name), "t/%s", path);
+    data = scratch_read(name, &n);
+    same = data != NULL && n >= to;
+    for (size_t i = from; same && i < to; i++)
+        same = data[i] == 0;
+    free(data);
+    return same;
+}
+
+static void test_holes(void)
+{
+    uint32_t all, some, whole;
+
+    open_rig(LH_OFFER_KEEP_SAME, LH_KEEP_MODE | LH_KEEP_TIMES);
+    all = rig_add(rig, LH_KIND_FILE, "all", 100000);
+    some = rig_add(rig, LH_KIND_FILE, "some", 150000);
+    whole = rig_add(rig, LH_KIND_FILE, "whole", 4096);
+    rig_ask(rig);
+    rig_hole(rig, all, 0, 100000);
+    rig_part(rig, whole, 0, 4096);
+    rig_hole(rig, some, 110000, 40000);
+    is_i64(rig_pack(rig), LH_CLAIM_OK, "holes and contents in one pack");
+    rig_part(rig, some, 100000, 10000);
+    rig_hole(rig, some, 0, 100000);
+    is_i64(rig_pack(rig), LH_CLAIM_OK, "the hole behind what is written");
+    is_i64(rig_commit(rig), 0, "committed");
+    ok(settled(all) && settled(some) && settled(whole), "all are settled");
+    ok(rig_holds("whole", whole, 4096), "contents are not shifted by holes before them");
+    is_u64(stat_of("all").st_size, 100000, "a file that is one hole has its size");
+    is_u64(stat_of("all").st_blocks, 0, "and takes no room");
+    is_u64(stat_of("some").st_size, 150000, "so has one with a hole at its end");
+    ok(stat_of("some").st_blocks * 512 <= 16384, "and it takes the room of its data");
+    ok(zeros("some", 0, 100000) && !zeros("some", 100000, 110000) && zeros("some", 110000, 150000),
+       "the data are between the holes");
+    close_rig();
+}
+
 static void test_void(void)
 {
     uint32_t whole, half;
@@ -679,6 +724,7 @@ int main(void)
     test_in_the_way();
     test_paths();
     test_parts();
+    test_holes();
     test_void();
     test_protocol();
     test_no_place();

@@ -150,6 +150,12 @@ void rig_void(struct rig *r, uint32_t entry)
     r->parts[r->n_parts++] = (struct lh_part){.entry = entry, .flags = LH_PART_VOID};
 }
 
+void rig_hole(struct rig *r, uint32_t entry, uint64_t offset, uint32_t length)
+{
+    r->parts[r->n_parts++] =
+        (struct lh_part){.entry = entry, .offset = offset, .length = length, .flags = LH_PART_HOLE};
+}
+
 int rig_pack(struct rig *r)
 {
     size_t head = lh_pack_encode(r->parts, r->n_parts, r->payload);

@@ -54,6 +54,7 @@ const char *rig_trouble(const struct lh_rtree_trouble *list, uint32_t entry);
 /* A part of the pack that is being made; contents are scratch_fill(…, offset, seed = index). */
 void rig_part(struct rig *r, uint32_t entry, uint64_t offset, uint32_t length);
 void rig_void(struct rig *r, uint32_t entry);
+void rig_hole(struct rig *r, uint32_t entry, uint64_t offset, uint32_t length);
 /* Write the pack and begin a new one. */
 int rig_pack(struct rig *r);
 /* A file in one part, in a pack of its own. */

@@ -136,7 +136,7 @@ static int pack_pass(struct lh_part part)
 {
     size_t len = lh_pack_encode(&part, 1, out);
 
-    return pack_read(len + part.length);
+    return pack_read(len + (part.flags & LH_PART_HOLE ? 0 : part.length));
 }
 
 static void packs(void)
@@ -186,7 +186,11 @@ static void parts(void)
            "a void part with contents");
     is_i64(pack_pass((struct lh_part){1, 0, end + 1, LH_PART_VOID}), -LH_E_PROTOCOL,
            "a void part beyond any file");
-    is_i64(pack_pass((struct lh_part){1, 1, 0, 2}), -LH_E_PROTOCOL, "an unknown flag");
+    is_i64(pack_pass((struct lh_part){1, 1, 0, 4}), -LH_E_PROTOCOL, "an unknown flag");
+    is_i64(pack_pass((struct lh_part){1, 4096, 4096, LH_PART_HOLE}), 1, "a hole, without contents");
+    is_i64(pack_pass((struct lh_part){1, 0, 4096, LH_PART_HOLE}), -LH_E_PROTOCOL, "an empty hole");
+    is_i64(pack_pass((struct lh_part){1, 0, 0, LH_PART_HOLE | LH_PART_VOID}), -LH_E_PROTOCOL,
+           "a hole of an entry that is void");
     is_i64(pack_pass((struct lh_part){1, 0, 0, 0x81}), -LH_E_PROTOCOL, "one beside a known one");
     len = lh_pack_encode(most, LH_PACK_PARTS, out);
     is_i64(pack_read(len), LH_PACK_PARTS, "as many parts as there may be");
