@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define FIRST_CAP 256u
+#define HOLE_LEAST 64u   /* bytes; two rows are 34 */
 #define HOLE_BYTES 4096u /* a page of the receiver's file system, most likely */
 
 struct pack {
@@ -225,8 +226,8 @@ static bool in_hole(const struct making *m, const struct lh_packs_part *part, ui
            last->offset + last->length == offset;
 }
 
-/* Pages of zeros become holes, and so does what is left at the end of one, or of nothing else. Two
- * rows more cost less than the page that they save, so there is room for them. */
+/* Pages of zeros become holes, and so do the ends of pages at either end of a part, unless the two
+ * rows more that this can take are longer. */
 static void add_sparse(struct making *m, const struct lh_packs_part *part)
 {
     const uint8_t *in = m->out + m->head + m->bytes;
@@ -240,7 +241,7 @@ static void add_sparse(struct making *m, const struct lh_packs_part *part)
 
         if (step > part->length - at)
             step = part->length - at;
-        hole = (step == HOLE_BYTES || step == part->length || in_hole(m, part, offset)) && room &&
+        hole = (step >= HOLE_LEAST || step == part->length || in_hole(m, part, offset)) && room &&
                is_zeros(in + at, step);
         if (!hole)
             memmove(m->out + m->head + m->bytes, in + at, step);

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PAGE_BYTES 4096u
+
 /* ---- filling ---- */
 
 void lh_tree_pack_reset(struct lh_tree *t)
@@ -55,6 +57,7 @@ void lh_tree_pack(struct lh_tree *t, struct lh_item *item)
     uint64_t size = item->identity.size;
     uint64_t offset = 0;
 
+    most -= most % PAGE_BYTES; /* so that a hole is whole pages wherever its file is cut */
     do {
         uint64_t left = size - offset;
         uint32_t length = left < most ? (uint32_t)left : most;
