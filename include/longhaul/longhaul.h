@@ -255,7 +255,8 @@ void lh_serve_close(struct lh_serve *serve);
 
 /* Digest of a file as `done` prints it: XXH3-128 over the list of the XXH3-128 of its blocks.
  * Blocking. block_bytes: 0 for the default grid. out: at least 64 bytes.
- * Returns 0, -LH_E_SOURCE, -LH_E_SOURCE_KIND or -LH_E_NOMEM, with a sentence in `text`. */
+ * Returns 0, -LH_E_SOURCE, -LH_E_SOURCE_KIND, -LH_E_SOURCE_DIR or -LH_E_NOMEM, with a sentence in
+ * `text`. */
 int lh_digest_file(const char *path, uint32_t block_bytes, char out[64], char *text,
                    size_t text_size);
 

@@ -31,6 +31,7 @@ enum lh_exit {
     X(LISTEN, USAGE, "cannot listen there")                                                        \
     X(SOURCE, SOURCE, "cannot read the source")                                                    \
     X(SOURCE_KIND, SOURCE, "the source is not a regular file")                                     \
+    X(SOURCE_DIR, SOURCE, "the source is a directory")                                             \
     X(SOURCE_CHANGED, SOURCE, "the source changed while it was being sent")                        \
     X(DEST, DEST, "the destination failed")                                                        \
     X(DEST_SPACE, DEST, "no space at the destination")                                             \

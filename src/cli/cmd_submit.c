@@ -9,6 +9,7 @@
 #include "cli/json.h"
 #include "cli/queue_json.h"
 #include "cli/queue_run.h"
+#include "cli/rules.h"
 #include "cli/seen.h"
 #include "cli/task_view.h"
 #include "util/text.h"
@@ -23,7 +24,7 @@
 _Static_assert(LH_PRIORITY_HIGH == 0 && LH_PRIORITY_NORMAL == 1 && LH_PRIORITY_LOW == 2,
                "the table's choices of --priority are in this order");
 
-#define MAX_FIELDS 13
+#define MAX_FIELDS 22
 #define NUMBER_SIZE 24
 
 struct submitted {
@@ -39,6 +40,7 @@ struct submit {
     bool redraw;
     bool looking;
     char *source;            /* owned: the absolute path */
+    char *filter;            /* owned: rules, a line each; NULL none */
     struct submitted *tasks; /* owned: one a destination */
     size_t n_tasks;
     size_t n_submitted;
@@ -54,6 +56,7 @@ struct fields {
     struct lh_field v[MAX_FIELDS];
     size_t n;
     char numbers[MAX_FIELDS][NUMBER_SIZE];
+    char preserve[LH_TASK_PRESERVE_SIZE];
 };
 
 static void add(struct fields *fields, const char *name, const char *value)
@@ -71,6 +74,32 @@ static void add_number(struct fields *fields, const char *name, uint64_t value, 
         return;
     snprintf(text, NUMBER_SIZE, "%" PRIu64, value);
     add(fields, name, text);
+}
+
+static void add_flag(struct fields *fields, const char *name, bool value)
+{
+    if (value)
+        add(fields, name, "1");
+}
+
+static void fill_tree_fields(struct fields *fields, const struct submit *submit)
+{
+    const struct lh_tree_options *tree = &submit->run.args->tree;
+    struct lh_tree_options usual;
+
+    lh_tree_options_init(&usual);
+    if (submit->filter != NULL)
+        add(fields, "filter", submit->filter);
+    if (tree->links != usual.links)
+        add(fields, "links", lh_task_links_name(tree->links));
+    if (tree->preserve != usual.preserve)
+        add(fields, "preserve", lh_task_preserve_text(fields->preserve, tree->preserve));
+    add_flag(fields, "devices", submit->run.args->devices);
+    add_flag(fields, "checksum", tree->checksum);
+    add_flag(fields, "one-file-system", tree->one_file_system);
+    add_flag(fields, "stop-on-error", tree->stop_on_error);
+    add_flag(fields, "delete", tree->remove);
+    add_number(fields, "max-delete", tree->max_removed, usual.max_removed);
 }
 
 static void fill_fields(struct fields *fields, const struct submit *submit, size_t at)
@@ -93,10 +122,35 @@ static void fill_fields(struct fields *fields, const struct submit *submit, size
         add(fields, "share", args->send.share == LH_SHARE_FULL ? "full" : "background");
     if (args->send.existing != usual.existing)
         add(fields, "existing", lh_task_existing_name(args->send.existing));
-    if (args->send.no_clobber)
-        add(fields, "no-clobber", "1");
-    if (args->send.insecure)
-        add(fields, "insecure", "1");
+    add_flag(fields, "no-clobber", args->send.no_clobber);
+    add_flag(fields, "insecure", args->send.insecure);
+    fill_tree_fields(fields, submit);
+}
+
+/* Rules as the text of a field. Returns 0, or an exit code after saying why. */
+static int write_filter(struct submit *submit)
+{
+    const struct lh_args *args = submit->run.args;
+    struct lh_rules rules;
+    struct lh_err err = {0};
+    size_t size;
+    FILE *out;
+    int ret = lh_rules_load(&rules, args, &err);
+
+    if (ret == 0 && rules.n > 0) {
+        out = open_memstream(&submit->filter, &size);
+        if (out == NULL)
+            ret = lh_err_set(&err, LH_E_NOMEM, "out of memory");
+        for (size_t i = 0; i < rules.n && ret == 0; i++) {
+            if (strchr(rules.v[i].pattern, '\n') != NULL)
+                ret = lh_err_set(&err, LH_E_INVAL, "a pattern of a task has no newline in it");
+            fprintf(out, "%c %s\n", rules.v[i].include ? '+' : '-', rules.v[i].pattern);
+        }
+        if (out != NULL && fclose(out) != 0 && ret == 0)
+            ret = lh_err_set(&err, LH_E_NOMEM, "out of memory");
+    }
+    lh_rules_free(&rules);
+    return ret != 0 ? lh_cmd_fail(submit->run.term, ret, err.text) : 0;
 }
 
 /* The worker has another directory: names go there whole. */
@@ -366,12 +420,15 @@ int lh_cmd_submit(const struct lh_args *args, struct lh_term *term)
     if (submit.source == NULL || submit.tasks == NULL)
         code = lh_cmd_fail(term, -LH_E_NOMEM, "");
     if (code == 0)
+        code = write_filter(&submit);
+    if (code == 0)
         code = check(&submit);
     if (code == 0)
         code = lh_queue_run(&submit.run);
     drop_text(&submit);
     lh_seen_free(&submit.seen);
     free(submit.tasks);
+    free(submit.filter);
     free(submit.source);
     return code;
 }

@@ -78,16 +78,16 @@ const struct lh_option lh_options[] = {
      .help = "A worker that has been silent for so long loses its tasks to others. The same for all "
              "workers of a queue."},
     /* ---- send: which entries ---- */
-    {.name = "include", .group = WHAT, .commands = SEND, .kind = LH_OPTION_RULE,
+    {.name = "include", .group = WHAT, .commands = SEND | SUBMIT, .kind = LH_OPTION_RULE,
      .min = LH_RULE_INCLUDE, .arg = "PATTERN", .argv_only = true,
      .help = "Send what matches, also where a later --exclude matches. Rules are tried in the order "
              "in which they are given, and the first that matches decides. Patterns are rsync's: "
              "*.o is a name anywhere, /a/b a path from the destination on, dir/ only a directory, "
              "** any number of directories."},
-    {.name = "exclude", .group = WHAT, .commands = SEND, .kind = LH_OPTION_RULE,
+    {.name = "exclude", .group = WHAT, .commands = SEND | SUBMIT, .kind = LH_OPTION_RULE,
      .min = LH_RULE_EXCLUDE, .arg = "PATTERN", .argv_only = true,
      .help = "Leave out what matches; of a directory all that is in it. --delete leaves it alone."},
-    {.name = "exclude-from", .group = WHAT, .commands = SEND, .kind = LH_OPTION_RULE,
+    {.name = "exclude-from", .group = WHAT, .commands = SEND | SUBMIT, .kind = LH_OPTION_RULE,
      .min = LH_RULE_EXCLUDE_FROM, .arg = "FILE|-", .argv_only = true,
      .help = "A file with a pattern to exclude in each line, or, behind \"+ \", one to include. "
              "Empty lines and those that begin with # or ; do not count. -: standard input."},
@@ -96,17 +96,17 @@ const struct lh_option lh_options[] = {
      .help = "Send what is listed there, a name each line or with a NUL behind each, relative to "
              "the one SRC, which is a directory. Of a directory in the list what is in it is not "
              "sent unless it is listed as well."},
-    {.name = "links", .group = WHAT, .commands = SEND, .kind = LH_OPTION_CHOICE, AT(tree.links),
+    {.name = "links", .group = WHAT, .commands = SEND | SUBMIT, .kind = LH_OPTION_CHOICE, AT(tree.links),
      .arg = "keep|follow|skip", .def = "keep",
      .help = "Symbolic links in a tree: made anew as such, sent as what they lead to, or left "
              "out."},
-    {.name = "one-file-system", .letter = 'x', .group = WHAT, .commands = SEND,
+    {.name = "one-file-system", .letter = 'x', .group = WHAT, .commands = SEND | SUBMIT,
      .kind = LH_OPTION_FLAG, AT(tree.one_file_system),
      .help = "Do not go into directories where another file system is mounted."},
-    {.name = "devices", .group = WHAT, .commands = SEND, .kind = LH_OPTION_FLAG, AT(devices),
+    {.name = "devices", .group = WHAT, .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG, AT(devices),
      .help = "Make FIFOs, sockets and device files anew too. Otherwise they are left out and "
              "counted."},
-    {.name = "stop-on-error", .group = WHAT, .commands = SEND, .kind = LH_OPTION_FLAG,
+    {.name = "stop-on-error", .group = WHAT, .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG,
      AT(tree.stop_on_error),
      .help = "Stop at the first entry that cannot be moved. Otherwise the others go on, and the "
              "exit status is 8."},
@@ -119,19 +119,19 @@ const struct lh_option lh_options[] = {
              "replaced in one step, when the new file is whole; what stays is a success."},
     {.name = "no-clobber", .group = THERE, .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG, AT(send.no_clobber),
      .help = "Refuse when the destination exists, whatever --existing says. For a single file."},
-    {.name = "checksum", .group = THERE, .commands = SEND, .kind = LH_OPTION_FLAG, AT(tree.checksum),
+    {.name = "checksum", .group = THERE, .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG, AT(tree.checksum),
      .help = "With --existing different: compare contents instead of size and time. Both sides read "
              "all of it."},
-    {.name = "preserve", .group = THERE, .commands = SEND, .kind = LH_OPTION_SET, AT(tree.preserve),
+    {.name = "preserve", .group = THERE, .commands = SEND | SUBMIT, .kind = LH_OPTION_SET, AT(tree.preserve),
      .arg = "mode,times,owner,xattrs,acl,hardlinks", .def = "mode,times,owner",
      .help = "What is kept of the entries of a tree besides contents: any of these with commas "
              "between, or none. owner: where the receiver may, which is as root."},
-    {.name = "delete", .group = THERE, .commands = SEND, .kind = LH_OPTION_FLAG, AT(tree.remove),
+    {.name = "delete", .group = THERE, .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG, AT(tree.remove),
      .argv_only = true,
      .help = "At the end remove from the directories that were sent what the source does not have. "
              "Not when anything of the source could not be read or a source is empty, and never what "
              "is excluded."},
-    {.name = "max-delete", .group = THERE, .commands = SEND, .kind = LH_OPTION_NUMBER,
+    {.name = "max-delete", .group = THERE, .commands = SEND | SUBMIT, .kind = LH_OPTION_NUMBER,
      AT(tree.max_removed), .max = UINT64_MAX - 1, .arg = "N", .def = "no limit",
      .help = "With --delete: when more than N entries would be removed, none is."},
     {.name = "dry-run", .letter = 'n', .group = THERE, .commands = SEND, .kind = LH_OPTION_FLAG,
@@ -308,13 +308,14 @@ const struct lh_command_text lh_commands[LH_N_COMMANDS] = {
             "on the queue.",
         .example = "longhaul worker --redis redis://queue.example.org --jobs 8 --insecure"},
     [LH_CMD_SUBMIT] = {
-        .name = "submit", .operands = "FILE lh://HOST[:PORT]/PATH...", .min_operands = 2,
+        .name = "submit", .operands = "SRC lh://HOST[:PORT]/PATH...", .min_operands = 2,
         .max_operands = UINT32_MAX,
         .summary = "Put tasks on a queue, for any worker to do.",
         .details =
-            "Makes one task for each destination and prints its id. FILE is opened by the worker "
-            "that takes the task: it need not be on this host, but has to be under this name at "
-            "the workers. A relative name is completed with the present directory.\n\n"
+            "Makes one task for each destination and prints its id. SRC, a file or a directory, is "
+            "opened by the worker that takes the task: it need not be on this host, but has to be "
+            "under this name at the workers. A relative name is completed with the present "
+            "directory.\n\n"
             "A worker that fails or dies leaves what it has sent to the next one. The destination "
             "is as for send.",
         .example = "longhaul submit --redis redis://queue disk.img lh://backup/images/"},

@@ -40,18 +40,6 @@ static int add(struct lh_rules *rules, bool include, const char *pattern, struct
     return 0;
 }
 
-/* One line of a file, without its end. "- " and "+ " before a pattern are as with rsync. */
-static int add_line(struct lh_rules *rules, const char *line, struct lh_err *err)
-{
-    bool include = line[0] == '+' && line[1] == ' ';
-    bool exclude = line[0] == '-' && line[1] == ' ';
-
-    if (line[0] == '\0' || line[0] == '#' || line[0] == ';')
-        return 0;
-    line += include || exclude ? 2 : 0;
-    return line[0] == '\0' ? 0 : add(rules, include, line, err);
-}
-
 /* The next line without its end. Returns 1, 0 at the end, or -LH_E_INVAL. */
 static int read_line(FILE *file, const char *shown, char out[LINE_SIZE], struct lh_err *err)
 {
@@ -79,13 +67,16 @@ static int add_file(struct lh_rules *rules, const char *name, struct lh_err *err
     FILE *file = is_stdin ? stdin : fopen(name, "re");
     char shown[SHOWN_SIZE];
     char line[LINE_SIZE];
+    const char *pattern;
+    bool include;
     int r;
 
     lh_text_escape(shown, sizeof(shown), name, strlen(name));
     if (file == NULL)
         return lh_err_sys(err, LH_E_INVAL, errno, "--exclude-from: cannot open %s", shown);
     while ((r = read_line(file, shown, line, err)) > 0) {
-        r = add_line(rules, line, err);
+        pattern = lh_text_rule(line, &include);
+        r = pattern != NULL ? add(rules, include, pattern, err) : 0;
         if (r != 0)
             break;
     }

@@ -39,8 +39,8 @@ static const char *kind_of(uint32_t mode)
 
 static int refuse_kind(const char *shown, uint32_t mode, struct lh_err *err)
 {
-    return lh_err_set(err, LH_E_SOURCE_KIND, "%s is %s; only regular files can be sent", shown,
-                      kind_of(mode));
+    return lh_err_set(err, S_ISDIR(mode) ? LH_E_SOURCE_DIR : LH_E_SOURCE_KIND,
+                      "%s is %s; only regular files can be sent", shown, kind_of(mode));
 }
 
 static int cannot_open(const char *path, const char *shown, int e, struct lh_err *err)

@@ -23,7 +23,7 @@ struct lh_source {
     char *path; /* as it was given */
 };
 
-/* Returns 0, -LH_E_SOURCE, -LH_E_SOURCE_KIND or -LH_E_NOMEM. */
+/* Returns 0, -LH_E_SOURCE, -LH_E_SOURCE_KIND, -LH_E_SOURCE_DIR or -LH_E_NOMEM. */
 int lh_source_open(const char *path, struct lh_source *src, struct lh_err *err);
 void lh_source_close(struct lh_source *src);
 

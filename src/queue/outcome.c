@@ -12,6 +12,7 @@ bool lh_outcome_worth(int status)
     case LH_E_LISTEN:
     case LH_E_SOURCE:
     case LH_E_SOURCE_KIND:
+    case LH_E_SOURCE_DIR:
     case LH_E_DEST_READONLY:
     case LH_E_DEST_KIND:
     case LH_E_PATH:

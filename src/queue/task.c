@@ -7,6 +7,7 @@
 #include "util/text.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -203,24 +204,136 @@ static int read_insecure(const struct reader *r, const struct lh_field *f)
     return read_flag(r, f, &r->task->insecure);
 }
 
+/* ---- of a tree ---- */
+
+static int read_filter(const struct reader *r, const struct lh_field *f)
+{
+    struct lh_task *task = r->task;
+    size_t n_lines = 1;
+    char *next;
+    int ret = take_text(r, f, LH_TASK_FILTER_MAX, &task->filter);
+
+    if (ret != 0)
+        return ret;
+    for (const char *p = task->filter; (p = strchr(p, '\n')) != NULL; p++)
+        n_lines++;
+    task->rules = calloc(n_lines, sizeof(*task->rules));
+    if (task->rules == NULL)
+        return lh_err_set(r->err, LH_E_NOMEM, "out of memory");
+    for (char *line = task->filter; line != NULL; line = next) {
+        struct lh_tree_rule *rule = &task->rules[task->n_rules];
+
+        next = strchr(line, '\n');
+        if (next != NULL)
+            *next++ = '\0';
+        rule->pattern = lh_text_rule(line, &rule->include);
+        if (rule->pattern != NULL && strlen(rule->pattern) > LH_TASK_SOURCE_MAX)
+            return lh_err_set(r->err, LH_E_INVAL,
+                              "the field '%s' has a pattern of more than %d bytes", r->name,
+                              LH_TASK_SOURCE_MAX);
+        task->n_rules += rule->pattern != NULL;
+    }
+    return 0;
+}
+
+static int read_links(const struct reader *r, const struct lh_field *f)
+{
+    for (enum lh_links l = LH_LINKS_KEEP; l <= LH_LINKS_SKIP; l++) {
+        if (is(f, lh_task_links_name(l))) {
+            r->task->links = l;
+            return 0;
+        }
+    }
+    return refuse(r, f->value, f->value_len, "keep, follow or skip");
+}
+
+static const char *const preserved[] = {"mode", "times", "owner", "xattrs", "acl", "hardlinks"};
+#define N_PRESERVED (sizeof(preserved) / sizeof(preserved[0]))
+
+static int read_preserve(const struct reader *r, const struct lh_field *f)
+{
+    struct lh_field word = {.value = f->value};
+    const char *end = f->value + f->value_len;
+    unsigned bits = 0;
+
+    while (!is(f, "none")) {
+        const char *comma = memchr(word.value, ',', (size_t)(end - word.value));
+        size_t i = 0;
+
+        word.value_len = (size_t)((comma != NULL ? comma : end) - word.value);
+        while (i < N_PRESERVED && !is(&word, preserved[i]))
+            i++;
+        if (i == N_PRESERVED)
+            return refuse(r, f->value, f->value_len,
+                          "none, or some of mode,times,owner,xattrs,acl,hardlinks");
+        bits |= 1u << i;
+        if (comma == NULL)
+            break;
+        word.value = comma + 1;
+    }
+    r->task->preserve = bits;
+    return 0;
+}
+
+static int read_devices(const struct reader *r, const struct lh_field *f)
+{
+    return read_flag(r, f, &r->task->devices);
+}
+
+static int read_checksum(const struct reader *r, const struct lh_field *f)
+{
+    return read_flag(r, f, &r->task->checksum);
+}
+
+static int read_one_file_system(const struct reader *r, const struct lh_field *f)
+{
+    return read_flag(r, f, &r->task->one_file_system);
+}
+
+static int read_stop_on_error(const struct reader *r, const struct lh_field *f)
+{
+    return read_flag(r, f, &r->task->stop_on_error);
+}
+
+static int read_delete(const struct reader *r, const struct lh_field *f)
+{
+    return read_flag(r, f, &r->task->remove);
+}
+
+static int read_max_delete(const struct reader *r, const struct lh_field *f)
+{
+    if (take_number(f, 0, INT64_MAX, &r->task->max_removed))
+        return 0;
+    return refuse(r, f->value, f->value_len, "a number");
+}
+
 static const struct {
     const char *name;
     int (*read)(const struct reader *r, const struct lh_field *f);
-    bool needed;
+    enum { ALLOWED, NEEDED, OF_TREE } which; /* OF_TREE: only a tree has a use for it */
 } table[] = {
-    {"v", read_v, true},
-    {"source", read_source, true},
-    {"destination", read_destination, true},
-    {"task", read_task, false},
-    {"retries", read_retries, false},
-    {"streams", read_streams, false},
-    {"max-streams", read_max_streams, false},
-    {"limit-rate", read_limit_rate, false},
-    {"share", read_share, false},
-    {"block-size", read_block_size, false},
-    {"existing", read_existing, false},
-    {"no-clobber", read_no_clobber, false},
-    {"insecure", read_insecure, false},
+    {"v", read_v, NEEDED},
+    {"source", read_source, NEEDED},
+    {"destination", read_destination, NEEDED},
+    {"task", read_task, ALLOWED},
+    {"retries", read_retries, ALLOWED},
+    {"streams", read_streams, ALLOWED},
+    {"max-streams", read_max_streams, ALLOWED},
+    {"limit-rate", read_limit_rate, ALLOWED},
+    {"share", read_share, ALLOWED},
+    {"block-size", read_block_size, ALLOWED},
+    {"existing", read_existing, ALLOWED},
+    {"no-clobber", read_no_clobber, ALLOWED},
+    {"insecure", read_insecure, ALLOWED},
+    {"filter", read_filter, OF_TREE},
+    {"links", read_links, OF_TREE},
+    {"preserve", read_preserve, OF_TREE},
+    {"devices", read_devices, OF_TREE},
+    {"checksum", read_checksum, OF_TREE},
+    {"one-file-system", read_one_file_system, OF_TREE},
+    {"stop-on-error", read_stop_on_error, OF_TREE},
+    {"delete", read_delete, OF_TREE},
+    {"max-delete", read_max_delete, OF_TREE},
 };
 #define N_TABLE (sizeof(table) / sizeof(table[0]))
 
@@ -248,12 +361,13 @@ static int read_all(struct reader *r, const struct lh_field *fields, size_t n)
         if (seen[at])
             return lh_err_set(r->err, LH_E_INVAL, "the field '%s' is there twice", r->name);
         seen[at] = true;
+        r->task->tree = r->task->tree || table[at].which == OF_TREE;
         ret = table[at].read(r, &fields[i]);
         if (ret != 0)
             return ret;
     }
     for (size_t i = 0; i < N_TABLE; i++) {
-        if (table[i].needed && !seen[i])
+        if (table[i].which == NEEDED && !seen[i])
             return lh_err_set(r->err, LH_E_INVAL, "the field '%s' is missing", table[i].name);
     }
     return 0;
@@ -261,10 +375,19 @@ static int read_all(struct reader *r, const struct lh_field *fields, size_t n)
 
 int lh_task_parse(struct lh_task *task, const struct lh_field *fields, size_t n, struct lh_err *err)
 {
-    struct lh_task parsed = {.retries = LH_TASK_RETRIES};
+    struct lh_task parsed = {.retries = LH_TASK_RETRIES,
+                             .preserve = LH_PRESERVE_MODE | LH_PRESERVE_TIMES | LH_PRESERVE_OWNER,
+                             .max_removed = UINT64_MAX};
     struct reader r = {.task = &parsed, .err = err};
     int ret = read_all(&r, fields, n);
 
+    if (ret == 0) {
+        parsed.tree = parsed.tree || parsed.source[strlen(parsed.source) - 1] == '/';
+        if (parsed.tree && parsed.no_clobber)
+            ret = lh_err_set(err, LH_E_INVAL,
+                             "the field 'no-clobber' is for a single file; of a tree existing=skip "
+                             "keeps what is there");
+    }
     if (ret != 0) {
         lh_task_free(&parsed);
         return ret;
@@ -277,9 +400,13 @@ void lh_task_free(struct lh_task *task)
 {
     free(task->source);
     free(task->destination);
+    free(task->filter);
+    free(task->rules);
     lh_url_free(&task->url);
     task->source = NULL;
     task->destination = NULL;
+    task->filter = NULL;
+    task->rules = NULL;
 }
 
 bool lh_task_id_valid(const char *text, size_t len)
@@ -300,6 +427,7 @@ static const char *const priorities[] = {"high", "normal", "low"};
 static const char *const states[] = {"queued", "active", "delayed",  "paused",
                                      "done",   "dead",   "cancelled"};
 static const char *const outcomes[] = {"done", "retry", "dead", "paused", "cancelled", "deferred"};
+static const char *const links_names[] = {"keep", "follow", "skip"};
 static const char *const existings[] = {"different", "skip", "replace", "newer"};
 
 _Static_assert(sizeof(priorities) / sizeof(priorities[0]) == LH_N_PRIORITIES, "one name each");
@@ -347,4 +475,23 @@ const char *lh_task_existing_name(enum lh_existing existing)
 {
     LH_REQUIRE((unsigned)existing < sizeof(existings) / sizeof(existings[0]));
     return existings[existing];
+}
+
+const char *lh_task_links_name(enum lh_links links)
+{
+    LH_REQUIRE((unsigned)links < sizeof(links_names) / sizeof(links_names[0]));
+    return links_names[links];
+}
+
+char *lh_task_preserve_text(char out[LH_TASK_PRESERVE_SIZE], unsigned preserve)
+{
+    size_t used = 0;
+
+    snprintf(out, LH_TASK_PRESERVE_SIZE, "none");
+    for (size_t i = 0; i < N_PRESERVED; i++) {
+        if ((preserve & 1u << i) != 0)
+            used += (size_t)snprintf(out + used, LH_TASK_PRESERVE_SIZE - used, "%s%s",
+                                     used > 0 ? "," : "", preserved[i]);
+    }
+    return out;
 }

@@ -9,6 +9,7 @@
 #include "util/url.h"
 
 #include <longhaul/longhaul.h>
+#include <longhaul/tree.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@
 #define LH_TASK_ID_SIZE 65            /* [A-Za-z0-9._-]{1,64} and the NUL */
 #define LH_TASK_SOURCE_MAX 4095       /* bytes: PATH_MAX without its NUL */
 #define LH_TASK_DESTINATION_MAX 16384 /* bytes: 4096 written as %XX, and the host */
+#define LH_TASK_FILTER_MAX 32768      /* bytes */
 #define LH_TASK_RETRIES 10            /* when the task does not say */
 #define LH_TASK_RETRIES_MAX 1000000
 #define LH_TASK_FOREVER UINT64_MAX       /* retries=forever */
@@ -69,6 +71,18 @@ struct lh_task {
     enum lh_existing existing;
     bool no_clobber;
     bool insecure;
+    bool tree;    /* has fields that only a tree has a use for, or a source that ends in '/' */
+    char *filter; /* owned: lines, taken apart */
+    struct lh_tree_rule *rules; /* owned: n_rules, into `filter` */
+    size_t n_rules;
+    enum lh_links links;
+    unsigned preserve; /* enum lh_preserve, devices apart */
+    bool devices;
+    bool checksum;
+    bool one_file_system;
+    bool stop_on_error;
+    bool remove;
+    uint64_t max_removed;
 };
 
 /* Check the fields of an entry. Fields that are not known are ignored; a known one that stands
@@ -88,5 +102,11 @@ const char *lh_task_state_name(enum lh_task_state state);
 int lh_task_state_parse(const char *text, size_t len);
 const char *lh_task_outcome_name(enum lh_task_outcome outcome);
 const char *lh_task_existing_name(enum lh_existing existing);
+const char *lh_task_links_name(enum lh_links links);
+
+/* "mode,times,owner" from enum lh_preserve, "none" from 0; devices are not among them. Returns out.
+ */
+#define LH_TASK_PRESERVE_SIZE 64
+char *lh_task_preserve_text(char out[LH_TASK_PRESERVE_SIZE], unsigned preserve);
 
 #endif

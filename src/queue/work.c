@@ -49,6 +49,7 @@ void lh_work_free(struct lh_work *work)
         lh_task_free(work->task);
         free(work->task);
     }
+    free(work->failed);
     free(work->map);
     free(work);
 }
@@ -77,7 +78,7 @@ void lh_work_event(struct lh_work *work, enum lh_qworker_what what, bool acknowl
 
 /* ---- the send ----------------------------------------------------------------------------- */
 
-static void seen(struct lh_work *work, const struct lh_send_stats *stats)
+void lh_work_seen(struct lh_work *work, const struct lh_send_stats *stats)
 {
     work->stats = *stats;
     if (work->ledger)
@@ -92,7 +93,7 @@ static void on_start(void *arg, const struct lh_send_stats *stats)
     struct lh_work *work = arg;
 
     work->ledger = true;
-    seen(work, stats);
+    lh_work_seen(work, stats);
     if (lh_mutant("ack-before-rename"))
         lh_duty_delivered(&work->worker->duty, &work->duty, uv_now(work->worker->loop));
 }
@@ -101,7 +102,7 @@ static void on_progress(void *arg, const struct lh_send_stats *stats)
 {
     struct lh_work *work = arg;
 
-    seen(work, stats);
+    lh_work_seen(work, stats);
     lh_work_event(work, LH_QWORKER_PROGRESS, false);
 }
 
@@ -110,7 +111,7 @@ static void on_delivered(void *arg, const struct lh_send_stats *stats)
     struct lh_work *work = arg;
     struct lh_qworker *worker = work->worker;
 
-    seen(work, stats);
+    lh_work_seen(work, stats);
     work->active_ms = uv_now(worker->loop) - work->started_ms;
     if (work->duty.state == LH_DUTY_MOVING || work->duty.state == LH_DUTY_STOPPING)
         lh_duty_delivered(&worker->duty, &work->duty, uv_now(worker->loop));
@@ -182,12 +183,12 @@ static void keep_failure(struct lh_work *work, int status, const char *text)
     free(ranges);
 }
 
-static void on_done(void *arg, int status, const char *text, const struct lh_send_stats *stats)
+void lh_work_ended(struct lh_work *work, int status, const char *text,
+                   const struct lh_send_stats *stats)
 {
-    struct lh_work *work = arg;
     struct lh_qworker *worker = work->worker;
 
-    seen(work, stats);
+    lh_work_seen(work, stats);
     work->active_ms = uv_now(worker->loop) - work->started_ms;
     if (status != 0)
         keep_failure(work, status, text);
@@ -196,14 +197,61 @@ static void on_done(void *arg, int status, const char *text, const struct lh_sen
     if (stats->bytes_durable > stats->bytes_skipped)
         worker->health.bytes += stats->bytes_durable - stats->bytes_skipped;
     work->send = NULL;
+    work->tree = NULL;
     lh_duty_ended(&worker->duty, &work->duty, status, uv_now(worker->loop));
+}
+
+/* What the task asks for, and its claim. */
+static void fill_options(const struct lh_work *work, struct lh_send_options *opts)
+{
+    const struct lh_task *task = work->task;
+
+    *opts = work->worker->opts.send;
+    opts->engine = work->worker->engine;
+    opts->source = task->source;
+    opts->host = task->url.host;
+    opts->port = task->url.port;
+    opts->path = task->url.path;
+    opts->path_len = task->url.path_len;
+    opts->streams = task->streams;
+    opts->max_streams = task->max_streams;
+    opts->limit_bps = task->limit_bps;
+    opts->share = task->share;
+    opts->block_bytes = task->block_bytes;
+    opts->existing = task->existing;
+    opts->no_clobber = task->no_clobber;
+    opts->insecure = opts->insecure || task->insecure;
+    if (opts->give_up_ms == 0)
+        opts->give_up_ms = GIVE_UP_MS;
+    opts->progress_ms = PROGRESS_MS;
+    memcpy(opts->incarnation, work->claim.incarnation, sizeof(opts->incarnation));
+    opts->claim = work->claim.number;
+    opts->hold_confirm = true;
+}
+
+static void on_done(void *arg, int status, const char *text, const struct lh_send_stats *stats)
+{
+    struct lh_work *work = arg;
+
+    work->send = NULL;
+    /* Looking whether it is a directory is not for this thread: a send has looked. */
+    if (status == -LH_E_SOURCE_DIR && !work->task->no_clobber &&
+        work->duty.asked == LH_ASKED_NOTHING) {
+        struct lh_send_options opts;
+
+        fill_options(work, &opts);
+        status = lh_work_start_tree(work, &opts);
+        if (status == 0)
+            return;
+        text = "";
+    }
+    lh_work_ended(work, status, text, stats);
 }
 
 void lh_work_start(struct lh_work *work)
 {
     struct lh_qworker *worker = work->worker;
-    const struct lh_task *task = work->task;
-    struct lh_send_options opts = worker->opts.send;
+    struct lh_send_options opts;
     struct lh_send_callbacks cbs = {.start = on_start,
                                     .progress = on_progress,
                                     .delivered = on_delivered,
@@ -211,35 +259,27 @@ void lh_work_start(struct lh_work *work)
                                     .arg = work};
     int ret;
 
-    opts.engine = worker->engine;
-    opts.source = task->source;
-    opts.host = task->url.host;
-    opts.port = task->url.port;
-    opts.path = task->url.path;
-    opts.path_len = task->url.path_len;
-    opts.streams = task->streams;
-    opts.max_streams = task->max_streams;
-    opts.limit_bps = task->limit_bps;
-    opts.share = task->share;
-    opts.block_bytes = task->block_bytes;
-    opts.existing = task->existing;
-    opts.no_clobber = task->no_clobber;
-    opts.insecure = opts.insecure || task->insecure;
-    if (opts.give_up_ms == 0)
-        opts.give_up_ms = GIVE_UP_MS;
-    opts.progress_ms = PROGRESS_MS;
-    memcpy(opts.incarnation, work->claim.incarnation, sizeof(opts.incarnation));
-    opts.claim = work->claim.number;
-    opts.hold_confirm = true;
+    fill_options(work, &opts);
     work->started_ms = uv_now(worker->loop);
     lh_record_begin(&work->record, work->started_ms, work->bytes);
-    ret = lh_send_start(worker->loop, &opts, &cbs, &work->send);
+    if (work->task->tree)
+        ret = lh_work_start_tree(work, &opts);
+    else
+        ret = lh_send_start(worker->loop, &opts, &cbs, &work->send);
     if (ret != 0) {
         work->status = ret;
         snprintf(work->text, sizeof(work->text), "%s", lh_status_text(ret));
         worker->health.failed++;
         lh_duty_ended(&worker->duty, &work->duty, ret, work->started_ms);
     }
+}
+
+void lh_work_cancel(struct lh_work *work)
+{
+    if (work->tree != NULL)
+        lh_tree_cancel(work->tree);
+    else
+        lh_send_cancel(work->send);
 }
 
 /* ---- what the queue is told --------------------------------------------------------------- */
@@ -255,6 +295,10 @@ void lh_work_report(struct lh_work *work, struct lh_report *report, uint64_t now
                                  .total = work->total,
                                  .sent = work->stats.bytes_sent};
     work->recording = false;
+    if (work->tree != NULL) { /* which has no ranges */
+        report->rate_bps = work->stats.rate_bps;
+        report->streams = work->stats.streams;
+    }
     if (!durable_of(work, &ranges, &n, &bytes))
         return;
     work->bytes = report->bytes = bytes;

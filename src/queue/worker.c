@@ -243,10 +243,10 @@ static void do_step(struct lh_qworker *worker, const struct lh_duty_step *step)
         lh_work_start(work_of(step->task));
         break;
     case LH_DUTY_CANCEL:
-        lh_send_cancel(work_of(step->task)->send);
+        lh_work_cancel(work_of(step->task));
         break;
     case LH_DUTY_CONFIRM:
-        lh_send_confirm(work_of(step->task)->send, step->forget);
+        lh_send_confirm(work_of(step->task)->send, step->forget); /* a tree waits for none */
         break;
     case LH_DUTY_FINISH:
         finish(worker, step);

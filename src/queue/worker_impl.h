@@ -34,6 +34,8 @@ struct lh_work {
     uint64_t attempts;
     bool reaped;
     struct lh_send *send; /* NULL when there is none */
+    struct lh_tree *tree; /* the same of a tree */
+    char *failed;         /* of a tree: what is said of the first entry that failed; NULL none */
     bool ledger;          /* the receiver has told what it has */
     struct lh_send_stats stats;
     uint64_t started_ms;
@@ -60,6 +62,15 @@ void lh_work_free(struct lh_work *work);
 
 /* Begin to send; the duty hears of the end, in any case. */
 void lh_work_start(struct lh_work *work);
+void lh_work_cancel(struct lh_work *work);
+
+/* work_tree.c: the same of a tree. opts: as for a file. Returns 0 or what kept it from starting. */
+int lh_work_start_tree(struct lh_work *work, const struct lh_send_options *opts);
+
+/* What work_tree.c tells: where it stands; that it has ended. */
+void lh_work_seen(struct lh_work *work, const struct lh_send_stats *stats);
+void lh_work_ended(struct lh_work *work, int status, const char *text,
+                   const struct lh_send_stats *stats);
 
 /* Where it stands. With a record due, or in flight, `report` gets texts that lh_work_reported_free
  * frees. */

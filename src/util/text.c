@@ -202,3 +202,14 @@ char *lh_text_escape(char *out, size_t size, const void *name, size_t len)
     out[used] = '\0';
     return out;
 }
+
+const char *lh_text_rule(const char *line, bool *include)
+{
+    bool sign = (line[0] == '+' || line[0] == '-') && line[1] == ' ';
+
+    if (line[0] == '\0' || line[0] == '#' || line[0] == ';')
+        return NULL;
+    *include = sign && line[0] == '+';
+    line += sign ? 2 : 0;
+    return line[0] != '\0' ? line : NULL;
+}

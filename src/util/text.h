@@ -2,6 +2,7 @@
 #ifndef LH_UTIL_TEXT_H
 #define LH_UTIL_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,5 +26,9 @@ int lh_text_parse_rate(const char *text, uint64_t *bps);
 /* A name of any bytes, made safe to show: bytes that are not printable ASCII or valid UTF-8 become
  * \xNN, a backslash is doubled. Cut with "..." when it does not fit. Returns `out`. */
 char *lh_text_escape(char *out, size_t size, const void *name, size_t len);
+
+/* One line of a file of patterns: "+ PATTERN" includes, "- PATTERN" and "PATTERN" exclude. Returns
+ * the pattern within it, or NULL when it is empty or a remark (# or ;). */
+const char *lh_text_rule(const char *line, bool *include);
 
 #endif

@@ -36,7 +36,7 @@ BAD = {
     "bad-url": ({"destination": "http://x/y"}, "INVAL", "destination|lh://"),
     "bad-source": ({"source": "/nowhere/at/all"}, "SOURCE", "nowhere"),
     "bad-path": ({"destination": "{url}../above"}, "PATH|INVAL", "above|\\.\\."),
-    "bad-kind": ({"source": "/dev"}, "SOURCE_KIND", "/dev"),
+    "bad-kind": ({"source": "/dev/null"}, "SOURCE_KIND", "/dev/null"),
 }
 
 

@@ -355,7 +355,7 @@ static void test_send_errors(void)
     bad.source = rig_source(&rig, "missing");
     end_send(&rig, &bad, LH_E_SOURCE, "no such source");
     bad.source = rig.dir;
-    end_send(&rig, &bad, LH_E_SOURCE_KIND, "a directory");
+    end_send(&rig, &bad, LH_E_SOURCE_DIR, "a directory");
     bad = good;
     bad.host = "192.0.2.1";
     end_send(&rig, &bad, LH_E_REFUSED, "another host without insecure");

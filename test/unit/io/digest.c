@@ -69,7 +69,7 @@ static void test_errors(void)
     is_i64(lh_digest_file(scratch_path("absent"), 0, out, text, sizeof(text)), -LH_E_SOURCE,
            "no such file");
     ok(strstr(text, "no such file") != NULL, "%s", text);
-    is_i64(lh_digest_file(scratch_dir(), 0, out, text, sizeof(text)), -LH_E_SOURCE_KIND,
+    is_i64(lh_digest_file(scratch_dir(), 0, out, text, sizeof(text)), -LH_E_SOURCE_DIR,
            "a directory");
     scratch_write("f", "hello", 5);
     is_i64(lh_digest_file(scratch_path("f"), 100000, out, text, sizeof(text)), -LH_E_INVAL,

@@ -34,7 +34,7 @@ static void test_kinds(void)
     snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", scratch_path("sock"));
     bind(s, (struct sockaddr *)&addr, sizeof(addr));
     refused(scratch_path("absent"), LH_E_SOURCE, "no such file");
-    refused(scratch_dir(), LH_E_SOURCE_KIND, "a directory");
+    refused(scratch_dir(), LH_E_SOURCE_DIR, "a directory");
     refused(scratch_path("fifo"), LH_E_SOURCE_KIND, "a FIFO");
     refused(scratch_path("sock"), LH_E_SOURCE_KIND, "a socket");
     refused("/dev/null", LH_E_SOURCE_KIND, "a device");

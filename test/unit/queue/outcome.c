@@ -6,10 +6,10 @@
 static void test_worth(void)
 {
     /* What another attempt cannot mend; everything else is tried again. */
-    static const int hopeless[] = {LH_E_INVAL,     LH_E_ADDRESS,     LH_E_LISTEN,
-                                   LH_E_SOURCE,    LH_E_SOURCE_KIND, LH_E_DEST_READONLY,
-                                   LH_E_DEST_KIND, LH_E_PATH,        LH_E_EXISTS,
-                                   LH_E_REFUSED,   LH_E_VERSION};
+    static const int hopeless[] = {LH_E_INVAL,         LH_E_ADDRESS,     LH_E_LISTEN,
+                                   LH_E_SOURCE,        LH_E_SOURCE_KIND, LH_E_SOURCE_DIR,
+                                   LH_E_DEST_READONLY, LH_E_DEST_KIND,   LH_E_PATH,
+                                   LH_E_EXISTS,        LH_E_REFUSED,     LH_E_VERSION};
 
     for (int status = 1; status < LH_E_MAX; status++) {
         bool worth = true;

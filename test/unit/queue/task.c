@@ -79,6 +79,67 @@ static void most(void)
     lh_task_free(&task);
 }
 
+static void tree(void)
+{
+    static const char *const pairs[] = {"v=1",
+                                        "source=/data",
+                                        "destination=lh://h/x",
+                                        "filter=# remark\n*.o\n+ keep\n\n- a b/",
+                                        "links=follow",
+                                        "preserve=times,hardlinks",
+                                        "devices=1",
+                                        "checksum=1",
+                                        "one-file-system=1",
+                                        "stop-on-error=1",
+                                        "delete=1",
+                                        "max-delete=7",
+                                        NULL};
+    static const char *const slash[] = {"v=1", "source=/data/", "destination=lh://h/x", NULL};
+    static const char *const plain[] = {"v=1", "source=/data", "destination=lh://h/x", NULL};
+    static const char *const none[] = {"v=1", "source=/data", "destination=lh://h/x",
+                                       "preserve=none", NULL};
+    struct lh_task task;
+    struct lh_err err;
+    char text[LH_TASK_PRESERVE_SIZE];
+
+    if (!ok(parse(&task, pairs, &err) == 0, "every field of a tree"))
+        return;
+    ok(task.tree, "it is one");
+    is_u64(task.n_rules, 3, "three rules");
+    ok(!task.rules[0].include && task.rules[1].include && !task.rules[2].include, "their kinds");
+    is_str(task.rules[0].pattern, "*.o", "the first");
+    is_str(task.rules[1].pattern, "keep", "the second");
+    is_str(task.rules[2].pattern, "a b/", "the last, without an end of line");
+    is_u64(task.links, LH_LINKS_FOLLOW, "links");
+    is_u64(task.preserve, LH_PRESERVE_TIMES | LH_PRESERVE_HARDLINKS, "preserve");
+    is_str(lh_task_preserve_text(text, task.preserve), "times,hardlinks", "and its words");
+    ok(task.devices && task.checksum && task.one_file_system && task.stop_on_error && task.remove,
+       "flags");
+    is_u64(task.max_removed, 7, "max-delete");
+    lh_task_free(&task);
+    ok(parse(&task, slash, &err) == 0 && task.tree, "a slash behind the source makes a tree");
+    is_u64(task.preserve, LH_PRESERVE_MODE | LH_PRESERVE_TIMES | LH_PRESERVE_OWNER,
+           "what is kept unless told");
+    ok(task.max_removed == UINT64_MAX && task.n_rules == 0, "no bound, no rules");
+    lh_task_free(&task);
+    ok(parse(&task, plain, &err) == 0 && !task.tree, "without one nobody knows yet");
+    lh_task_free(&task);
+    ok(parse(&task, none, &err) == 0 && task.preserve == 0, "preserve=none");
+    is_str(lh_task_preserve_text(text, 0), "none", "and its word");
+    lh_task_free(&task);
+}
+
+static void no_clobber(void)
+{
+    static const char *const pairs[] = {"v=1", "source=/data/", "destination=lh://h/x",
+                                        "no-clobber=1", NULL};
+    struct lh_task task;
+    struct lh_err err;
+
+    is_i64(parse(&task, pairs, &err), -LH_E_INVAL, "no-clobber and a tree");
+    ok(strstr(err.text, "existing=skip") != NULL, "says what there is: %s", err.text);
+}
+
 static const struct {
     const char *pair;  /* beside the three that must be there, instead of one of its name */
     const char *words; /* in the sentence */
@@ -116,6 +177,14 @@ static const struct {
     {"existing=skipped", "'existing'"},
     {"no-clobber=yes", "'no-clobber' is 'yes'; it must be 0 or 1"},
     {"insecure=", "'insecure' is ''"},
+    {"filter=", "'filter' is empty"},
+    {"links=copy", "'links' is 'copy'; it must be keep, follow or skip"},
+    {"preserve=", "'preserve' is ''"},
+    {"preserve=mode,", "'preserve' is 'mode,'; it must be none, or some of mode,times"},
+    {"preserve=mode,devices", "'preserve'"},
+    {"devices=yes", "'devices'"},
+    {"delete=true", "'delete' is 'true'; it must be 0 or 1"},
+    {"max-delete=-1", "'max-delete' is '-1'; it must be a number"},
     {"insecure=\x1b[31m", "'insecure' is '\\x1b[31m'"},
 };
 
@@ -219,6 +288,8 @@ int main(void)
 {
     least();
     most();
+    tree();
+    no_clobber();
     refuses();
     missing();
     bounds();

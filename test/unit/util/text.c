@@ -73,6 +73,23 @@ static void escapes(const char *in, size_t len, size_t room, const char *want)
     ok(out[room] == '#', "  within its room");
 }
 
+static void test_rules(void)
+{
+    bool include = true;
+
+    is_str(lh_text_rule("*.o", &include), "*.o", "a pattern");
+    ok(!include, "excludes");
+    is_str(lh_text_rule("+ *.c", &include), "*.c", "one behind a plus");
+    ok(include, "includes");
+    is_str(lh_text_rule("- - x", &include), "- x", "one behind a minus");
+    ok(!include, "excludes");
+    is_str(lh_text_rule("+x", &include), "+x", "a plus that belongs to it");
+    ok(!include, "excludes");
+    ok(lh_text_rule("", &include) == NULL && lh_text_rule("# x", &include) == NULL &&
+           lh_text_rule(";", &include) == NULL && lh_text_rule("+ ", &include) == NULL,
+       "what is no rule");
+}
+
 int main(void)
 {
     char none[1] = {'#'};
@@ -170,5 +187,6 @@ int main(void)
     escapes("abc", 3, 3, "");
     lh_text_escape(none, 0, "abc", 3);
     ok(none[0] == '#', "no room, nothing written");
+    test_rules();
     return done_testing();
 }
