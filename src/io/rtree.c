@@ -126,15 +126,24 @@ bool lh_rtree_soon(const struct lh_rtree *t)
            (t->waited_for && t->n_partial == 0 && (t->n_whole > 0 || t->made.n > 0));
 }
 
+/* The caller holds the lock. */
+static void note_made(struct lh_rtree *t, uint32_t index)
+{
+    int r = lh_runs_add(&t->made, index, index + 1u);
+
+    if (r != 0 && t->why.status == 0)
+        lh_err_set(&t->why, -r, "%s: cannot remember what was made: %s", t->shown,
+                   lh_status_text(r));
+}
+
 int lh_rtree_asked(struct lh_rtree *t, const struct lh_rtree_answers *answers, bool last)
 {
     int due = 0;
 
     pthread_mutex_lock(&t->lock);
     for (uint32_t i = 0; i < answers->n; i++)
-        if (answers->v[i] == LH_WANTED_MADE && !lh_rtree_dry(t) &&
-            lh_runs_add(&t->made, answers->first + i, answers->first + i + 1) != 0)
-            lh_err_set(&t->why, LH_E_LIMIT, "%s: too much is not settled", t->shown);
+        if (answers->v[i] == LH_WANTED_MADE && !lh_rtree_dry(t))
+            note_made(t, answers->first + i);
     t->waited_for = last;
     if (t->made.n > 0 || t->n_whole > 0)
         due = lh_rtree_soon(t) ? 2 : 1;

@@ -41,10 +41,16 @@ static mode_t final_mode(const struct lh_rtree *t, uint16_t mode)
 /* Whether it is an error; what may not be set is counted. */
 static int counted(int e, uint64_t *not_kept)
 {
-    if (lh_rtree_fatal(e) && e != ENOSPC && e != EDQUOT)
+    if (lh_rtree_fatal(e))
         return e;
     ++*not_kept;
     return 0;
+}
+
+/* Full is a word that file systems have for attributes that do not fit beside an inode, too. */
+static int counted_xattr(int e, uint64_t *not_kept)
+{
+    return counted(e == ENOSPC || e == EDQUOT ? E2BIG : e, not_kept);
 }
 
 static bool is_kept(const struct lh_rtree *t, const char *name)
@@ -77,7 +83,7 @@ static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *
         memcpy(name, at, name_len);
         name[name_len] = '\0';
         if (is_kept(t, name) && fsetxattr(fd, name, value, value_len, 0) != 0)
-            e = counted(errno, not_kept);
+            e = counted_xattr(errno, not_kept);
     }
     return e;
 }

@@ -103,6 +103,7 @@ struct part {
     bool alone;  /* it is the whole file */
     bool exact;  /* made with its mode */
     bool hole;   /* zeros that take no room */
+    int status;  /* when it is refused */
 };
 
 /* Whether the bytes are free, and ours now. The caller holds the lock. Returns NULL or what is
@@ -118,15 +119,22 @@ static const char *take_bytes(struct lh_rtree *t, struct part *p)
     if (p->alone)
         return f->state == LH_RFILE_WANTED && f->parts == NULL ? NULL : "a part comes again";
     if (f->parts == NULL) {
-        if (t->n_begun >= LH_RTREE_BEGUN_MAX || (f->parts = malloc(sizeof(*f->parts))) == NULL)
+        p->status = LH_E_LIMIT;
+        if (t->n_begun >= LH_RTREE_BEGUN_MAX)
             return "too many files are begun at once";
+        p->status = LH_E_NOMEM;
+        f->parts = malloc(sizeof(*f->parts));
+        if (f->parts == NULL)
+            return "out of memory";
         lh_runs_init(f->parts, LH_RTREE_RUNS_MAX);
         t->n_begun++;
     }
+    p->status = LH_E_PROTOCOL;
     if (lh_runs_overlaps(f->parts, p->offset, p->offset + p->length))
         return "a part comes again";
-    if (lh_runs_add(f->parts, p->offset, p->offset + p->length) != 0)
-        return "too many holes between the parts of a file";
+    p->status = -lh_runs_add(f->parts, p->offset, p->offset + p->length);
+    if (p->status != 0)
+        return "too many holes between the parts of a file, or out of memory";
     return NULL;
 }
 
@@ -138,8 +146,10 @@ static int take_part(struct lh_rtree *t, const struct lh_part *row, struct part 
     struct lh_rfile *gone = NULL;
     const char *wrong = NULL;
 
-    *p = (struct part){
-        .offset = row->offset, .length = row->length, .hole = row->flags & LH_PART_HOLE};
+    *p = (struct part){.offset = row->offset,
+                       .length = row->length,
+                       .hole = row->flags & LH_PART_HOLE,
+                       .status = LH_E_PROTOCOL};
     pthread_mutex_lock(&t->lock);
     p->f = lh_rtree_find(t, row->entry);
     if (p->f == NULL && row->entry >= t->told)
@@ -165,7 +175,7 @@ static int take_part(struct lh_rtree *t, const struct lh_part *row, struct part 
     pthread_mutex_unlock(&t->lock);
     if (gone != NULL)
         discard(t, gone);
-    return wrong == NULL ? 0 : fail_set(t, LH_E_PROTOCOL, wrong, err);
+    return wrong == NULL ? 0 : fail_set(t, p->status, wrong, err);
 }
 
 /* The mode to make it with. One that is to be opened again must be writable. */
@@ -203,7 +213,6 @@ static int open_part(struct lh_rtree *t, struct part *p, const struct lh_tree_di
     pthread_mutex_lock(&t->lock);
     p->f->state = fd >= 0 ? LH_RFILE_STAGED : LH_RFILE_WANTED;
     p->f->ino = st.ino;
-    p->f->dropped = p->f->dropped || fd < 0;
     pthread_cond_broadcast(&t->created);
     pthread_mutex_unlock(&t->lock);
     return fd;
@@ -273,8 +282,9 @@ static void part_ended(struct lh_rtree *t, struct part *p, int e)
         f->dropped = true;
         t->stats.failed++;
         if (lh_rtree_trouble(&t->troubles, f->index, lh_status_of_write_errno(e), f->path,
-                             f->path_len, "cannot write: %s", strerror(e)) != 0)
-            e = ENOMEM;
+                             f->path_len, "cannot write: %s", strerror(e)) != 0 &&
+            t->why.status == 0)
+            lh_err_set(&t->why, LH_E_NOMEM, "%s: out of memory", t->shown);
     }
     f->n_writers--;
     gone = f->dropped && f->n_writers == 0;
@@ -355,6 +365,8 @@ static int claim(struct lh_rtree *t, uint64_t epoch, uint64_t pack, struct lh_er
         *err = t->why;
     answer = r == 0 ? lh_ledger_claim(&t->ledger, epoch, pack) : LH_CLAIM_FENCED;
     pthread_mutex_unlock(&t->lock);
+    if (answer == LH_CLAIM_NOMEM)
+        return fail_set(t, LH_E_NOMEM, "out of memory", err);
     return r != 0 ? r : (int)answer;
 }
 

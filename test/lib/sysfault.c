@@ -18,6 +18,7 @@ static const char *const words[LH_SYS_N] = {
     [LH_SYS_TRUNCATE] = "truncate", [LH_SYS_ALLOCATE] = "allocate", [LH_SYS_SYNC_DATA] = "syncdata",
     [LH_SYS_SYNC] = "sync",         [LH_SYS_CHMOD] = "chmod",       [LH_SYS_UTIMES] = "utimes",
     [LH_SYS_RENAME] = "rename",     [LH_SYS_UNLINK] = "unlink",     [LH_SYS_RANDOM] = "random",
+    [LH_SYS_SYNC_FS] = "syncfs",    [LH_SYS_LINK] = "link",
 };
 
 static struct {
@@ -173,6 +174,13 @@ WRAP(int, fallocate64, (int fd, int mode, off64_t at, off64_t len), LH_SYS_ALLOC
      (fd, mode, at, len))
 WRAP(int, fdatasync, (int fd), LH_SYS_SYNC_DATA, fd, (fd))
 WRAP(int, fsync, (int fd), LH_SYS_SYNC, fd, (fd))
+WRAP(int, syncfs, (int fd), LH_SYS_SYNC_FS, fd, (fd))
+WRAP(int, linkat, (int from, const char *a, int fd, const char *b, int flags), LH_SYS_LINK, fd,
+     (from, a, fd, b, flags))
+WRAP(int, symlinkat, (const char *text, int fd, const char *name), LH_SYS_LINK, fd,
+     (text, fd, name))
+WRAP(int, mknodat, (int fd, const char *name, mode_t mode, dev_t dev), LH_SYS_LINK, fd,
+     (fd, name, mode, dev))
 WRAP(int, fchmod, (int fd, mode_t mode), LH_SYS_CHMOD, fd, (fd, mode))
 WRAP(int, futimens, (int fd, const struct timespec times[2]), LH_SYS_UTIMES, fd, (fd, times))
 WRAP(int, renameat, (int fd, const char *a, int to, const char *b), LH_SYS_RENAME, fd,

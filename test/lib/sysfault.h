@@ -20,10 +20,12 @@ enum lh_sys {
     LH_SYS_ALLOCATE,  /* fallocate */
     LH_SYS_SYNC_DATA, /* fdatasync */
     LH_SYS_SYNC,      /* fsync */
+    LH_SYS_SYNC_FS,   /* syncfs */
     LH_SYS_CHMOD,     /* fchmod */
     LH_SYS_UTIMES,    /* futimens */
     LH_SYS_RENAME,    /* renameat, renameat2 */
     LH_SYS_UNLINK,    /* unlinkat */
+    LH_SYS_LINK,      /* linkat, symlinkat, mknodat */
     LH_SYS_RANDOM,    /* getrandom */
     LH_SYS_N
 };
@@ -35,7 +37,7 @@ enum lh_sys {
     (LH_SYS_BIT(LH_SYS_MKDIR) | LH_SYS_BIT(LH_SYS_WRITE) | LH_SYS_BIT(LH_SYS_TRUNCATE) |           \
      LH_SYS_BIT(LH_SYS_ALLOCATE) | LH_SYS_BIT(LH_SYS_SYNC_DATA) | LH_SYS_BIT(LH_SYS_SYNC) |        \
      LH_SYS_BIT(LH_SYS_CHMOD) | LH_SYS_BIT(LH_SYS_UTIMES) | LH_SYS_BIT(LH_SYS_RENAME) |            \
-     LH_SYS_BIT(LH_SYS_UNLINK))
+     LH_SYS_BIT(LH_SYS_UNLINK) | LH_SYS_BIT(LH_SYS_SYNC_FS) | LH_SYS_BIT(LH_SYS_LINK))
 
 /* The n-th call from now (0: the next) of those in `mask` fails with `error` instead of being made;
  * those after it work. */
