@@ -1,0 +1,446 @@
+#!/usr/bin/python3
+"""A tree sent by hand: what a receiver answers, settles, refuses, and what a kill leaves."""
+import os
+import stat
+import struct
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+
+import xxhash
+
+import e2e
+from e2e import (ACCEPT, ACK, BLOCK, BLOCK_FRAME, ERROR, OFFER, WELCOME, Peer, Serve, frame, hello,
+                 join, need, ok, same)
+
+# Numbers of proto/WIRE.md.
+FILES, AGAIN, FINISH, DONE, CONFIRM = 5, 11, 16, 17, 18
+WANTED, SETTLED, FAILED, ATTRS, LIST, NAMES, REMOVE, REMOVED = range(23, 31)
+LAST = 1
+TREES = 1 << 1
+MORE_FILES, KEEP_SAME, KEEP_ANY, CHECKSUM, DRY_RUN = 8, 64, 256, 512, 1024
+K_FILE, K_DIR, K_SYMLINK, K_FIFO, K_CHAR, K_BLOCK, K_SOCKET, K_HARDLINK = range(1, 9)
+KEPT, NEW, CHANGED, MADE, ENTRY_FAILED = range(5)
+MODE, TIMES = 1, 2
+VOID = 1
+E_PROTOCOL, E_PATH, E_EXISTS, E_BUSY, E_FENCED, E_DEST_KIND = 1, 4, 5, 6, 7, 11
+TIME = 1600000000
+NONE = 0xFFFFFFFF
+
+
+def text(data):
+    data = os.fsencode(data)
+    return struct.pack("<H", len(data)) + data
+
+
+def entry(path, kind=K_FILE, size=0, mode=0o644, mtime=TIME, link="", xattrs=b"", contents=None):
+    fields = struct.pack("<BBHIIQqI", kind, contents is not None, mode, 0, 0, size, mtime, 5)
+    fields += text(path) + text(link) + struct.pack("<H", len(xattrs)) + xattrs
+    if contents is not None:
+        fields += xxhash.xxh3_128_digest(contents)
+    return struct.pack("<H", len(fields)) + fields
+
+
+class Tree:
+    """A sender of one tree."""
+
+    def __init__(self, serve, path="t", flags=KEEP_SAME, keep=MODE | TIMES, holder=None, need_=True):
+        self.serve = serve
+        self.control = Peer(serve.port).send(hello(features=1 | TREES))
+        got = self.control.read()
+        need(got is not None and got[0] == WELCOME, "a session")
+        need(struct.unpack_from("<Q", got[2], 2)[0] & TREES, "that may send trees")
+        self.token = e2e.token_of(got)
+        self.next = 0
+        self.packs = 0
+        self.settled = set()
+        self.failed = {}
+        self.stream = None
+        identity = struct.pack("<QQQqIqI", 1, 2, 4096, TIME, 0, TIME, 0)
+        root = struct.pack("<BIII", K_DIR, 0o755, 0, 0) + identity + text("")
+        self.control.send(frame(OFFER, (holder or os.urandom(16)) + struct.pack("<Q", 0) + bytes(16)
+                                + struct.pack("<QHIHI", 0, 1, BLOCK, flags | MORE_FILES, 1)
+                                + text(path) + struct.pack("<H", len(root)) + root
+                                + struct.pack("<I", keep), transfer=0))
+        got = self.control.read_until(ACCEPT, ERROR)
+        self.refused = got is None or got[0] == ERROR
+        self.code = struct.unpack_from("<H", got[2])[0] if got and got[0] == ERROR else None
+        if need_:
+            need(not self.refused, "the tree is accepted")
+        self.epoch = 0 if self.refused else struct.unpack_from("<Q", got[2])[0]
+
+    def tell(self, kind, entries, last=False):
+        first, self.next = self.next, self.next + len(entries)
+        self.control.send(frame(kind, struct.pack("<II", first, len(entries)) + b"".join(entries),
+                                flags=LAST if last else 0, transfer=0))
+        return first
+
+    def note(self, got):
+        """What comes in any order."""
+        if got[0] in (SETTLED, REMOVED):
+            n = struct.unpack_from("<I", got[2])[0]
+            for i in range(n):
+                first, count = struct.unpack_from("<QQ", got[2], 4 + 16 * i)
+                self.settled.update(range(first, first + count))
+        elif got[0] == FAILED:
+            index, code = struct.unpack_from("<IH", got[2])
+            self.failed[index] = (code, got[2][8:].decode("utf-8", "backslashreplace"))
+        return got
+
+    def until(self, *kinds):
+        while True:
+            got = self.control.read()
+            if got is None or self.note(got)[0] in kinds:
+                return got
+
+    def ask(self, *entries, last=True):
+        """FILES; the answers."""
+        first = self.tell(FILES, list(entries), last)
+        answers = {}
+        while len(answers) < len(entries):
+            got = self.until(WANTED, ERROR)
+            if got is None or got[0] == ERROR:
+                return None
+            at, n = struct.unpack_from("<II", got[2])
+            answers.update({at + i: got[2][8 + i] for i in range(n)})
+        return [answers[first + i] for i in range(len(entries))]
+
+    def pack(self, *parts, epoch=None, number=None, damage=False):
+        """(entry, offset, contents) each, contents None: VOID."""
+        rows = b"".join(struct.pack("<IIQB", i, len(data or b""), at, VOID if data is None else 0)
+                        for i, at, data in parts)
+        payload = struct.pack("<I", len(parts)) + rows + b"".join(d or b"" for _, _, d in parts)
+        return self.send_pack(payload, epoch, number, damage)
+
+    def send_pack(self, payload, epoch=None, number=None, damage=False):
+        if self.stream is None:
+            self.stream = Peer(self.serve.port).send(join(self.token))
+        if number is None:
+            number, self.packs = self.packs, self.packs + 1
+        data = frame(BLOCK_FRAME, payload, transfer=0, offset=number * BLOCK,
+                     epoch=self.epoch if epoch is None else epoch)
+        self.stream.send(data[:-1] + bytes([data[-1] ^ 1]) if damage else data)
+        return data
+
+    def until_settled(self, *indexes):
+        """Whether they are, before the session ends."""
+        while not self.settled.issuperset(indexes):
+            if self.until(SETTLED) is None:
+                return False
+        return True
+
+    def finish(self):
+        identity = struct.pack("<QQQqIqI", 1, 2, 4096, TIME, 0, TIME, 0)
+        self.control.send(frame(FINISH, identity + struct.pack("<I", 0o755), transfer=0))
+        got = self.until(DONE, ERROR)
+        ok(got is not None and got[0] == DONE, "DONE")
+        self.control.send(frame(CONFIRM, transfer=0), frame(21))
+
+    def fails(self, code, name):
+        """The transfer ends with ERROR."""
+        got = self.until(ERROR)
+        ok(got is not None and struct.unpack_from("<H", got[2])[0] == code,
+           "%s: refused with code %d" % (name, code))
+        self.control.socket.close()
+        if self.stream is not None:
+            self.stream.socket.close()
+
+
+def start(*args):
+    at = os.path.join(e2e.dir(), "root")
+    os.makedirs(at, exist_ok=True)
+    if "--holder-timeout" not in args:  # nobody here sends heartbeats
+        args = ("--holder-timeout", "1h") + args
+    return Serve(at, *args), os.path.join(at, "t")
+
+
+def read(*path):
+    with open(os.path.join(*path), "rb") as f:
+        return f.read()
+
+
+def write(data, *path):
+    with open(os.path.join(*path), "wb") as f:
+        f.write(data)
+
+
+def nothing_hidden(at, name):
+    e2e.wait_until(name, lambda: not e2e.hidden(at))
+    ok(True, name)
+
+
+def test_a_tree():
+    serve, at = start()
+    t = Tree(serve)
+    big = bytes(range(256)) * 1500
+    entries = [entry("d", K_DIR, mode=0o750), entry("d/one", size=3, mode=0o600),
+               entry("d/empty"), entry("big", size=len(big)),
+               entry("d/link", K_SYMLINK, link="../../nowhere"), entry("fifo", K_FIFO),
+               entry(b"\xff\n", size=1), entry("d/void", size=9)]
+    same(t.ask(*entries), [MADE, NEW, NEW, NEW, MADE, MADE, NEW, NEW], "answers")
+    t.pack((1, 0, b"abc"), (2, 0, b""), (3, 0, big[:200000]))
+    t.pack((3, 200000, big[200000:]), (6, 0, b"x"), (7, 0, None))
+    ok(t.until_settled(0, 1, 2, 3, 4, 5, 6), "all that came is settled")
+    ok(7 not in t.settled and not t.failed, "what the sender could not read is not, and not told of")
+    same(read(at, "d/one"), b"abc", "a file")
+    same(read(at, "d/empty"), b"", "an empty one")
+    ok(read(at, "big") == big, "one in two packs")
+    same(read(os.fsencode(at), b"\xff\n"), b"x", "one of any name")
+    same(os.readlink(at + "/d/link"), "../../nowhere", "a link")
+    ok(stat.S_ISFIFO(os.lstat(at + "/fifo").st_mode), "a FIFO")
+    st = os.lstat(at + "/d/one")
+    same((stat.S_IMODE(st.st_mode), st.st_mtime_ns), (0o600, TIME * 10**9 + 5), "mode and time")
+    same(t.ask(entry("hard", K_HARDLINK, link="big")), [MADE], "a hard link")
+    ok(t.until_settled(8), "is settled")
+    ok(os.path.samefile(at + "/hard", at + "/big"), "and is one")
+    t.tell(ATTRS, [entry("d", K_DIR, mode=0o750), entry("", K_DIR, mode=0o711)])
+    t.finish()
+    same(not t.failed and [(stat.S_IMODE(os.stat(p).st_mode), os.stat(p).st_mtime_ns)
+                           for p in (at + "/d", at)],
+         [(0o750, TIME * 10**9 + 5), (0o711, TIME * 10**9 + 5)], "directories last")
+    nothing_hidden(at, "no staging file is left")
+
+    t = Tree(serve)
+    same(t.ask(*entries[:7]), [KEPT] * 7, "the same again is kept")
+    t.finish()
+    t = Tree(serve, flags=0)
+    same(t.ask(entries[1]), [CHANGED], "without a policy it is replaced")
+    t.pack((0, 0, b"xyz"))
+    ok(t.until_settled(0), "settled")
+    same(read(at, "d/one"), b"xyz", "replaced")
+    t.finish()
+    t = Tree(serve, flags=KEEP_SAME | CHECKSUM)
+    same(t.ask(entry("d/one", size=3, mtime=5, contents=b"xyz"),
+               entry("big", size=len(big), contents=b"others")), [KEPT, CHANGED],
+         "by contents")
+    t.control.socket.close()
+    ok(serve.alive(), "the receiver lives")
+
+
+def test_dry_run():
+    serve, at = start()
+    t = Tree(serve, flags=KEEP_SAME | DRY_RUN)
+    same(t.ask(entry("d", K_DIR), entry("d/f", size=5)), [MADE, NEW], "what would be done")
+    t.finish()
+    ok(not os.path.exists(at), "nothing is")
+
+
+def test_paths():
+    serve, at = start()
+    outside = os.path.join(e2e.dir(), "root", "outside")
+    os.makedirs(at)
+    os.mkdir(outside)
+    os.symlink("../outside", at + "/link")
+    write(b"", at, "file")
+    t = Tree(serve)
+    bad = ["../x", "..", "d/../../x", "/etc/x", "link/x", "link/y/z", "file/x", "a//b", "./a",
+           ".longhaul-00000000000000000000000000000000.part", "n" * 256]
+    same(t.ask(*[entry(p, size=1) for p in bad]), [ENTRY_FAILED] * len(bad), "each fails")
+    same({t.failed[i][0] for i in range(4)}, {E_PATH}, "those that lead out: by that name")
+    same({t.failed[i][0] for i in range(4, 7)}, {E_DEST_KIND}, "links and files as directories too")
+    same(t.ask(entry("h", K_HARDLINK, link="../outside"), entry("h", K_HARDLINK, link="link/x"),
+               entry("h", K_HARDLINK, link="nothing"), entry("link/d", K_DIR)), [ENTRY_FAILED] * 4,
+         "nor is anything outside linked, or made")
+    t.tell(REMOVE, [entry("../outside", K_DIR), entry("link/x"), entry("file")])
+    t.until(REMOVED)
+    same(t.settled, {t.next - 1}, "nor removed")
+    t.tell(ATTRS, [entry("link", K_DIR, mode=0o700, mtime=1), entry("link/x", mode=0o777)])
+    t.finish()
+    same(os.listdir(outside), [], "outside is nothing")
+    ok(stat.S_IMODE(os.stat(outside).st_mode) != 0o700, "and its mode is its own")
+    same(sorted(os.listdir(at)), ["link"], "and nothing was made")
+
+
+def test_bad_packs():
+    serve, at = start()
+    for what, bad in (
+        ("an entry that was never told of", lambda t: t.pack((77, 0, b"x"))),
+        ("beyond the end", lambda t: t.pack((1, 8, b"abc"))),
+        ("the same part again", lambda t: t.pack((1, 0, b"abc"))),
+        ("a part that overlaps", lambda t: t.pack((1, 2, b"abc"))),
+        ("a whole file again", lambda t: t.pack((0, 0, b"abc"))),
+        ("an offset that overflows", lambda t: t.pack((1, (1 << 63) - 1, b"abc"))),
+        ("a part of nothing", lambda t: t.pack((1, 3, b""))),
+        ("no parts", lambda t: t.send_pack(struct.pack("<I", 0) + b"x")),
+        ("more parts than bytes", lambda t: t.send_pack(struct.pack("<I", 4000) + b"x" * 100)),
+        ("too many parts", lambda t: t.send_pack(struct.pack("<I", NONE) + b"x" * 100)),
+        ("unknown flags", lambda t: t.send_pack(struct.pack("<IIIQB", 1, 1, 3, 3, 0x80) + b"abc")),
+        ("junk", lambda t: t.send_pack(b"\xff" * 3)),
+    ):
+        t = Tree(serve)
+        need(t.ask(entry("a", size=3), entry("b", size=10)) == [NEW, NEW], what + ": asked")
+        t.pack((0, 0, b"abc"), (1, 0, b"abc"))
+        bad(t)
+        t.fails(E_PROTOCOL, what)
+        ok(not os.path.exists(at + "/b"), what + ": nothing half-made is there")
+        nothing_hidden(at, what + ": nothing is left")
+        if os.path.exists(at + "/a"):
+            os.unlink(at + "/a")
+    for what, bad in (
+        ("another epoch", lambda t: t.pack((1, 3, b"abc"), epoch=t.epoch + 1)),
+        ("a pack off the window", lambda t: t.pack((1, 3, b"abc"), number=(1 << 45) - 1)),
+    ):
+        t = Tree(serve)
+        need(t.ask(entry("b", size=3), entry("c", size=10)) == [NEW, NEW], what + ": asked")
+        bad(t)
+        ok(t.stream.closed(), what + ": the stream is closed")
+        t.control.socket.close()
+    ok(serve.alive(), "the receiver lives")
+
+
+def test_bad_entries():
+    serve, at = start()
+    for what, bad in (
+        ("an index twice", lambda t: frame(FILES, struct.pack("<II", 0, 1) + entry("x"), transfer=0)),
+        ("an unknown kind", lambda t: frame(FILES, struct.pack("<II", 5, 1) + entry("x", 9), transfer=0)),
+        ("more than there are", lambda t: frame(FILES, struct.pack("<II", 5, 9) + entry("x"), transfer=0)),
+        ("a list outside", lambda t: frame(LIST, struct.pack("<I", 1) + text("../x"), transfer=0)),
+        ("junk", lambda t: frame(FILES, b"x", transfer=0)),
+    ):
+        t = Tree(serve)
+        need(t.ask(entry("a", size=3)) == [NEW], what + ": asked")
+        t.control.send(bad(t))
+        got = t.until(ERROR)
+        ok(got is not None, what + ": refused")
+        t.control.socket.close()
+    t = Tree(serve)
+    same(t.ask(entry("a", size=3), entry("a", size=4)), [NEW, ENTRY_FAILED], "a name twice")
+    same(t.failed[1][0], E_EXISTS, "by that name")
+    t.control.send(frame(12, struct.pack("<QI", 0, 1), transfer=0))
+    ok(t.until(ERROR) is not None, "a question that is for files")
+    ok(serve.alive(), "the receiver lives")
+    same(e2e.visible(at), [], "none of them left anything")
+
+
+def test_damaged_pack():
+    serve, at = start()
+    t = Tree(serve)
+    t.ask(entry("a", size=3))
+    good = t.pack((0, 0, b"abc"), damage=True)
+    got = t.until(AGAIN, SETTLED)
+    ok(got is not None and got[0] == AGAIN, "a damaged pack is asked for again")
+    ok(not os.path.exists(at + "/a"), "and nothing of it is there")
+    t.stream.send(good)
+    ok(t.until_settled(0), "sent again it is settled")
+    same(read(at, "a"), b"abc", "and right")
+    t.stream.send(good)
+    t.finish()
+
+
+def test_lists():
+    serve, at = start()
+    os.makedirs(at + "/d")
+    names = [b"name %d \xff" % i for i in range(5000)]
+    for n in names:
+        write(b"", os.fsencode(at), b"d", n)
+    write(b"", at, "d/.longhaul-00000000000000000000000000000000.part")
+    t = Tree(serve)
+
+    def names_of(path):
+        t.control.send(frame(LIST, struct.pack("<I", 7) + text(path), transfer=0))
+        found = []
+        while True:
+            kind, _, payload, = t.until(NAMES)
+            tag, n = struct.unpack_from("<II", payload)
+            at_ = 8
+            for _ in range(n):
+                kind, length = struct.unpack_from("<BH", payload, at_)
+                found.append((kind, payload[at_ + 3 : at_ + 3 + length]))
+                at_ += 3 + length
+            if tag != 7 or n == 0 or len(found) >= 5000 or len(payload) < 60000:
+                return found
+
+    same(names_of(""), [(K_DIR, b"d")], "the root")
+    same(sorted(n for _, n in names_of("d")), sorted(names), "a directory of many names, not ours")
+    same(names_of("not there"), [], "one that is not there")
+    t.tell(REMOVE, [entry(b"d/" + n) for n in names[:300]] + [entry("d", K_DIR)])
+    t.until(REMOVED)
+    same(t.settled, set(range(300)), "files are removed, a directory that is not empty is not")
+    same(len(os.listdir(at + "/d")), 4700, "they are gone, and what was left half done there")
+    t.tell(REMOVE, [entry(b"d/" + n) for n in names[300:600]])
+    for i in range(600, 5000, 400):
+        t.tell(REMOVE, [entry(b"d/" + n) for n in names[i : i + 400]])
+    t.tell(REMOVE, [entry("d", K_DIR)])
+    t.finish()
+    same(os.listdir(at), [], "and at last the directory")
+
+
+def test_holding():
+    serve, at = start("--holder-timeout", "2s")
+    first = Tree(serve)
+    first.ask(entry("a", size=3))
+    other = Tree(serve, need_=False)
+    same(other.code, E_BUSY, "somebody else waits while the first is there")
+    holder = os.urandom(16)
+    first.control.socket.close()
+    second = Tree(serve, holder=holder)
+    same(second.ask(entry("a", size=3), entry("b", size=6)), [NEW, NEW], "and has it then")
+    second.pack((0, 0, b"abc"), (1, 0, b"abc"))
+    ok(second.until_settled(0), "settled")
+    third = Tree(serve, holder=holder)
+    same(third.ask(entry("a", size=3), entry("b", size=6)), [KEPT, NEW],
+         "the same sender takes over from its dead session")
+    ok(second.control.closed(), "which is ended")
+    third.pack((1, 0, b"abcdef"))
+    ok(third.until_settled(1), "settled")
+    same(read(at, "b"), b"abcdef", "right")
+    third.finish()
+    nothing_hidden(at, "nothing is left of either")
+
+
+def test_killed():
+    serve, at = start("--commit-interval", "10s")
+    t = Tree(serve)
+    same(t.ask(entry("d", K_DIR), entry("d/settled", size=3), entry("d/whole", size=3),
+               entry("d/half", size=6), last=False), [MADE, NEW, NEW, NEW], "asked")
+    t.pack((1, 0, b"abc"))
+    e2e.wait_until("a staging file", lambda: e2e.hidden(at))
+    t.pack((2, 0, b"def"), (3, 0, b"abc"))
+    e2e.wait_until("three", lambda: len(e2e.hidden(at)) == 3)
+    same(e2e.visible(at), [], "nothing is visible before its commit")
+    serve.kill()
+    same(len(e2e.hidden(at)), 3, "a kill leaves staging files")
+    serve, at = start()
+    t = Tree(serve)
+    same(t.ask(entry("d", K_DIR), entry("d/settled", size=3), entry("d/whole", size=3),
+               entry("d/half", size=6)), [KEPT, NEW, NEW, NEW], "asked again")
+    t.pack((1, 0, b"abc"), (2, 0, b"def"), (3, 0, b"ab"))
+    t.pack((3, 2, b"cdef"))
+    ok(t.until_settled(1, 2, 3), "all is settled")
+    same([read(at, "d", n) for n in ("settled", "whole", "half")], [b"abc", b"def", b"abcdef"],
+         "and right")
+    same(e2e.hidden(at), [], "what was left has been used up")
+    serve.kill()
+    same([read(at, "d", n) for n in ("settled", "whole", "half")], [b"abc", b"def", b"abcdef"],
+         "and stays through a kill")
+
+
+def test_many():
+    """More frames than the receiver keeps, before any answer is read."""
+    serve, at = start()
+    t = Tree(serve)
+    n = 0
+    for i in range(200):
+        entries = [entry("d%d" % i, K_DIR)]
+        entries += [entry("d%d/%s-%d" % (i, "n" * 100, k), size=2) for k in range(250)]
+        t.tell(FILES, entries)
+        n += len(entries)
+    t.tell(FILES, [], last=True)
+    answered, wanted = 0, []
+    while answered < n:
+        got = t.until(WANTED)
+        if got is None:
+            need(False, "the session lives")
+        first, count = struct.unpack_from("<II", got[2])
+        wanted += [first + i for i in range(count) if got[2][8 + i] == NEW]
+        answered += count
+    same(len(wanted), 200 * 250, "all are answered")
+    for i in range(0, len(wanted), 2000):
+        t.pack(*[(w, 0, b"ab") for w in wanted[i : i + 2000]])
+    ok(t.until_settled(*range(n)), "and settled")
+    t.finish()
+    same(len(e2e.visible(at)), 200 * 250, "all are there")
+
+
+if __name__ == "__main__":
+    e2e.main()
