@@ -115,13 +115,24 @@ static void take_lane(struct lh_send *s)
         s->lane->taken(s->lane);
 }
 
+/* NULL, or what an ACCEPT says that was not asked for. */
+static const char *unasked(const struct lh_send *s, uint16_t flags)
+{
+    if (s->lane != NULL && (flags & (LH_ACCEPT_RESUMED | LH_ACCEPT_COMPARE | LH_ACCEPT_DONE)))
+        return "the receiver speaks of a tree as of a file";
+    if ((flags & LH_ACCEPT_KEPT) && (keep_flags(s) & ~LH_OFFER_NO_CLOBBER) == 0)
+        return "the receiver keeps what it was to replace";
+    return NULL;
+}
+
 static void on_accept(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
 {
     uint64_t size = s->source.identity.size;
     struct lh_accept accept;
     const char *why = NULL;
 
-    if (lh_accept_decode(payload, frame->length, &accept, &why) != 0) {
+    if (lh_accept_decode(payload, frame->length, &accept, &why) != 0 ||
+        (why = unasked(s, accept.flags)) != NULL) {
         lh_session_lost_for(s, LH_E_PROTOCOL, why);
         return;
     }

@@ -149,6 +149,8 @@ def test_offers():
         ("a grid of 2 GiB", offer("x", 5, block=1 << 31)),
         ("a size that is negative", offer("x", 1 << 63)),
         ("unknown flags", offer("x", 5, flags=0x8000)),
+        ("flags that exclude each other", offer("x", 5, flags=1 | 64)),
+        ("a tree's flags", offer("x", 5, flags=1024)),
     ):
         peer, _ = session(serve)
         got = peer.send(data).read_until(ERROR, ACCEPT)
@@ -300,7 +302,10 @@ def welcome(version=1, heartbeat=2000, window=1 << 28, max_block=MIB, features=1
 
 def test_broken_receivers():
     src = make(os.path.join(e2e.dir(), "source"), 3 * BLOCK)
+    kept = (frame(ACCEPT, struct.pack("<QHQ", 0, 8 | 16, 0) + bytes(16), transfer=1)
+            + frame(DONE, bytes(16) + struct.pack("<Q", 3 * BLOCK), transfer=1))
     for what, answer, codes in (
+        ("keeps what it was to replace", welcome() + kept, (NETWORK,)),
         ("closes at once", b"", (NETWORK,)),
         ("speaks HTTP", b"HTTP/1.1 400 Bad Request\r\n\r\n" * 4, (NETWORK,)),
         ("speaks noise", bytes(range(256)) * 10, (NETWORK,)),
@@ -314,8 +319,10 @@ def test_broken_receivers():
         ("sends STATS of no time", welcome(features=1 | F_STATS)
          + frame(STATS, struct.pack("<IHHHH", 0, 0, 0, 0, 0)), (NETWORK,)),
     ):
-        got = send(src, "lh://127.0.0.1:%d/x" % fake(answer))
+        got = send(src, "lh://127.0.0.1:%d/x" % fake(answer), "--existing", "replace")
         ok(got.rc in codes and got.err().strip(), "a receiver that %s: exit code and a line" % what) or got.show()
+    same(send(src, "lh://127.0.0.1:%d/x" % fake(welcome() + kept)).rc, e2e.OK,
+         "a receiver that keeps what may be kept is believed")
 
 
 e2e.main()

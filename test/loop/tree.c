@@ -268,6 +268,9 @@ static unsigned differences(const char *a, const char *b, bool times)
     return n;
 }
 
+/* A big file's CONFIRM can be lost with the line; then its done record stays for some days. */
+static bool records_may_stay;
+
 static unsigned names_below(const char *path)
 {
     DIR *dir = opendir(path);
@@ -280,6 +283,9 @@ static unsigned names_below(const char *path)
         char p[1024];
 
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if (records_may_stay && strncmp(e->d_name, ".longhaul-", 10) == 0 &&
+            strstr(e->d_name, ".journal") != NULL)
             continue;
         snprintf(p, sizeof(p), "%s/%s", path, e->d_name);
         n += 1 + (e->d_type == DT_DIR ? names_below(p) : 0);
@@ -517,7 +523,9 @@ static void test_torn(void)
     ok(relay_n_reset(torn) > 0 && p.stats.send.reconnects > 0, "it was (%u sessions anew)",
        p.stats.send.reconnects);
     is_u64(p.stats.files_sent + p.stats.files_kept, 3001, "all are there, each counted once");
+    records_may_stay = true;
     is_there(&rig, "torn");
+    records_may_stay = false;
     relay_stop(torn);
     rig_serve_stop(&r);
     rig_close(&rig, "torn");
