@@ -335,11 +335,12 @@ static void pack_frame(void)
         {70000, 5, 0, 0},
         {70001, 0, 0, 0},
         {70002, 0, 0, LH_PART_VOID},
+        {69999, 196464, 65536, LH_PART_HOLE},
         {69999, sizeof(contents) - 1, 262000, 0},
     };
     const char *why = NULL;
     size_t n = 0;
-    size_t len = lh_pack_encode(parts, 4, out);
+    size_t len = lh_pack_encode(parts, 5, out);
 
     memcpy(out + len, "first", 5);
     memcpy(out + len + 5, contents, sizeof(contents) - 1);

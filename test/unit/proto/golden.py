@@ -108,11 +108,12 @@ def tree_entries(first, *entries):
 
 
 def pack(*parts):
-    """Parts: (entry, offset, flags, contents)."""
+    """Parts: (entry, offset, flags, contents, or the length of a hole)."""
     out = struct.pack("<I", len(parts))
     for entry, offset, flags, contents in parts:
-        out += table((0, "I", entry), (4, "I", len(contents)), (8, "Q", offset), (16, "B", flags))
-    return out + b"".join(contents for _, _, _, contents in parts)
+        length = len(contents) if isinstance(contents, bytes) else contents
+        out += table((0, "I", entry), (4, "I", length), (8, "Q", offset), (16, "B", flags))
+    return out + b"".join(c for _, _, _, c in parts if isinstance(c, bytes))
 
 
 def names(tag, *rows):
@@ -217,7 +218,7 @@ def tree_frames():
     t = dict(transfer=3, file=0, epoch=1)
     text = "a directory is in the way of \u201ca/b\u201d".encode()
     contents = pack((70000, 0, 0, b"first"), (70001, 0, 0, b""), (70002, 0, 1, b""),
-                    (69999, 262000, 0, CONTENTS))
+                    (69999, 65536, 2, 196464), (69999, 262000, 0, CONTENTS))
     return {
         "offer_tree": frame(4, offer(b"in/tree", entry(2, 0o2755, 1000, 100, SOURCE, b""),
                                      8 | 64 | 512 | 1024, 1) + struct.pack("<I", 1 | 2 | 16),
