@@ -7,6 +7,7 @@
 #include "test/loop/rig.h"
 
 #include <errno.h>
+#include <longhaul/tree.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -234,6 +235,55 @@ static void through_send(struct rig *rig, const struct fault *fault, uint16_t po
     is_u64(tally.n_bad, 0, "%s: each time with a fitting status, and nothing left", fault->name);
 }
 
+static unsigned n_done;
+static int done_status;
+
+static void on_tree_done(void *arg, int status, const char *text, const struct lh_tree_stats *stats)
+{
+    n_done++;
+    done_status = status;
+}
+
+static void through_tree(struct rig *rig, const struct fault *fault, uint16_t port, unsigned fds)
+{
+    static const struct lh_tree_rule rule = {.pattern = "*.o"};
+    const char *source = rig_source(rig, "f");
+    struct lh_tree_callbacks cbs = {.done = on_tree_done};
+    struct lh_tree_options opts;
+    struct tally tally = {0};
+    struct lh_tree *tree;
+    unsigned n = 0;
+    bool met = true;
+    int status = 0;
+
+    lh_tree_options_init(&opts);
+    rig_send_options(&opts.send, NULL, port, "copy");
+    opts.sources = &source;
+    opts.n_sources = 1;
+    opts.rules = &rule;
+    opts.n_rules = 1;
+    for (; n < TRIES_MAX && met; n++) {
+        n_done = 0;
+        fault->arm(n);
+        status = lh_tree_start(&rig->loop, &opts, &cbs, &tree);
+        met = fault->disarm();
+        if (status == 0) {
+            rig_until(rig, &n_done, 1);
+            status = done_status;
+            tally.n_failed += status != 0;
+            tally.n_bad += status != -LH_E_CONNECT && !status_fits(status);
+        } else {
+            tally.n_refused++;
+            tally.n_bad += !status_fits(status);
+        }
+        tally.n_bad += left_over(rig, fds);
+    }
+    is_i64(status, -LH_E_CONNECT, "%s: a tree starts when there is enough", fault->name);
+    ok(!met && tally.n_refused > 2, "%s: a tree was refused %u times in %u tries", fault->name,
+       tally.n_refused, n);
+    is_u64(tally.n_bad, 0, "%s: each time with a fitting status, and nothing left", fault->name);
+}
+
 int main(void)
 {
     struct rig rig;
@@ -251,6 +301,7 @@ int main(void)
         through_serve(&rig, &faults[i]);
         through_engine(&rig, &faults[i], fds);
         through_send(&rig, &faults[i], r.port, fds);
+        through_tree(&rig, &faults[i], r.port, fds);
     }
     rig_close(&rig, "faults");
     return done_testing();
