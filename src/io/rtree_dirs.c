@@ -15,10 +15,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -293,7 +295,7 @@ int lh_tree_dir_touch(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
         dir->refs++;
         d->dirty[d->n_dirty++] = dir;
     } else if (!dir->dirty) {
-        now = dir->foreign;
+        now = dir->foreign || d->each;
         d->many = d->many || !now;
     }
     pthread_mutex_unlock(&d->lock);
@@ -336,9 +338,20 @@ int lh_tree_dirs_sync(struct lh_tree_dirs *d)
     return first;
 }
 
+/* Since Linux 5.8 it reports what could not be written. */
+static bool syncfs_tells(void)
+{
+    unsigned major = 0, minor = 0;
+    struct utsname name;
+
+    if (uname(&name) != 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2)
+        return false;
+    return major > 5 || (major == 5 && minor >= 8);
+}
+
 void lh_tree_dirs_init(struct lh_tree_dirs *d, int root_fd, uint64_t dev)
 {
-    *d = (struct lh_tree_dirs){.root_fd = root_fd, .dev = dev};
+    *d = (struct lh_tree_dirs){.root_fd = root_fd, .dev = dev, .each = !syncfs_tells()};
     pthread_mutex_init(&d->lock, NULL);
 }
 

@@ -34,6 +34,7 @@ struct lh_tree_dir {
 struct lh_tree_dirs {
     int root_fd; /* the caller's */
     uint64_t dev;
+    bool each; /* syncfs(2) reports no errors here: never trust it alone */
     pthread_mutex_t lock;
     uint64_t clock;
     struct lh_tree_dir *kept[LH_TREE_DIRS_KEPT];

@@ -250,8 +250,8 @@ static bool keep_open(struct lh_rtree *t, bool foreign, bool *sync_first)
         t->n_open++;
         return true;
     }
-    *sync_first = foreign;
-    t->loose = t->loose || !foreign;
+    *sync_first = foreign || t->dirs.each;
+    t->loose = t->loose || !*sync_first;
     return false;
 }
 
