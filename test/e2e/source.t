@@ -33,13 +33,11 @@ def halfway(serve, src, name="t"):
 def test_kinds():
     serve, at = start()
     here = e2e.dir()
-    os.mkdir(os.path.join(here, "dir"))
     os.mkfifo(os.path.join(here, "fifo"))
     os.symlink("nowhere", os.path.join(here, "dangling"))
     for what, path, words in (
         ("no such file", os.path.join(here, "missing"), "no such file|not found|exist"),
         ("a dangling link", os.path.join(here, "dangling"), "no such file|not found|exist"),
-        ("a directory", os.path.join(here, "dir"), "director|regular"),
         ("a FIFO", os.path.join(here, "fifo"), "regular|fifo"),
         ("a device", "/dev/zero", "regular|device"),
         ("the empty name", "", "no such file|empty|exist|usage"),
