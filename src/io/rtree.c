@@ -238,7 +238,9 @@ int lh_rtree_open(const struct lh_rtree_open *how, struct lh_rtree **tree, uint6
     t->keep = how->keep;
     t->root_fd = -1;
     t->umask = umask_of_process();
-    t->is_root = geteuid() == 0;
+    t->uid = geteuid();
+    t->gid = getegid();
+    t->is_root = t->uid == 0;
     t->whole_end = &t->whole;
     lh_text_escape(t->shown, sizeof(t->shown), how->path, how->path_len);
     lh_runs_init(&t->made, LH_RUNS_MAX);

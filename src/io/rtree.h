@@ -72,8 +72,8 @@ void lh_rtree_answers_free(struct lh_rtree_answers *a);
 
 /* Answer the entries of a FILES payload from the `skip`-th on. `out` is zeroed before; it is filled
  * in whatever is returned. Returns 0: to the end. 1: the table has no place for the next one;
- * again with what was answered skipped, after a commit. -LH_E_PROTOCOL, -LH_E_NOMEM, -LH_E_DEST*: the tree is of no
- * more use. */
+ * again with what was answered skipped, after a commit. -LH_E_PROTOCOL, -LH_E_NOMEM, -LH_E_DEST*:
+ * the tree is of no more use. */
 int lh_rtree_ask(struct lh_rtree *tree, const uint8_t *payload, size_t len, uint32_t skip,
                  struct lh_rtree_answers *out, struct lh_err *err);
 

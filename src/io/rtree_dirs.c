@@ -116,6 +116,7 @@ static int open_dir(const struct lh_tree_dirs *d, const char *path, size_t len, 
         return e;
     }
     dir->dev = st.dev;
+    dir->gid = st.gid;
     dir->foreign = st.dev != d->dev;
     dir->acl = fgetxattr(dir->fd, "system.posix_acl_default", NULL, 0) > 0;
     *out = dir;

@@ -19,6 +19,7 @@
 struct lh_tree_dir {
     int fd;
     uint64_t dev;
+    uint32_t gid;
     bool foreign; /* of another file system than the root */
     bool acl;     /* has a default ACL: modes of what is made in it are not as asked for */
     /* the rest is rtree_dirs.c's own */

@@ -104,7 +104,7 @@ int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, 
     struct timespec times[2];
     int e = 0;
 
-    if (owner_kept(t) && fchown(fd, d->uid, d->gid) != 0)
+    if (owner_kept(t) && !d->owner_set && fchown(fd, d->uid, d->gid) != 0)
         e = counted(errno, not_kept);
     if (e == 0 && d->xattrs_len > 0)
         e = set_xattrs(t, fd, d, not_kept);

@@ -88,6 +88,8 @@ struct lh_rtree {
     uint32_t keep;
     unsigned umask;
     bool is_root;
+    uint32_t uid; /* of what is made; so is gid in a directory of that group */
+    uint32_t gid;
     uint8_t salt[LH_HASH_SIZE];
     char shown[LH_RTREE_SHOWN_SIZE];
     struct lh_tree_dirs dirs;
@@ -146,7 +148,8 @@ struct lh_rdress {
     struct lh_time mtime;
     const uint8_t *xattrs;
     size_t xattrs_len;
-    bool mode_set; /* it was made with its mode */
+    bool mode_set;  /* it was made with its mode */
+    bool owner_set; /* it was made by its owner */
 };
 
 /* Of an open file or directory. Returns 0 or an errno of the disk; what may not be set, or is not

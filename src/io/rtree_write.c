@@ -86,7 +86,7 @@ static void discard(struct lh_rtree *t, struct lh_rfile *f)
     if (f->fd >= 0)
         close(f->fd);
     pthread_mutex_lock(&t->lock);
-    t->n_open -= f->fd >= 0;
+    t->n_open -= f->fd >= 0 && t->n_open > 0; /* a commit may have begun anew meanwhile */
     lh_rtree_table_remove(t, f);
     pthread_mutex_unlock(&t->lock);
     lh_rfile_free(f);
@@ -219,7 +219,7 @@ static int open_part(struct lh_rtree *t, struct part *p, const struct lh_tree_di
 }
 
 /* 0 or an errno. */
-static int dress(struct lh_rtree *t, const struct part *p, int fd)
+static int dress(struct lh_rtree *t, const struct part *p, const struct lh_tree_dir *dir, int fd)
 {
     const struct lh_rfile *f = p->f;
     struct lh_rdress d = {.mode = f->mode,
@@ -228,7 +228,8 @@ static int dress(struct lh_rtree *t, const struct part *p, int fd)
                           .mtime = f->mtime,
                           .xattrs = (const uint8_t *)f->path + f->path_len + 1,
                           .xattrs_len = f->xattrs_len,
-                          .mode_set = p->exact};
+                          .mode_set = p->exact,
+                          .owner_set = f->uid == t->uid && f->gid == t->gid && dir->gid == t->gid};
     uint64_t not_kept = 0;
     int e = lh_rtree_dress(t, fd, &d, &not_kept);
 
@@ -256,15 +257,16 @@ static bool keep_open(struct lh_rtree *t, bool foreign, bool *sync_first)
 }
 
 /* All parts are in. 0 or an errno. */
-static int finish_file(struct lh_rtree *t, const struct part *p, int fd, bool foreign, bool *kept)
+static int finish_file(struct lh_rtree *t, const struct part *p, const struct lh_tree_dir *dir,
+                       int fd, bool *kept)
 {
     bool sync_first = false;
-    int e = dress(t, p, fd);
+    int e = dress(t, p, dir, fd);
 
     if (e != 0)
         return e;
     pthread_mutex_lock(&t->lock);
-    *kept = keep_open(t, foreign, &sync_first);
+    *kept = keep_open(t, dir->foreign, &sync_first);
     p->f->fd = *kept ? fd : -1;
     p->f->dressed = true;
     pthread_mutex_unlock(&t->lock);
@@ -341,7 +343,7 @@ static int write_part(struct lh_rtree *t, const struct lh_part *row, const uint8
     else if (e == 0)
         e = lh_disk_write(fd, contents, p.length, p.offset);
     if (e == 0 && written(t, &p))
-        e = finish_file(t, &p, fd, dir->foreign, &kept);
+        e = finish_file(t, &p, dir, fd, &kept);
     if (fd >= 0 && !kept && close(fd) != 0 && errno != EINTR && e == 0)
         e = errno; /* where writes fail no sooner */
     if (dir != NULL)
