@@ -9,8 +9,8 @@
  */
 #include "io/sender.h"
 #include "util/mutant.h"
+#include "util/text.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define DIGEST_BLOCKS 256u /* a job */
@@ -140,8 +140,7 @@ static void on_accept(struct lh_send *s, const struct lh_frame *frame, const uin
     s->drop_there = false;
     s->accept_flags = accept.flags;
     s->stats.kept = accept.flags & LH_ACCEPT_KEPT;
-    for (size_t i = 0; i < sizeof(accept.transfer_id); i++)
-        snprintf(s->stats.transfer + 2 * i, 3, "%02x", accept.transfer_id[i]);
+    lh_text_hex(s->stats.transfer, accept.transfer_id, sizeof(accept.transfer_id));
     if (accept.flags & LH_ACCEPT_DROPPED)
         lh_log(&s->log, LH_LOG_WARN,
                "%s had a part of another version of this file: it is dropped, all is sent anew",

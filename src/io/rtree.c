@@ -109,15 +109,12 @@ void lh_rtree_troubles_free(struct lh_rtree_trouble *list)
  * than that of a file sent by itself, or of another tree that overlaps. */
 void lh_rtree_part_of(const struct lh_rtree *t, const char *name, char part[LH_HIDDEN_SIZE])
 {
-    char salted[LH_HASH_SIZE * 2 + NAME_MAX + 1];
-    struct lh_hidden hidden;
-    size_t n = 0;
+    uint8_t salted[LH_HASH_SIZE + NAME_MAX];
+    size_t len = strnlen(name, NAME_MAX);
 
-    for (size_t i = 0; i < LH_HASH_SIZE; i++)
-        n += (size_t)snprintf(salted + n, 3, "%02x", t->salt[i]);
-    snprintf(salted + n, sizeof(salted) - n, "%s", name);
-    lh_hidden_of(salted, &hidden);
-    memcpy(part, hidden.part, LH_HIDDEN_SIZE);
+    memcpy(salted, t->salt, LH_HASH_SIZE);
+    memcpy(salted + LH_HASH_SIZE, name, len);
+    lh_hidden_part_of(salted, LH_HASH_SIZE + len, part);
 }
 
 bool lh_rtree_soon(const struct lh_rtree *t)

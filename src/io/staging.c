@@ -31,9 +31,20 @@ void lh_hidden_of(const char *target, struct lh_hidden *h)
     char hex[HEX_DIGITS + 1];
 
     lh_hash_bytes(target, strlen(target), &hash);
-    for (size_t i = 0; i < LH_HASH_SIZE; i++)
-        snprintf(hex + 2 * i, 3, "%02x", hash.bytes[i]);
+    lh_text_hex(hex, hash.bytes, LH_HASH_SIZE);
     names_of(hex, h);
+}
+
+/* A tree makes these by the thousand: no formatting. */
+void lh_hidden_part_of(const void *what, size_t len, char part[LH_HIDDEN_SIZE])
+{
+    const size_t prefix = strlen(LH_HIDDEN_PREFIX);
+    struct lh_hash hash;
+
+    lh_hash_bytes(what, len, &hash);
+    memcpy(part, LH_HIDDEN_PREFIX, prefix);
+    lh_text_hex(part + prefix, hash.bytes, LH_HASH_SIZE);
+    memcpy(part + prefix + HEX_DIGITS, ".part", sizeof(".part"));
 }
 
 bool lh_hidden_reserved(const char *name)

@@ -23,6 +23,9 @@ struct lh_hidden {
 
 void lh_hidden_of(const char *target, struct lh_hidden *h);
 
+/* Of any bytes that tell a target from others, the name of a staging file alone. */
+void lh_hidden_part_of(const void *what, size_t len, char part[LH_HIDDEN_SIZE]);
+
 /* Whether a directory entry is one of them; then `h` gets the names of all three. */
 bool lh_hidden_parse(const char *entry, struct lh_hidden *h);
 

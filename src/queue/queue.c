@@ -70,8 +70,7 @@ void lh_argv_number(struct lh_argv *a, uint64_t number)
 void lh_argv_hex(struct lh_argv *a, const uint8_t bytes[16])
 {
     LH_REQUIRE(a->n < a->max);
-    for (size_t i = 0; i < 16; i++)
-        snprintf(a->slots[a->n] + 2 * i, 3, "%02x", bytes[i]);
+    lh_text_hex(a->slots[a->n], bytes, 16);
     lh_argv_text(a, a->slots[a->n]);
 }
 

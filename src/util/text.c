@@ -203,6 +203,18 @@ char *lh_text_escape(char *out, size_t size, const void *name, size_t len)
     return out;
 }
 
+void lh_text_hex(char *out, const void *bytes, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *in = bytes;
+
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = digits[in[i] >> 4];
+        out[2 * i + 1] = digits[in[i] & 15];
+    }
+    out[2 * n] = '\0';
+}
+
 const char *lh_text_rule(const char *line, bool *include)
 {
     bool sign = (line[0] == '+' || line[0] == '-') && line[1] == ' ';

@@ -27,6 +27,9 @@ int lh_text_parse_rate(const char *text, uint64_t *bps);
  * \xNN, a backslash is doubled. Cut with "..." when it does not fit. Returns `out`. */
 char *lh_text_escape(char *out, size_t size, const void *name, size_t len);
 
+/* n bytes as 2n hexadecimal digits and a NUL. */
+void lh_text_hex(char *out, const void *bytes, size_t n);
+
 /* One line of a file of patterns: "+ PATTERN" includes, "- PATTERN" and "PATTERN" exclude. Returns
  * the pattern within it, or NULL when it is empty or a remark (# or ;). */
 const char *lh_text_rule(const char *line, bool *include);

@@ -90,6 +90,16 @@ static void test_rules(void)
        "what is no rule");
 }
 
+static void test_hex(void)
+{
+    char out[16] = "xxxxxxxxxxxxxx";
+
+    lh_text_hex(out, "\x00\x9f\xab\xff", 4);
+    is_str(out, "009fabff", "bytes as digits");
+    lh_text_hex(out, "", 0);
+    is_str(out, "", "no bytes");
+}
+
 int main(void)
 {
     char none[1] = {'#'};
@@ -188,5 +198,6 @@ int main(void)
     lh_text_escape(none, 0, "abc", 3);
     ok(none[0] == '#', "no room, nothing written");
     test_rules();
+    test_hex();
     return done_testing();
 }
