@@ -177,7 +177,10 @@ static void entry_event(struct tree_run *t, enum lh_tree_what what, const char *
         lh_json_text(&json, "status", lh_status_name(status));
         lh_json_text(&json, "message", text[0] != '\0' ? text : lh_status_text(status));
     }
-    end_event(t, &json);
+    /* There may be a million of them: what shows the progress flushes them, and so does the end. */
+    lh_json_end_later(&json);
+    if (ferror(stdout))
+        stdout_lost(t, errno == EPIPE ? -LH_E_CANCELLED : -LH_E_INTERNAL);
 }
 
 /* A line of --dry-run. */
@@ -210,22 +213,23 @@ static void on_entry(void *arg, enum lh_tree_what what, const char *path, uint64
                                         [LH_TREE_REMOVED] = "removed",
                                         [LH_TREE_FAILED] = "failed"};
     struct tree_run *t = arg;
+    bool all = t->args->tree.dry_run || t->args->verbosity > 0;
     char shown[PATH_TEXT_SIZE];
 
-    if (t->args->json && !t->stdout_failed && (what == LH_TREE_FAILED || t->args->tree.dry_run))
+    if (t->args->json && !t->stdout_failed && (what == LH_TREE_FAILED || all))
         entry_event(t, what, path, bytes, status, text);
     if (what == LH_TREE_FAILED && text[0] != '\0') {
         lh_term_line(t->term, "failed: %s", text);
         return;
     }
-    if (what != LH_TREE_FAILED && !t->args->tree.dry_run && t->args->verbosity == 0)
+    if (what != LH_TREE_FAILED && (!all || t->args->json))
         return;
     lh_text_escape(shown, sizeof(shown), path, strlen(path));
     if (what == LH_TREE_FAILED)
         lh_term_line(t->term, "failed: %s: %s", shown, lh_status_text(status));
     else if (!t->args->tree.dry_run)
         lh_term_line(t->term, "%s %s", words[what], shown);
-    else if (!t->args->json)
+    else
         would(t, what, shown, bytes);
 }
 

@@ -149,9 +149,14 @@ void lh_json_tree(struct lh_json *json, const char *event, const struct lh_tree_
     lh_json_u64(json, "removed", stats->removed);
 }
 
-int lh_json_end(struct lh_json *json)
+void lh_json_end_later(struct lh_json *json)
 {
     fputs(json->n_members == 0 ? "{}\n" : "}\n", json->out);
+}
+
+int lh_json_end(struct lh_json *json)
+{
+    lh_json_end_later(json);
     if (fflush(json->out) == 0 && !ferror(json->out))
         return 0;
     return errno == EPIPE ? -LH_E_CANCELLED : -LH_E_INTERNAL;

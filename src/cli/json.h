@@ -34,6 +34,9 @@ void lh_json_stats(struct lh_json *json, const char *event, const struct lh_send
 /* The same of a tree, and its own counters. */
 void lh_json_tree(struct lh_json *json, const char *event, const struct lh_tree_stats *stats);
 
+/* Ends the line; a later lh_json_end flushes it and says what failed. */
+void lh_json_end_later(struct lh_json *json);
+
 /* Ends the line and flushes it. Returns 0, or -LH_E_CANCELLED when the reader is gone (EPIPE),
  * -LH_E_INTERNAL on another error, with errno. */
 int lh_json_end(struct lh_json *json);

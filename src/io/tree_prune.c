@@ -332,6 +332,8 @@ static const char *why_not(const struct lh_tree *t)
         return "nothing is removed: a source directory is empty";
     if (t->numbers.n_failed > 0)
         return "nothing is removed: not all of the source could be read";
+    if (t->stats.failed > 0)
+        return "nothing is removed: not everything could be moved";
     return NULL;
 }
 

@@ -6,6 +6,8 @@
  * FIFO not waited for, another kind refused. */
 #include "io/walk_impl.h"
 
+#include "util/mutant.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -20,7 +22,7 @@
 static int open_once(const struct lh_walk *w, const struct lh_walk_source *src, const char *path,
                      int flags)
 {
-    bool follow = w->opts->links == LH_LINKS_FOLLOW;
+    bool follow = w->opts->links == LH_LINKS_FOLLOW || lh_mutant("source-links");
     struct open_how how = {
         .flags = (unsigned)(flags | (follow ? 0 : O_NOFOLLOW)),
         .resolve = follow ? RESOLVE_NO_MAGICLINKS
@@ -130,7 +132,7 @@ int lh_walk_has(struct lh_walk *w, const char *path, bool is_dir, struct lh_err 
 
     if (len > LH_WALK_PATH_MAX)
         return LH_WALK_ABSENT;
-    if (lh_filter_excludes_deep(&w->filter, path, len, is_dir))
+    if (!lh_mutant("delete-excluded") && lh_filter_excludes_deep(&w->filter, path, len, is_dir))
         return LH_WALK_EXCLUDED;
     for (size_t i = 0; i < w->n_sources; i++) {
         int e = belongs(&w->sources[i], path) ? look(&w->sources[i], path) : ENOENT;

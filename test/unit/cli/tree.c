@@ -154,12 +154,20 @@ static void test_json(void)
          "\"SOURCE\",\"message\":\"d/gone: it is not there\"}\n",
          "a failure");
     says(got.out, "\"walking\":true,\"files_total\":2,", "progress");
+    is_u64(count(got.err, "longhaul: failed:"), 2, "and a line for people");
     says(got.out, "\"sources\":1,\"destination\":\"lh://h/x\"", "the start");
     says(got.out,
          "\"walking\":false,\"files_total\":5,\"files_sent\":1,\"files_kept\":2,\"dirs\":1,"
          "\"links\":0,\"others\":0,\"failed\":2,\"skipped_special\":0,\"removed\":1,\"status\":"
          "\"PARTIAL\",\"exit_code\":8,",
          "the end");
+}
+
+static void test_json_entries(void)
+{
+    is_i64(run("send --json -v d lh://h/x"), 0, "--json -v");
+    is_u64(count(got.out, "\"event\":\"entry\""), 4, "an event for each entry");
+    ok(strstr(got.err, "sent d/new") == NULL, "and no lines for people");
 }
 
 static void test_ends(void)
@@ -185,6 +193,7 @@ int main(void)
     test_failures();
     test_dry_run();
     test_json();
+    test_json_entries();
     test_ends();
     clean();
     return done_testing();
