@@ -327,7 +327,8 @@ void lh_duty_reported(struct lh_duty *duty, int status, const enum lh_duty_answe
                       uint64_t now_ms)
 {
     answered(duty, &duty->report, status, 0, now_ms);
-    duty->report_ms = now_ms + report_every(duty);
+    /* Counted from when the last one left, not from its answer: a slow Redis hears as often. */
+    duty->report_ms = duty->report.asked_ms + report_every(duty);
     for (size_t i = 0; i < duty->n_reported; i++) {
         struct lh_duty_task *task = duty->reported[i];
 

@@ -387,6 +387,10 @@ void simq_redis_wait_over(struct simq_world *w, const struct simq_event *e)
 
     if (!wait->waits || wait->call->number != e->number)
         return;
+    if (w->now < w->redis.stands_until) {
+        simq_after(w, w->redis.stands_until - w->now, e);
+        return;
+    }
     wait->waits = false;
     wait->call->n_items = 0;
     reply(w, wait->call);

@@ -279,6 +279,27 @@ static void test_reap(void)
     is_u64(lh_duty_wake_ms(&duty, now_ms), now_ms + 5000, "a report that Redis could not take");
 }
 
+/* A Redis that takes its time hears as often as any: else two reports that it refuses could make a
+ * worker that lives look silent for a claim time. */
+static void test_slow(void)
+{
+    struct lh_duty_task t;
+
+    one_moves(&t);
+    now_ms += 5000;
+    is_next(LH_DUTY_REPORT, "a report");
+    now_ms += 4000;
+    answer_report(LH_DUTY_SAID_OK);
+    is_next(LH_DUTY_NOTHING, "its answer takes 4 s");
+    is_u64(lh_duty_wake_ms(&duty, now_ms), now_ms + 1000, "the next one leaves 5 s after it");
+    now_ms += 1000;
+    is_next(LH_DUTY_REPORT, "so it does");
+    now_ms += 7000;
+    is_next(LH_DUTY_NOTHING, "one at a time");
+    answer_report(LH_DUTY_SAID_OK);
+    is_next(LH_DUTY_REPORT, "late already: at once");
+}
+
 /* With a short claim time another worker may still be in its pause before it dials Redis again. */
 static void test_reap_short(void)
 {
@@ -605,6 +626,7 @@ int main(void)
     test_answers();
     test_away();
     test_reap();
+    test_slow();
     test_reap_short();
     test_soonest();
     test_places();
