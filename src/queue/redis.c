@@ -46,7 +46,7 @@ struct lh_redis {
     struct lh_redis_url at;                        /* what is dialled */
     char where[LH_REDIS_URL_TEXT];                 /* the same for people */
     struct lh_err err;                             /* of the last attempt */
-    char told[sizeof(((struct lh_err *)0)->text)]; /* what has been logged as a warning */
+    char told[sizeof(((struct lh_err *)0)->text)]; /* what has been logged */
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -89,7 +89,8 @@ static void went_down(struct lh_redis *r)
     lh_redis_cmds_lose(&r->in_flight);
     if (r->state == CLOSING)
         return;
-    lh_log(&r->opts.log, news ? LH_LOG_WARN : LH_LOG_DEBUG, "redis status=%s error=\"%s\"",
+    /* `down` is what people hear of it. */
+    lh_log(&r->opts.log, news ? LH_LOG_INFO : LH_LOG_DEBUG, "redis status=%s error=\"%s\"",
            lh_status_name(r->err.status), r->err.text);
     memcpy(r->told, r->err.text, sizeof(r->told));
     if (r->opts.down != NULL)
@@ -300,6 +301,8 @@ static void on_conn_lost(void *arg, int status, const char *words)
 
     if (status == LH_E_CONNECT)
         lh_err_set(&r->err, status, "cannot connect to Redis at %s: %s", r->where, words);
+    else if (status == LH_E_PROTOCOL && r->state == LOGGING_IN)
+        lh_err_set(&r->err, status, "what answers at %s is not a Redis", r->where);
     else
         lh_err_set(&r->err, status, "the connection to Redis at %s was lost: %s", r->where, words);
     lost(r);

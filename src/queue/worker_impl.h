@@ -7,10 +7,20 @@
 #include "queue/worker.h"
 #include "util/address.h"
 
+/* What a worker asks of the queue, as far as it may fail unseen. */
+enum lh_worker_asks {
+    LH_ASKS_TAKE,
+    LH_ASKS_WAIT,
+    LH_ASKS_REPORT,
+    LH_ASKS_FINISH,
+    LH_N_WORKER_ASKS
+};
+
 struct lh_qworker {
     uv_loop_t *loop;
     struct lh_qworker_options opts; /* its strings are not kept */
     struct lh_log log;
+    char told[LH_N_WORKER_ASKS][256]; /* failures that were logged; "" none since it went well */
     struct lh_duty duty;
     struct lh_queue *queue;
     struct lh_engine *engine;

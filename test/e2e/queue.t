@@ -369,4 +369,51 @@ def test_password_user_and_database():
     ok(wrong.alive(), "a worker that is not let in tries again")
 
 
+def lines_with(worker, words):
+    return [line for line in worker.err().splitlines() if words in line]
+
+
+def test_said_once():
+    redis = Redis()
+    redis.kill()
+    args = ["worker", "--name", "a", "--redis", redis.url()]
+    worker = e2e.Process(args + ["-vv"])
+    e2e.wait_until("some tries", lambda: len(lines_with(worker, "debug: redis status=CONNECT")) >= 4)
+    said = lines_with(worker, "trying again")
+    same(len(said), 1, "that there is no Redis is said once, however often it is tried")
+    ok(said[0].startswith("longhaul: worker a: cannot connect to Redis at unix://"), said[0])
+    redis.restart()
+    e2e.wait_until("connected", lambda: lines_with(worker, "worker a: connected"))
+    redis("CONFIG", "SET", "requirepass", "sesame")
+    redis("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    e2e.wait_until("the other reason", lambda: lines_with(worker, "wants a password"))
+    ok(len(lines_with(worker, "trying again")) > 1, "another reason is said again")
+    same(lines_with(worker, "warning:"), [], "in no other line besides")
+    events = e2e.Process(["worker", "--json", "--redis", redis.url(password="wrong"), "-vv"])
+    e2e.wait_until("some tries", lambda: len(lines_with(events, "debug: redis status=REFUSED")) >= 4)
+    same(events.out().count('"down"'), 1, "--json: once as well")
+
+
+def test_redis_cannot_is_said_once():
+    fleet, serve, at = begin()
+    worker = fleet.worker("a", "-vv")
+    worker.until("up")
+    fleet.redis("SET", fleet.base + "delayed", "damaged")
+    e2e.wait_until("some tries", lambda: len(lines_with(worker, "cannot take tasks")) >= 3)
+    said = lines_with(worker, "warning: queue: cannot take tasks")
+    same(len(said), 1, "what keeps it from taking tasks is said once")
+    ok("WRONGTYPE" in said[0] and "script" not in said[0], "without what Redis says of scripts")
+    fleet.redis("DEL", fleet.base + "delayed")
+    src = file_of("source", MIB)
+    fleet.add("t", src, serve.url("name"))
+    fleet.until("t", "done")
+    fleet.redis("FLUSHALL")
+    worker.until("down")
+    fleet.add("u", src, serve.url("other"))
+    fleet.until("u", "done")
+    same(len(lines_with(worker, "warning:")), 1, "that Redis was emptied is told as `down` alone")
+    ok("forgotten" in worker.last("down")["message"] or "removed" in worker.last("down")["message"],
+       worker.last("down")["message"])
+
+
 e2e.main()

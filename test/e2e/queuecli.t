@@ -9,7 +9,9 @@ import json
 import pty
 import re
 import signal
+import socket
 import subprocess
+import threading
 
 import e2e
 from e2e import INTERRUPTED, MIB, NETWORK, OK, REFUSED, SOURCE, USAGE, Process, Proxy, Serve
@@ -96,17 +98,39 @@ def test_usage():
         ok(got.out() == "" and SECRET not in got.err(), what + ": no output and no password")
 
 
+def answer(listener, words):
+    try:
+        while True:
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(4096)
+                sock.sendall(words)
+    except OSError:
+        pass
+
+
 def test_no_redis():
     got = run("queue", "--redis", "redis://user:%s@127.0.0.1:1/2" % SECRET)
     fails(got, NETWORK, r"cannot connect to Redis at redis://127\.0\.0\.1:1/2: connection refused; given up", "nobody there")
     ok(SECRET not in got.err() and got.out() == "", "the password is not shown")
     ok("hint:" in got.err(), "and there is something to be done")
+    with socket.socket() as web:
+        web.bind(("127.0.0.1", 0))
+        web.listen(8)
+        threading.Thread(target=answer, args=(web, b"HTTP/1.1 400 Bad Request\r\n\r\n"), daemon=True).start()
+        got = run("queue", "--redis", "redis://127.0.0.1:%d" % web.getsockname()[1])
+    fails(got, NETWORK, r"error: what answers at redis://127\.0\.0\.1:\d+ is not a Redis; given up",
+          "something else is there")
     redis = Redis(password="right")
     got = run("queue", "--redis", redis.url(password="wrong" + SECRET))
     ok(got.rc in (NETWORK, REFUSED) and "password" in got.err().lower(), "a wrong password")
     ok(SECRET not in got.err(), "which is not shown")
     got = run("queue", "--redis", redis.url())
     ok(got.rc == OK and "right" not in got.out() + got.err(), "the right one, not shown either")
+    redis("ACL", "SETUSER", "few", "on", ">few", "~*", "+eval", "+evalsha", "+ping")
+    got = run("queue", "--redis", redis.url("few", "few"))
+    fails(got, REFUSED, r"the user of Redis lacks a right; docs/queue.md lists what is needed", "no rights")
+    ok("script:" not in got.err(), "without what Redis says of scripts")
 
 
 def test_submit():

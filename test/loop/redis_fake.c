@@ -186,7 +186,7 @@ static void bad_logins(void)
         {"an echo", .ping = {"*1\r\n$4\r\nPING\r\n", 1}, .status = LH_E_PROTOCOL,
          .words = "is not a Redis"},
         {"another protocol", .auth = {"SSH-2.0-OpenSSH_9.2\r\n", 1}, .status = LH_E_PROTOCOL,
-         .words = "Protocol error"},
+         .words = "is not a Redis"},
         {"a reply too many", .ping = {"+PONG\r\n+PONG\r\n", 1}, .status = LH_E_PROTOCOL,
          .words = "answers what was not asked"},
         {"silence", .ping = {"", 1}, .status = LH_E_TIMEOUT, .words = "no answer from Redis"},
