@@ -109,8 +109,8 @@ static uint64_t report_every(const struct lh_duty *duty)
     return third < REPORT_MAX_MS ? third : REPORT_MAX_MS;
 }
 
-/* Redis was away, or slow, or could not take what workers report: their tasks may look idle, and
- * are not. Nothing is reaped for a whole claim time from now. */
+/* Redis was away, or slow, or could not take what workers report, or its clock jumped: their tasks
+ * may look idle, and are not. Nothing is reaped for a whole claim time from now. */
 static void break_contact(struct lh_duty *duty, uint64_t now_ms)
 {
     duty->contact_ms = now_ms;
@@ -251,6 +251,12 @@ void lh_duty_down(struct lh_duty *duty, uint64_t now_ms)
         let_go(duty, t, false);
     for (struct lh_duty_task *t = duty->told.first; t != NULL; t = t->next)
         let_go(duty, t, false);
+}
+
+void lh_duty_jumped(struct lh_duty *duty, uint64_t now_ms)
+{
+    break_contact(duty, now_ms);
+    duty->looked = false;
 }
 
 void lh_duty_taken(struct lh_duty *duty, struct lh_duty_task *task, uint64_t now_ms)

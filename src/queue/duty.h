@@ -182,6 +182,9 @@ uint64_t lh_duty_wake_ms(const struct lh_duty *duty, uint64_t now_ms);
 void lh_duty_up(struct lh_duty *duty, uint64_t now_ms);
 void lh_duty_down(struct lh_duty *duty, uint64_t now_ms);
 
+/* The queue's clock has jumped ahead, as the answer that comes next has shown. */
+void lh_duty_jumped(struct lh_duty *duty, uint64_t now_ms);
+
 /* A task came, by a take or a wait. */
 void lh_duty_taken(struct lh_duty *duty, struct lh_duty_task *task, uint64_t now_ms);
 

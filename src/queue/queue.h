@@ -86,6 +86,7 @@ struct lh_taken {
 struct lh_taking {
     struct lh_taken *taken;
     size_t n;
+    bool jumped; /* Redis's clock has jumped ahead: who lives may look idle until its next report */
     uint64_t
         soonest_ms; /* so long from now nothing can be had but what is added to the queue: neither
                        a delayed task, nor (with reap) one of another worker; 0: not known */

@@ -76,6 +76,8 @@ static size_t receive(struct lh_qworker *worker, int status, struct lh_taking *r
 {
     size_t n = status == 0 ? reply->n : 0;
 
+    if (status == 0 && reply->jumped)
+        lh_duty_jumped(&worker->duty, now_of(worker));
     for (size_t i = 0; i < n; i++) {
         struct lh_work *work = lh_work_new(worker, &reply->taken[i]);
 

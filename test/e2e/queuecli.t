@@ -243,6 +243,25 @@ def test_controls():
     same(rig.task(one)["state"], "cancelled", "the others have their turn all the same")
 
 
+def test_redis_full():
+    rig = Rig()
+    tasks = [rig.submit(rig.source(), rig.url("%d" % i), "--limit-rate", "1M") for i in range(2)]
+    rig.worker("--jobs", "2")
+    for task in tasks:
+        rig.until(task, "active")
+    plain = "n" + rig.redis("XADD", rig.key("tasks:normal"), "*", "v", 1, "source", "/a",
+                            "destination", "lh://h/1", "retries", 0)
+    tasks.append(plain)
+    rig.redis("CONFIG", "SET", "maxmemory", 1)
+    fails(rig.run("submit", "/a", "lh://h/1"), REFUSED, r"Redis is full \(maxmemory\): nothing was changed",
+          "a full Redis takes no new task")
+    for verb, task, state in (("pause", tasks[0], "paused"), ("cancel", tasks[1], "cancelled"),
+                              ("cancel", plain, "cancelled")):
+        same(rig.run(verb, task).rc, OK, "but lets one %s" % verb)
+        rig.until(task, state)
+    rig.redis("CONFIG", "SET", "maxmemory", 0)
+
+
 def test_redis_goes():
     rig = Rig(receiver=False, appendonly=True)
     rig.submit("/a", "lh://h/1")
@@ -363,6 +382,7 @@ def test_active():
     rig.until(id_, "paused")
     held = rig.task(id_)
     ok(0 < held["bytes_durable"] < 64 * MIB, "paused in the middle")
+    wait_until("the watch has seen that", lambda: '"state":"paused"' in watch.out())
     same(rig.run("resume", id_).rc, OK, "resume")
     rig.until(id_, "done")
     is_copy(src, os.path.join(rig.root, "a"), "the same contents")

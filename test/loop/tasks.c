@@ -174,6 +174,7 @@ static void test_reap_late(void)
     }
     is_i64(desk_take(&w2, 1, true), 0, "a take is answered by a Redis that slept: %s", w2.text);
     is_u64(w2.n, 0, "and has reaped nobody");
+    is_u64(w2.soonest_ms, 1, "whether there is somebody is to be asked again");
     wait(NULL);
     desk_take_one(&w2, true, &t);
     is_str(t.claim.id, "l", "the next one does");

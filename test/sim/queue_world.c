@@ -213,6 +213,11 @@ static void trouble_redis(struct simq_world *w, unsigned what)
         w->stats->n_slow += r->slow_us > 0;
         simq_trace(w, "Redis takes %.3f ms longer", (double)r->slow_us / 1000);
         break;
+    case 5:
+        simq_trace(w, "the clock of Redis jumps ahead by %.3f ms", (double)span_us * 2 / 1000);
+        w->stats->n_jumps++;
+        r->clock_ahead_ms += span_us * 2 / 1000;
+        break;
     default:
         simq_trace(w, "Redis takes no writes for %.3f ms", (double)span_us / 1000);
         r->refuses_until = w->now + span_us;
@@ -290,7 +295,7 @@ static void fault(struct simq_world *w, struct simq_event *again)
         break;
     default:
         if (!lh_rng_one_in(&w->rng, 2))
-            trouble_redis(w, (unsigned)lh_rng_below(&w->rng, 6));
+            trouble_redis(w, (unsigned)lh_rng_below(&w->rng, 7));
         break;
     }
     simq_after(w, simq_about(w, w->faults_end / FAULTS), again);

@@ -1,6 +1,6 @@
--- take INCARNATION WORKER N REAP_UNTIL CLAIM_MS: up to N tasks for WORKER. First those whose worker was
--- not heard of for CLAIM_MS, unless the clock is past REAP_UNTIL: then this command has waited in a
--- Redis that did not run, and nobody could be heard of. Then what is due again; then by priority, and
+-- take INCARNATION WORKER N REAP_UNTIL CLAIM_MS: up to N tasks for WORKER. First, with a REAP_UNTIL that
+-- is not 0, those whose worker was not heard of for CLAIM_MS, unless the clock is past it: then this
+-- command has waited in a Redis that did not run, and nobody could be heard of. Then what is due again; then by priority, and
 -- one in sixteen from the lowest priority that has any, so that none starves.
 -- Returns {soonest, now, task...}: ms until something may be had that is in no stream now, 0 unknown.
 local wrong = read_counters(ARGV[1])
@@ -108,6 +108,8 @@ if reap then
     end
     reap_trimmed()
     trim_done()
+elseif num(ARGV[4]) > 0 then
+    sooner(1) -- whether there are such is to be asked again
 end
 promote_due()
 if missing() > 0 and math.floor((turn + n) / 16) > math.floor(turn / 16) then

@@ -318,6 +318,13 @@ static void test_reap_short(void)
             answer_report(LH_DUTY_SAID_OK);
     }
     is_u64(waited_ms, 6500, "claims of 2 s: it reaps when all who live have been back for sure");
+    lh_duty_jumped(&duty, now_ms);
+    lh_duty_took(&duty, 0, 0, 60000, now_ms);
+    is_next(LH_DUTY_WAIT, "the queue's clock has jumped ahead");
+    now_ms += 20;
+    lh_duty_waited(&duty, 0, 0, 0, now_ms);
+    is_next(LH_DUTY_TAKE, "it still takes, whatever is due later");
+    ok(!step.reap, "but reaps nobody: those who live look idle");
 }
 
 static void test_soonest(void)
