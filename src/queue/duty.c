@@ -185,6 +185,13 @@ void lh_duty_reported(struct lh_duty *duty, int status, const enum lh_duty_answe
     duty->n_reported = 0;
 }
 
+/* It was put where it waits for its time: nobody need look for it sooner, nor much later. */
+static void due_again(struct lh_duty *duty, const struct lh_duty_task *task, uint64_t now_ms)
+{
+    if (task->due_ms > 0 && (duty->soonest_ms == 0 || now_ms + task->due_ms < duty->soonest_ms))
+        duty->soonest_ms = now_ms + task->due_ms;
+}
+
 void lh_duty_finished(struct lh_duty *duty, int status, const enum lh_duty_answer *answers,
                       uint64_t now_ms)
 {
@@ -204,6 +211,7 @@ void lh_duty_finished(struct lh_duty *duty, int status, const enum lh_duty_answe
         } else if (answers[i] == LH_DUTY_SAID_LOST) {
             lh_duty_settle(duty, task, task->told_before ? LH_END_SETTLED : LH_END_LOST, false);
         } else {
+            due_again(duty, task, now_ms);
             lh_duty_settle(duty, task, LH_END_SETTLED, task->outcome == LH_OUTCOME_DONE);
         }
     }

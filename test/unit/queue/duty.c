@@ -248,7 +248,7 @@ static void test_reap(void)
     for (unsigned s = 0; s < 14; s += 2) {
         lh_duty_took(&duty, 0, 0, 0, now_ms);
         is_next(LH_DUTY_WAIT, "nothing there: wait");
-        is_u64(step.ms, s < 12 ? 5000 : 3000, "5 s, or until it may reap");
+        is_u64(step.ms, s < 6 ? 10000 : 15000 - 1000 * s, "10 s, or until it may reap");
         now_ms += 2000;
         lh_duty_waited(&duty, 0, 0, 0, now_ms);
         is_next(LH_DUTY_TAKE, "then take");
@@ -325,6 +325,24 @@ static void test_reap_short(void)
     lh_duty_waited(&duty, 0, 0, 0, now_ms);
     is_next(LH_DUTY_TAKE, "it still takes, whatever is due later");
     ok(!step.reap, "but reaps nobody: those who live look idle");
+}
+
+/* What this worker has put back itself it looks for in time. */
+static void test_due_again(void)
+{
+    struct lh_duty_task t;
+
+    begin(2, 0);
+    come_up();
+    tasks_come(&t, 1, "a");
+    is_next(LH_DUTY_START, "one moves");
+    lh_duty_ended(&duty, &t, -LH_E_NETWORK, now_ms);
+    is_next(LH_DUTY_FINISH, "it fails");
+    uint64_t due_ms = t.due_ms;
+    answer_finish(LH_DUTY_SAID_OK);
+    is_next(LH_DUTY_DROP, "and is tried again later");
+    is_next(LH_DUTY_WAIT, "nothing is there");
+    is_u64(step.ms, due_ms, "until it is due");
 }
 
 static void test_soonest(void)
@@ -635,6 +653,7 @@ int main(void)
     test_reap();
     test_slow();
     test_reap_short();
+    test_due_again();
     test_soonest();
     test_places();
     test_stop();
