@@ -91,6 +91,8 @@ def test_killed_worker():
     first = fleet.worker("a")
     fleet.add("t", src, serve.url("name"), limit_rate=SLOW)
     durable = first.until_durable("t", MIB)
+    moved = [e for e in first.events("progress", "t") if e["bytes_durable"] > 0][0]
+    ok(moved["rate_bps"] > 0, "with the first bytes it is known how fast")
     second = fleet.worker("b")
     second.until("up")
     first.kill()
