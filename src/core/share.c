@@ -11,7 +11,8 @@
 #define GAIN_STEP 10u
 #define GAIN_FREE 150u /* while no queue stands */
 #define GAIN_MAX 200u
-#define QUEUE_PERCENT 25u /* less is no queue: round trips vary */
+#define QUEUE_PERCENT 25u /* less is no queue: round trips vary, */
+#define VARY_US 10000u    /* by so much where a host has much to do, however short the path is */
 /* The start-up is over when a period brings no more than this of the one before. */
 #define SETTLED_PERCENT 125u
 #define REACHED_PERCENT 97u
@@ -113,6 +114,14 @@ static void note_period(struct lh_share *s, uint64_t rate_Bps, const struct lh_s
         s->path_Bps = bound_Bps;
 }
 
+/* In percent of the path's round trip, or of what is taken for the least one. */
+static unsigned queue_of(const struct lh_share_sight *sight)
+{
+    if (sight->rtt_us == 0 || sight->rtt_us >= VARY_US)
+        return sight->queue_percent;
+    return (unsigned)((uint64_t)sight->queue_percent * sight->rtt_us / VARY_US);
+}
+
 static uint64_t tick_path(struct lh_share *s, const struct lh_share_sight *sight)
 {
     uint64_t span_ms = sight->now_ms - s->period_ms;
@@ -164,10 +173,12 @@ static uint64_t tick_yield(struct lh_share *s, const struct lh_share_sight *sigh
 
 uint64_t lh_share_tick(struct lh_share *s, const struct lh_share_sight *sight)
 {
+    struct lh_share_sight path = *sight;
     uint64_t bound_Bps = 0;
 
+    path.queue_percent = queue_of(sight);
     if (s->by_path && !s->background) /* which does not try what the path carries */
-        bound_Bps = tick_path(s, sight);
+        bound_Bps = tick_path(s, &path);
     if (s->limit_Bps > 0)
         bound_Bps = lesser(bound_Bps, tick_limit(s, sight));
     if (s->background)

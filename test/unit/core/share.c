@@ -82,6 +82,7 @@ struct run {
     uint64_t now_ms;
     uint64_t bytes;
     uint64_t total_Bps;
+    uint32_t rtt_us;
 };
 
 /* The path carries rate_Bps; senders use `percent` of what they are bound to, as BBR does. */
@@ -98,14 +99,14 @@ static void go(struct run *run, unsigned ms, uint64_t rate_Bps, unsigned percent
         run->total_Bps =
             lh_share_tick(&run->share, &(struct lh_share_sight){.now_ms = run->now_ms,
                                                                 .delivered_bytes = run->bytes,
-                                                                .rtt_us = 100000,
+                                                                .rtt_us = run->rtt_us,
                                                                 .queue_percent = queue_percent});
     }
 }
 
 static struct run begin(uint64_t limit_Bps, bool by_path)
 {
-    struct run run = {.now_ms = 1000};
+    struct run run = {.now_ms = 1000, .rtt_us = 100000};
 
     lh_share_init(&run.share, limit_Bps, by_path, false);
     return run;
@@ -135,6 +136,20 @@ static void test_path(void)
        (unsigned long long)run.total_Bps);
     go(&run, 20000, 50 * MB, 100, 50);
     ok(run.total_Bps <= 56 * MB, "and less of it too (%llu)", (unsigned long long)run.total_Bps);
+}
+
+/* Where the round trip is next to nothing, a host that is busy makes it many times as long. */
+static void test_short(void)
+{
+    struct run run = begin(0, true);
+
+    run.rtt_us = 20;
+    go(&run, 20000, 2 * MB, 100, 0);
+    go(&run, 20000, 100 * MB, 100, 5000);
+    ok(run.total_Bps > 90 * MB, "a millisecond is no queue: the bound goes up (%llu)",
+       (unsigned long long)run.total_Bps);
+    go(&run, 20000, 10 * MB, 100, 100000);
+    ok(run.total_Bps < 11 * MB, "20 ms are one (%llu)", (unsigned long long)run.total_Bps);
 }
 
 static void test_unused(void)
@@ -230,6 +245,7 @@ int main(void)
     test_parts();
     test_parts_keep_the_total();
     test_path();
+    test_short();
     test_unused();
     test_held();
     test_limit(100);
