@@ -43,8 +43,10 @@ struct lh_work {
     enum lh_priority priority;
     uint64_t attempts;
     bool reaped;
-    struct lh_send *send; /* NULL when there is none */
-    bool ledger;          /* the receiver has told what it has */
+    struct lh_send *send;  /* NULL when there is none */
+    bool ledger;           /* the receiver has told what it has */
+    bool progressed;       /* the send has told how fast it is */
+    uint64_t bytes_before; /* were durable at the start */
     struct lh_send_stats stats;
     uint64_t started_ms;
     uint64_t active_ms;

@@ -93,6 +93,8 @@ def test_killed_worker():
     durable = first.until_durable("t", MIB)
     moved = [e for e in first.events("progress", "t") if e["bytes_durable"] > 0][0]
     ok(moved["rate_bps"] > 0, "with the first bytes it is known how fast")
+    heard = e2e.wait_until("that is reported", lambda: [t for t in [fleet.task("t")] if t.get("bytes", "0") != "0"])
+    ok(int(heard[0]["rate_bps"]) > 0, "and reported")
     second = fleet.worker("b")
     second.until("up")
     first.kill()

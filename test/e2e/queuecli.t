@@ -191,6 +191,10 @@ def test_status():
     same((events[0]["queued_normal"], events[0]["workers"]), (40, 0), "--json")
     elsewhere = rig.run("status", "--queue", "other")
     ok("0 queued" in elsewhere.out(), "the command line names another queue")
+    rig.redis("EVAL", "for i = 1, 2460 do redis.call('XADD', KEYS[1], '*', 'v', 1, 'source', '/a', "
+              "'destination', 'lh://h/') end", 1, rig.key("tasks:low"))
+    events = lines(rig.run("status", "--json"))
+    same(len({e["task"] for e in events if e["event"] == "task"}), 2500, "--json: all of very many")
 
 
 def test_reader_goes():
