@@ -240,6 +240,26 @@ def test_a_repeat_moves_nothing():
     same(os.stat(os.path.join(at, "name")).st_ino, inode, "and the file is left as it is")
 
 
+def test_receiver_lost_the_file():
+    fleet, serve, at = begin()
+    src = file_of("source", SIZE)
+    first = fleet.worker("a")
+    fleet.add("t", src, serve.url("name"), limit_rate=SLOW)
+    first.until_durable("t", 8 * MIB)
+    e2e.wait_until("that is on record", lambda: int(fleet.task("t").get("bytes", 0)) >= 4 * MIB)
+    first.kill()
+    serve.kill()
+    for name in os.listdir(at):
+        os.unlink(os.path.join(at, name))
+    serve = Serve(at, "--commit-interval", "100ms", listen="127.0.0.1:%d" % serve.port)
+    second = fleet.worker("b")
+    fleet.until("t", "done")
+    done = second.until("done", "t")
+    same(done["bytes_skipped"], 0, "what stands in Redis is nothing to a receiver that has lost it")
+    ok(done["bytes_sent"] >= SIZE, "all of it is sent again")
+    is_copy(src, os.path.join(at, "name"), "and arrives")
+
+
 def test_receiver_away():
     fleet, serve, at = begin()
     src = file_of("source", MIB)
