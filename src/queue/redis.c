@@ -81,6 +81,7 @@ static void maybe_closed(struct lh_redis *r)
 static void went_down(struct lh_redis *r)
 {
     bool news = strcmp(r->told, r->err.text) != 0;
+    bool moves = r->moved_host[0] != '\0' && ++r->n_moved <= MAX_MOVED;
     uint64_t pause_ms = 0;
     uint32_t random = 0;
 
@@ -94,10 +95,10 @@ static void went_down(struct lh_redis *r)
            lh_status_name(r->err.status), r->err.text);
     memcpy(r->told, r->err.text, sizeof(r->told));
     if (r->opts.down != NULL)
-        r->opts.down(r->opts.arg, r->err.status, r->err.text);
+        r->opts.down(r->opts.arg, moves ? 0 : r->err.status, r->err.text);
     if (r->state == CLOSING)
         return;
-    if (r->moved_host[0] == '\0' || ++r->n_moved > MAX_MOVED) {
+    if (!moves) {
         uv_random(NULL, NULL, &random, sizeof(random), 0, NULL);
         pause_ms = lh_pace_backoff(r->attempt++, random);
     }

@@ -159,7 +159,9 @@ static void on_up(void *arg)
 
     lh_duty_up(&worker->duty, now_of(worker));
     lh_qworker_touch(worker);
-    tell(worker, LH_QWORKER_UP, "");
+    if (!worker->told_up)
+        tell(worker, LH_QWORKER_UP, "");
+    worker->told_up = true;
 }
 
 static void on_down(void *arg, int status, const char *why)
@@ -168,6 +170,9 @@ static void on_down(void *arg, int status, const char *why)
 
     lh_duty_down(&worker->duty, now_of(worker));
     lh_qworker_touch(worker);
+    if (status == 0)
+        return; /* it will be up in a moment */
+    worker->told_up = false;
     tell(worker, LH_QWORKER_DOWN, why);
 }
 

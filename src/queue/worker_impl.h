@@ -28,7 +28,8 @@ struct lh_qworker {
     uv_idle_t idle;  /* active while the duty has not been asked */
     uv_timer_t wake;
     unsigned n_handles;
-    bool dirty; /* duty may have a step */
+    bool dirty;   /* duty may have a step */
+    bool told_up; /* that Redis is there */
     bool leaving;
     uint64_t started_ms;
     struct lh_health health; /* what does not change, and sums of what has ended */

@@ -393,6 +393,28 @@ def test_password_user_and_database():
     ok(wrong.alive(), "a worker that is not let in tries again")
 
 
+def test_cluster():
+    nodes = [Redis(cluster=True), Redis(cluster=True)]
+    for i, node in enumerate(nodes):
+        node("CLUSTER", "ADDSLOTS", *range(8192 * i, 8192 * (i + 1)))
+    nodes[0]("CLUSTER", "MEET", "127.0.0.1", nodes[1].port)
+    e2e.wait_until("a cluster", lambda: all("cluster_state:ok" in n("CLUSTER", "INFO") for n in nodes))
+    at = os.path.join(e2e.dir(), "root")
+    os.mkdir(at)
+    serve = Serve(at)
+    src = file_of("source", MIB)
+    for name in ("default", "other"):
+        home = nodes[0]("CLUSTER", "KEYSLOT", "longhaul:{%s}:meta" % name) // 8192
+        fleet = Fleet(nodes[home], name, url=nodes[1 - home].tcp_url())
+        worker = fleet.worker("a")
+        fleet.add("t", src, serve.url(name))
+        fleet.until("t", "done")
+        is_copy(src, os.path.join(at, name), "queue %s: its node is found by way of another" % name)
+        same((worker.events("down"), worker.err()), ([], ""), "and nothing is said of that")
+        got = e2e.run("status", "--queue", name, "--redis", fleet.url)
+        ok(got.rc == 0 and "done " in got.out() and got.err() == "", "nor by a command")
+
+
 def lines_with(worker, words):
     return [line for line in worker.err().splitlines() if words in line]
 

@@ -277,6 +277,7 @@ static void moves(void)
         client_wait_up(&c, 2);
         is_u64(other.n_conns, 1, "the other one was dialled");
         ok(strstr(c.why, "127.0.0.1 port ") != NULL, "said: %s", c.why);
+        is_i64(c.status, 0, "as no failure");
         memset(&a, 0, sizeof(a));
         client_ask(&c, &a, 0, "GET x");
         client_answered(&a);
