@@ -44,6 +44,7 @@ static void bad_answers(void)
         {"a length beyond all", "$99999999999999999999\r\n", LH_E_PROTOCOL, "was lost: "},
         {"arrays too deep", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
          LH_E_PROTOCOL, "was lost: "},
+        {"an array beyond all", "*2000000000\r\n", LH_E_PROTOCOL, "has too many elements"},
         {"a reply without an end", FLOOD "$500000000\r\n", LH_E_PROTOCOL, "larger than 64 MiB"},
         {"the end", END, LH_E_NETWORK, "it closed the connection"},
         {"half a reply, then the end", END "$5\r\nab", LH_E_NETWORK, "it closed the connection"},
