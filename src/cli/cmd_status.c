@@ -100,7 +100,7 @@ static bool answered(struct status *status, int ret, const char *text)
 
 /* ---- all tasks ---------------------------------------------------------------------------- */
 
-static void next_section(struct status *status);
+static void next_section(struct status *status, const char *after);
 
 static void put_tasks(struct status *status, const struct lh_task_list *list)
 {
@@ -131,11 +131,17 @@ static void on_list(void *arg, int ret, const char *text, const struct lh_task_l
     if (!answered(status, ret, text))
         return;
     put_tasks(status, list);
+    /* Programs get all of them, page by page. */
+    if (list->more && status->run.args->json && !status->run.args->watch) {
+        next_section(status, list->next);
+        return;
+    }
     status->section++;
-    next_section(status);
+    next_section(status, NULL);
 }
 
-static void next_section(struct status *status)
+/* The tasks of the state at hand, from `after` on (NULL: the first). */
+static void next_section(struct status *status, const char *after)
 {
     const struct lh_args *args = status->run.args;
     size_t max;
@@ -148,7 +154,7 @@ static void next_section(struct status *status)
     max = args->json                       ? LH_QUEUE_LIST_MAX
           : args->watch && !status->redraw ? LOG_MAX
                                            : sections[status->section].max;
-    ret = lh_queue_list(status->run.queue, sections[status->section].state, NULL, max, on_list,
+    ret = lh_queue_list(status->run.queue, sections[status->section].state, after, max, on_list,
                         status);
     if (ret != 0)
         (void)answered(status, ret, "");
@@ -176,7 +182,7 @@ static void on_overview(void *arg, int ret, const char *text, const struct lh_qu
         putc('\n', status->out);
     }
     status->section = 0;
-    next_section(status);
+    next_section(status, NULL);
 }
 
 /* ---- one task ----------------------------------------------------------------------------- */

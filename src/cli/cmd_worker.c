@@ -29,7 +29,7 @@ struct hand {
     uv_timer_t summary;
     char name[LH_TASK_ID_SIZE];
     char where[LH_REDIS_URL_TEXT];
-    bool down;
+    char away[512];  /* why there is no Redis, as was said; "" while there is one */
     uint64_t n_done; /* since the last summary */
     uint64_t n_bad;
     uint64_t bytes;
@@ -100,15 +100,22 @@ static void say_connection(struct hand *h, const struct lh_qworker_event *event)
     if (event->what == LH_QWORKER_UP) {
         lh_term_line(h->term, "worker %s: connected to %s, queue %s", h->name, h->where,
                      h->args->queue != NULL ? h->args->queue : LH_QUEUE_NAME);
-        h->down = false;
         return;
     }
-    if (!h->down)
-        lh_term_line(h->term,
-                     "worker %s: no connection to %s: %s; trying again, what is being "
-                     "sent goes on",
-                     h->name, h->where, event->text);
-    h->down = true;
+    lh_term_line(h->term, "worker %s: %s; trying again, what is being sent goes on", h->name,
+                 event->text);
+}
+
+/* Whether there is something new about the connection: it is said once until the reason changes. */
+static bool is_news(struct hand *h, const struct lh_qworker_event *event)
+{
+    char why[sizeof(h->away)];
+
+    snprintf(why, sizeof(why), "%s", event->text);
+    if (event->what == LH_QWORKER_DOWN && strcmp(why, h->away) == 0)
+        return false;
+    memcpy(h->away, why, sizeof(why));
+    return true;
 }
 
 static void say_task(struct hand *h, const struct lh_qworker_event *event)
@@ -133,8 +140,8 @@ static void say_task(struct hand *h, const struct lh_qworker_event *event)
         break;
     case LH_QWORKER_RETRY:
         lh_term_line(h->term, "task %s: attempt %" PRIu64 " failed, again in %s: %s", event->id,
-                     event->attempts, lh_text_duration(due, sizeof(due), event->due_ms / 1000),
-                     event->text);
+                     event->attempts,
+                     lh_text_duration(due, sizeof(due), (event->due_ms + 999) / 1000), event->text);
         break;
     case LH_QWORKER_DEAD:
         lh_term_line(h->term, "task %s: given up after attempt %" PRIu64 ": %s", event->id,
@@ -161,6 +168,8 @@ static void on_event(void *arg, const struct lh_qworker_event *event)
         h->n_done++;
         h->bytes += event->stats->bytes_total;
     }
+    if (event->id == NULL && !is_news(h, event))
+        return;
     h->n_bad += event->what == LH_QWORKER_RETRY || event->what == LH_QWORKER_DEAD;
     if (h->args->json)
         say_json(h, event);

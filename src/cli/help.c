@@ -14,6 +14,11 @@ static const char environment[] =
     "Options can also come from the environment: LONGHAUL_STREAMS=16 is --streams 16, and "
     "LONGHAUL_NO_CLOBBER=yes is --no-clobber. The command line wins.";
 
+/* Of a command that has a queue and no streams. */
+static const char environment_of_queue[] =
+    "Options can also come from the environment: LONGHAUL_REDIS=redis://queue is --redis "
+    "redis://queue. The command line wins.";
+
 static const struct {
     enum lh_exit code;
     const char *words;
@@ -105,6 +110,19 @@ static void option_title(char *out, size_t size, const struct lh_option *option)
              option->arg != NULL ? option->arg : "");
 }
 
+/* Whether an option of the command has such an argument. */
+static bool takes(enum lh_command command, const char *arg)
+{
+    for (size_t i = 0; i < lh_n_options; i++) {
+        const struct lh_option *option = &lh_options[i];
+
+        if ((option->commands & (1u << command)) != 0 && option->arg != NULL &&
+            strcmp(option->arg, arg) == 0)
+            return true;
+    }
+    return false;
+}
+
 void lh_help_overview(FILE *out)
 {
     fprintf(out, "longhaul %s: move big files and trees over long, fat, lossy networks\n\nUsage:\n",
@@ -147,9 +165,11 @@ void lh_help_command(FILE *out, enum lh_command command)
             fprintf(out, "%*s", (int)(OPTION_COLUMN - column), "");
         wrap(out, words, OPTION_COLUMN, OPTION_COLUMN);
     }
-    plain_paragraph(out, units);
+    if (takes(command, "SIZE") || takes(command, "TIME"))
+        plain_paragraph(out, units);
     if (command != LH_CMD_HELP)
-        plain_paragraph(out, environment);
+        plain_paragraph(out, takes(command, "URL") && !takes(command, "SIZE") ? environment_of_queue
+                                                                              : environment);
     fprintf(out, "\nExample:\n  %s\n", text->example);
 }
 
@@ -251,10 +271,17 @@ void lh_help_man(FILE *out)
         "one, with what (send, make, keep, remove or failed), path and bytes, and of a failure "
         "status and message. The commands of a queue write objects of these "
         "events: submitted (task, source, destination, priority), task (all that is known of one; "
-        "times in ms since 1970 by Redis's clock, which is now_ms; with status TASK also map and "
+        "times in ms since 1970 by Redis's clock, which is now_ms; with status TASK also workers, "
+        "that had it, and map and "
         "in_flight, the byte ranges FIRST-END that are durable and on their way), queue (how many "
         "tasks are in which state), worker (one each), control (verb, effect: ok, asked, already, "
-        "refused or unknown, and state), requeued and dropped (tasks: how many). submit --wait and "
+        "refused or unknown, and state), requeued and dropped (tasks: how many). worker writes up "
+        "and down (message) of the "
+        "connection to Redis, and of a task taken, progress, and done, retry, dead, paused, "
+        "cancelled, deferred (put back) or lost (to another worker): with task, source, "
+        "destination, priority, claim, attempt, reaped (taken from a worker that fell silent), "
+        "what send writes, and in the end acknowledged (the queue knows it), status, message and "
+        "due_ms (again in). submit --wait and "
         "status --watch write a task again when it has changed. Names that are not UTF-8 come with "
         "a second "
         "member, NAME_hex, that has their bytes.");

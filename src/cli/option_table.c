@@ -39,7 +39,7 @@ const struct lh_option lh_options[] = {
     {.name = "redis", .commands = QUEUED, .kind = LH_OPTION_TEXT, AT(redis), .arg = "URL",
      .help = "Where the queue is: redis://HOST[:PORT][/DB], or unix:///PATH/TO.SOCK[?db=DB]; "
              "needed. USER:PASSWORD@ or :PASSWORD@ goes before HOST; everybody on this host can "
-             "read the command line, so a password is better given in the environment."},
+             "read the command line, so a password is better given in LONGHAUL_REDIS."},
     {.name = "queue", .commands = QUEUED, .kind = LH_OPTION_TEXT, AT(queue), .arg = "NAME",
      .def = "default", .help = "Name of the queue: letters, digits, '.', '_' and '-'."},
     {.name = "priority", .commands = SUBMIT, .kind = LH_OPTION_CHOICE, AT(priority),

@@ -24,7 +24,6 @@ int lh_queue_json_task(const struct lh_task_info *task, uint64_t now_ms, bool de
     name(&json, "source", task->source);
     name(&json, "destination", task->destination);
     lh_json_text(&json, "worker", task->worker);
-    lh_json_text(&json, "workers", task->workers);
     lh_json_u64(&json, "claim", task->claim);
     lh_json_u64(&json, "attempts", task->attempts);
     lh_json_u64(&json, "failures", task->failures);
@@ -44,6 +43,7 @@ int lh_queue_json_task(const struct lh_task_info *task, uint64_t now_ms, bool de
     lh_json_text(&json, "message", task->error);
     lh_json_text(&json, "digest", task->digest);
     if (detail) {
+        lh_json_text(&json, "workers", task->workers);
         lh_json_text(&json, "map", task->map);
         lh_json_text(&json, "in_flight", task->inflight);
     }
@@ -71,6 +71,7 @@ int lh_queue_json_counts(const struct lh_queue_overview *view)
     lh_json_u64(&json, "recent_tasks", view->recent_tasks);
     lh_json_u64(&json, "recent_bytes", view->recent_bytes);
     lh_json_u64(&json, "workers", view->n_workers);
+    lh_json_u64(&json, "workers_silent", lh_view_n_silent(view));
     return lh_json_end(&json);
 }
 

@@ -106,7 +106,7 @@ static void on_down(void *arg, int status, const char *why)
     struct lh_queue_run *run = arg;
     bool first = run->away[0] == '\0';
 
-    if (run->ending)
+    if (run->ending || status == 0)
         return;
     snprintf(run->away, sizeof(run->away), "%s", why[0] != '\0' ? why : lh_status_text(status));
     run->away_status = status;

@@ -16,6 +16,32 @@ static uint64_t queued(const struct lh_queue_overview *view)
     return sum;
 }
 
+bool lh_view_silent(const struct lh_worker_info *worker, uint64_t now_ms)
+{
+    return now_ms > worker->heard_ms && now_ms - worker->heard_ms > worker->claim_ms;
+}
+
+size_t lh_view_n_silent(const struct lh_queue_overview *view)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < view->n_workers; i++)
+        n += lh_view_silent(&view->workers[i], view->now_ms);
+    return n;
+}
+
+/* "2 workers", or "2 workers, 1 of them silent" */
+static void put_workers(FILE *out, const struct lh_queue_overview *view)
+{
+    size_t silent = lh_view_n_silent(view);
+
+    fprintf(out, "; %zu worker%s", view->n_workers, view->n_workers == 1 ? "" : "s");
+    if (silent > 0 && silent == view->n_workers)
+        fprintf(out, ", silent");
+    else if (silent > 0)
+        fprintf(out, ", %zu of them silent", silent);
+}
+
 void lh_view_counts(FILE *out, const struct lh_queue_overview *view)
 {
     char count[LH_VIEW_COUNT_SIZE];
@@ -39,12 +65,7 @@ void lh_view_counts(FILE *out, const struct lh_queue_overview *view)
         putc(')', out);
     if (view->dead > 0)
         fprintf(out, ", %s dead", lh_view_count(count, view->dead));
-    fprintf(out, "; %zu worker%s", view->n_workers, view->n_workers == 1 ? "" : "s");
-}
-
-bool lh_view_silent(const struct lh_worker_info *worker, uint64_t now_ms)
-{
-    return now_ms > worker->heard_ms && now_ms - worker->heard_ms > worker->claim_ms;
+    put_workers(out, view);
 }
 
 static void row(FILE *out, const char *name, uint64_t n, const char *remark)

@@ -5,6 +5,7 @@
 #include "queue/queue.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -17,5 +18,8 @@ void lh_view_queue(FILE *out, const struct lh_queue_overview *view);
 
 /* Not heard of for longer than its claim time: others take its tasks. */
 bool lh_view_silent(const struct lh_worker_info *worker, uint64_t now_ms);
+
+/* How many of them are. */
+size_t lh_view_n_silent(const struct lh_queue_overview *view);
 
 #endif

@@ -136,9 +136,11 @@ static void put_ended(FILE *out, const struct lh_task_info *task, uint64_t now_m
 {
     char age[LH_VIEW_AGE_SIZE];
 
-    fprintf(out, "after %" PRIu64 " attempt%s", task->attempts, task->attempts == 1 ? "" : "s");
+    if (task->attempts > 0)
+        fprintf(out, "after %" PRIu64 " attempt%s, ", task->attempts,
+                task->attempts == 1 ? "" : "s");
     if (task->ended_ms > 0)
-        fprintf(out, ", %s ago", lh_view_age(age, task->ended_ms, now_ms));
+        fprintf(out, "%s ago", lh_view_age(age, task->ended_ms, now_ms));
     if (has_error(task)) {
         fputs("; ", out);
         put_error(out, task);

@@ -8,14 +8,19 @@
 #define BUCKET_MS 5000u
 #define GAIN_SPAN 5u    /* percent */
 #define GAIN_TRIAL 115u /* while more streams are being tried */
+#define GAIN_STEP 10u
+#define GAIN_FREE 150u /* while no queue stands */
 #define GAIN_MAX 200u
-#define QUEUE_PERCENT 25u /* less is no queue: round trips vary */
+#define QUEUE_PERCENT 25u /* less is no queue: round trips vary, */
+#define VARY_US 10000u    /* by so much where a host has much to do, however short the path is */
 /* The start-up is over when a period brings no more than this of the one before. */
 #define SETTLED_PERCENT 125u
 #define REACHED_PERCENT 97u
-#define USED_PERCENT 75u   /* of the bound: it is what holds them */
-#define CREDIT_MS 1000u    /* what was not sent is made up for within about so long, */
-#define CREDIT_PERCENT 12u /* and so much of a limit at most */
+#define USED_PERCENT 75u       /* of the bound: it is what holds them */
+#define PART_PERCENT 150u      /* of what a stream used; BBR probes a quarter above */
+#define PART_LEAST_PERCENT 25u /* of an even part: it may have been held up by a loss */
+#define CREDIT_MS 1000u        /* what was not sent is made up for within about so long, */
+#define CREDIT_PERCENT 12u     /* and so much of a limit at most */
 
 void lh_share_init(struct lh_share *s, uint64_t limit_Bps, bool by_path, bool background)
 {
@@ -70,18 +75,22 @@ static void note_best(struct lh_share *s, uint64_t rate_Bps, const struct lh_sha
 }
 
 /* A twentieth above what fits while no queue stands, as much below it when that is as long as the
- * path: it drains, and the path stays full meanwhile. A bound that is reached without one goes up
- * by 10, 20, 40 … %. */
+ * path: it drains, and the path stays full meanwhile. Without one the bound goes up: where it is
+ * reached by 10, 20, 40 … %; else by as much as streams may leave of their parts, each being bound
+ * by itself while losses hold it up by turns. */
 static unsigned gain(const struct lh_share *s, uint64_t rate_Bps,
                      const struct lh_share_sight *sight)
 {
     unsigned queue = sight->queue_percent < 100 ? sight->queue_percent : 100;
     unsigned percents = 100 + GAIN_SPAN - 2 * GAIN_SPAN * queue / 100;
+    unsigned before = s->gain_percent > 100 ? s->gain_percent : 100;
 
     if (queue >= QUEUE_PERCENT)
         return percents;
     if (s->path_Bps > 0 && rate_Bps >= percent(s->path_Bps, REACHED_PERCENT))
-        percents = s->gain_percent > 100 ? 2 * s->gain_percent - 100 : 100 + 2 * GAIN_SPAN;
+        percents = before > 100 ? 2 * before - 100 : 100 + GAIN_STEP;
+    else if (s->path_Bps > 0)
+        percents = before + GAIN_STEP < GAIN_FREE ? before + GAIN_STEP : GAIN_FREE;
     if (sight->free_to_grow && percents < GAIN_TRIAL)
         percents = GAIN_TRIAL;
     return percents < GAIN_MAX ? percents : GAIN_MAX;
@@ -103,6 +112,14 @@ static void note_period(struct lh_share *s, uint64_t rate_Bps, const struct lh_s
      * further, or the bound would follow what it has made of them, down and down. */
     if (bound_Bps > s->path_Bps || sight->queue_percent >= QUEUE_PERCENT)
         s->path_Bps = bound_Bps;
+}
+
+/* In percent of the path's round trip, or of what is taken for the least one. */
+static unsigned queue_of(const struct lh_share_sight *sight)
+{
+    if (sight->rtt_us == 0 || sight->rtt_us >= VARY_US)
+        return sight->queue_percent;
+    return (unsigned)((uint64_t)sight->queue_percent * sight->rtt_us / VARY_US);
 }
 
 static uint64_t tick_path(struct lh_share *s, const struct lh_share_sight *sight)
@@ -156,10 +173,12 @@ static uint64_t tick_yield(struct lh_share *s, const struct lh_share_sight *sigh
 
 uint64_t lh_share_tick(struct lh_share *s, const struct lh_share_sight *sight)
 {
+    struct lh_share_sight path = *sight;
     uint64_t bound_Bps = 0;
 
+    path.queue_percent = queue_of(sight);
     if (s->by_path && !s->background) /* which does not try what the path carries */
-        bound_Bps = tick_path(s, sight);
+        bound_Bps = tick_path(s, &path);
     if (s->limit_Bps > 0)
         bound_Bps = lesser(bound_Bps, tick_limit(s, sight));
     if (s->background)
@@ -169,28 +188,54 @@ uint64_t lh_share_tick(struct lh_share *s, const struct lh_share_sight *sight)
 
 /* ---- parts ---- */
 
-uint64_t lh_share_part(uint64_t total_Bps, const uint64_t rates_Bps[], size_t n)
+/* What a stream may come to use before it is looked at again. */
+static uint64_t expected(uint64_t rate_Bps, uint64_t even_Bps)
+{
+    uint64_t most_Bps = rate_Bps > 0 ? percent(rate_Bps, PART_PERCENT) : even_Bps;
+    uint64_t least_Bps = percent(even_Bps, PART_LEAST_PERCENT);
+
+    return most_Bps > least_Bps ? most_Bps : least_Bps;
+}
+
+/* What parts that are more than the total have to be cut to, so that they make it up. Each round
+ * those below what the round before gave count as what they are; n rounds at most, as each takes at
+ * least one more out. */
+static uint64_t level(uint64_t total_Bps, const uint64_t parts_Bps[], size_t n)
 {
     uint64_t part = total_Bps / n;
 
-    /* Each round those below what the round before gave count as what they are; n rounds at most,
-     * as each takes at least one more out. */
     for (size_t round = 0; round < n; round++) {
         uint64_t used = 0;
-        size_t slow = 0;
+        size_t below = 0;
         uint64_t next;
 
         for (size_t i = 0; i < n; i++)
-            if (rates_Bps[i] < percent(part, 90)) {
-                used += rates_Bps[i];
-                slow++;
+            if (parts_Bps[i] < part) {
+                used += parts_Bps[i];
+                below++;
             }
-        if (slow == n) /* none is held by it */
-            break;
-        next = (total_Bps - used) / (n - slow);
+        next = below < n ? (total_Bps - used) / (n - below) : part;
         if (next <= part)
             break;
         part = next;
     }
     return part;
+}
+
+void lh_share_parts(uint64_t total_Bps, const uint64_t rates_Bps[], size_t n, uint64_t parts_Bps[])
+{
+    uint64_t sum = 0;
+    uint64_t most = total_Bps;
+    uint64_t more = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        parts_Bps[i] = expected(rates_Bps[i], total_Bps / n);
+        sum += parts_Bps[i];
+    }
+    if (sum > total_Bps)
+        most = level(total_Bps, parts_Bps, n);
+    else
+        more = (total_Bps - sum) / n;
+    for (size_t i = 0; i < n; i++)
+        parts_Bps[i] = (parts_Bps[i] < most ? parts_Bps[i] : most) + more;
 }

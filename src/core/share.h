@@ -10,8 +10,8 @@
  *          cent below what its pacing is bounded to.
  *   yield  what others leave, where that is asked for: core/yield.
  *
- * The bound is set stream by stream, in the kernel's pacing. Streams that are slower for reasons of
- * their own leave what they do not use to the others.
+ * The bound is set stream by stream, in the kernel's pacing, and the parts are never more than the
+ * whole. Streams that are slower for reasons of their own leave what they do not use to the others.
  *
  * Pure. Main loop, a few times a second. Rates are bytes a second; 0 means no bound. */
 #ifndef LH_CORE_SHARE_H
@@ -69,9 +69,12 @@ static inline bool lh_share_limits(const struct lh_share *s)
     return s->limit_Bps > 0 && !s->short_of_limit;
 }
 
-/* The bound of each of n streams (n > 0) with which together they may send `total`: streams whose
- * rate (0: not known yet) is below it use less, and the others get what they leave. 0 for a total
- * of 0. */
-uint64_t lh_share_part(uint64_t total_Bps, const uint64_t rates_Bps[], size_t n);
+/* The parts of `total` (0: no bound) that each of n streams (n > 0) may send: half more than
+ * it was seen to send (rates; 0: not known yet, an even part), but not next to nothing; what is
+ * left over, evenly. If that is more than the total, the largest are cut. Each has a bound of its
+ * own, so that the total is kept whatever they do next: with one bound for all, those that were
+ * slow when it was set send more than they then did, and many of them fill a buffer that is not
+ * theirs to fill. All 0 for a total of 0. */
+void lh_share_parts(uint64_t total_Bps, const uint64_t rates_Bps[], size_t n, uint64_t parts_Bps[]);
 
 #endif

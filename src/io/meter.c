@@ -25,6 +25,7 @@ void lh_meter_start(struct lh_meter *m, int fd, uint32_t lowat_bytes,
     m->counters = counters;
     m->sampled_ms = lh_now_ms();
     atomic_store_explicit(&counters->rate_Bps, 0, memory_order_relaxed);
+    atomic_store_explicit(&counters->used_Bps, 0, memory_order_relaxed);
     atomic_store_explicit(&counters->brought_bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&counters->queued_bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&counters->held, false, memory_order_relaxed);
@@ -52,26 +53,35 @@ static void go_on(atomic_uint_fast64_t *sum, uint64_t *before, uint64_t now)
     *before = now;
 }
 
-/* With nothing under way the rate stays what it was: the stream is idle, not slow. */
+/* A rate smoothed over some samples. With nothing under way it stays what it was: the stream is
+ * idle, not slow. */
+static void smooth(uint64_t *rate_Bps, atomic_uint_fast64_t *counter, uint64_t now_Bps,
+                   const struct lh_tcp_state *tcp)
+{
+    if (now_Bps == 0 && (*rate_Bps == 0 || (tcp->unacked == 0 && tcp->notsent_bytes == 0)))
+        return;
+    *rate_Bps = *rate_Bps == 0 ? now_Bps : (3 * *rate_Bps + now_Bps) / 4;
+    if (*rate_Bps == 0)
+        *rate_Bps = 1; /* known, and next to nothing */
+    atomic_store_explicit(counter, *rate_Bps, memory_order_relaxed);
+}
+
 static void note_rate(struct lh_meter *m, const struct lh_tcp_state *tcp, uint64_t span_ms)
 {
     uint64_t now_Bps = (tcp->bytes_acked - m->acked_bytes) * 1000 / span_ms;
 
-    if (now_Bps == 0 && (m->rate_Bps == 0 || (tcp->unacked == 0 && tcp->notsent_bytes == 0)))
-        return;
-    m->rate_Bps = m->rate_Bps == 0 ? now_Bps : (3 * m->rate_Bps + now_Bps) / 4;
-    if (m->rate_Bps == 0)
-        m->rate_Bps = 1; /* known, and next to nothing */
-    atomic_store_explicit(&m->counters->rate_Bps, m->rate_Bps, memory_order_relaxed);
+    smooth(&m->rate_Bps, &m->counters->rate_Bps, now_Bps, tcp);
 }
 
 static void note_delivered(struct lh_meter *m, const struct lh_tcp_state *tcp, uint64_t span_ms)
 {
     uint64_t bytes = (uint64_t)(tcp->delivered - m->delivered) * tcp->mss_bytes;
+    uint64_t now_Bps = bytes * 1000 / span_ms;
 
     m->delivered = tcp->delivered;
     atomic_fetch_add_explicit(&m->counters->delivered_bytes, bytes, memory_order_relaxed);
-    atomic_store_explicit(&m->counters->last_Bps, bytes * 1000 / span_ms, memory_order_relaxed);
+    atomic_store_explicit(&m->counters->last_Bps, now_Bps, memory_order_relaxed);
+    smooth(&m->used_Bps, &m->counters->used_Bps, now_Bps, tcp);
 }
 
 static void set_lowat(struct lh_meter *m)

@@ -22,6 +22,7 @@ struct lh_meter_counters {
     atomic_uint_fast64_t last_Bps;   /* delivered a second, over the last sample alone */
     atomic_uint_fast64_t sampled_ms; /* when that was */
     atomic_uint_fast64_t rate_Bps;   /* bytes acknowledged a second, smoothed; 0: not known yet */
+    atomic_uint_fast64_t used_Bps;   /* the same of bytes delivered */
     atomic_uint_fast64_t rtt_us;     /* smoothed; 0: no connection */
     atomic_uint_fast64_t min_rtt_us;
     /* Of the connection at hand. */
@@ -54,6 +55,7 @@ struct lh_meter {
     uint64_t rwnd_limited_us;
     uint64_t sndbuf_limited_us;
     uint64_t rate_Bps;
+    uint64_t used_Bps; /* delivered */
     uint64_t pace_Bps; /* as set */
     const char *anew;  /* congestion control that begins anew once, NULL: none, or it has; */
     uint64_t anew_ms;  /* and when, once the stream is paced: its start-up would overrun the path */

@@ -105,8 +105,10 @@ void lh_send_report_start(struct lh_send *s)
 {
     s->stats.bytes_total = s->source.identity.size;
     refresh(s);
-    if (!s->started)
+    if (!s->started) {
         s->durable_before = s->stats.bytes_durable;
+        recent_rate(s, lh_now_ms()); /* is counted from here */
+    }
     s->started = true;
     if (s->cbs.start != NULL)
         s->cbs.start(s->cbs.arg, &s->stats);

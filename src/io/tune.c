@@ -47,18 +47,29 @@ static struct lh_ramp_bounds bounds(const struct lh_send *s)
     return b;
 }
 
-/* To each stream its part, also to those that are only coming up. */
+/* To each stream its part, and an even one to those that may come up. Parts are by what streams
+ * deliver: what is acknowledged stands still at each loss. */
 static void set_pace(struct lh_send *s, uint64_t total_Bps)
 {
-    unsigned n = s->tune.ramp.n;
     uint64_t rates_Bps[LH_MAX_STREAMS];
-    uint64_t part_Bps;
+    uint64_t parts_Bps[LH_MAX_STREAMS];
+    unsigned of[LH_MAX_STREAMS]; /* which slot it is */
+    unsigned n = 0;
 
-    for (unsigned i = 0; i < n; i++)
-        rates_Bps[i] = s->streams[i].up ? lh_meter_get(&s->streams[i].counters.meter.rate_Bps) : 0;
-    part_Bps = lh_share_part(total_Bps, rates_Bps, n);
-    for (unsigned i = 0; i < LH_MAX_STREAMS; i++)
-        atomic_store_explicit(&s->streams[i].counters.meter.pace_Bps, part_Bps,
+    for (unsigned i = 0; i < LH_MAX_STREAMS; i++) {
+        struct lh_meter_counters *m = &s->streams[i].counters.meter;
+
+        if (i < s->tune.ramp.n && s->streams[i].up) {
+            of[n] = i;
+            rates_Bps[n++] = lh_meter_get(&m->used_Bps);
+        } else {
+            atomic_store_explicit(&m->pace_Bps, total_Bps / s->tune.ramp.n, memory_order_relaxed);
+        }
+    }
+    if (n > 0)
+        lh_share_parts(total_Bps, rates_Bps, n, parts_Bps);
+    for (unsigned k = 0; k < n; k++)
+        atomic_store_explicit(&s->streams[of[k]].counters.meter.pace_Bps, parts_Bps[k],
                               memory_order_relaxed);
 }
 

@@ -23,10 +23,10 @@
 #include <stdint.h>
 
 #define LH_DUTY_JOBS_MAX 64
-#define LH_DUTY_TASKS_MAX 256 /* with those that wait and those that Redis has to hear of */
-#define LH_DUTY_TAKE_MAX 64   /* in one take */
-#define LH_DUTY_WAIT_MS 5000u /* longest wait for a new task */
-#define LH_DUTY_STOP_MS 5000u /* so long Redis is waited for at the end */
+#define LH_DUTY_TASKS_MAX 256  /* with those that wait and those that Redis has to hear of */
+#define LH_DUTY_TAKE_MAX 64    /* in one take */
+#define LH_DUTY_WAIT_MS 10000u /* longest wait for a new task */
+#define LH_DUTY_STOP_MS 5000u  /* so long Redis is waited for at the end */
 
 struct lh_duty_options {
     unsigned jobs;          /* sends at once; 1 to LH_DUTY_JOBS_MAX */
@@ -181,6 +181,9 @@ uint64_t lh_duty_wake_ms(const struct lh_duty *duty, uint64_t now_ms);
  * -LH_E_NETWORK, before or after. */
 void lh_duty_up(struct lh_duty *duty, uint64_t now_ms);
 void lh_duty_down(struct lh_duty *duty, uint64_t now_ms);
+
+/* The queue's clock has jumped ahead, as the answer that comes next has shown. */
+void lh_duty_jumped(struct lh_duty *duty, uint64_t now_ms);
 
 /* A task came, by a take or a wait. */
 void lh_duty_taken(struct lh_duty *duty, struct lh_duty_task *task, uint64_t now_ms);

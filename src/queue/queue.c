@@ -21,6 +21,7 @@
 /* NOPERM inside a script has no code: what Redis says before 7.2, and since. */
 #define LACKS "The user executing the script can't"
 #define LACKS_LATER "ACL failure in script"
+#define LACKS_A_RIGHT "the user of Redis lacks a right; docs/queue.md lists what is needed"
 
 uint64_t lh_queue_clock_ms(void)
 {
@@ -76,6 +77,15 @@ void lh_argv_hex(struct lh_argv *a, const uint8_t bytes[16])
 
 /* ---- replies ---- */
 
+/* Without " script: DIGEST, on @user_script:LINE.", which says nothing to anybody. */
+static size_t words_len(const struct redisReply *error)
+{
+    static const char tail[] = " script: ";
+    const char *at = memmem(error->str, error->len, tail, sizeof(tail) - 1);
+
+    return at != NULL ? (size_t)(at - error->str) : error->len;
+}
+
 int lh_queue_judge(const struct redisReply *reply, struct lh_err *err)
 {
     static const struct {
@@ -92,9 +102,8 @@ int lh_queue_judge(const struct redisReply *reply, struct lh_err *err)
         {"MISCONF", LH_E_BUSY, "Redis cannot write its disk and takes no changes"},
         {"NOREPLICAS", LH_E_BUSY, "Redis has too few replicas and takes no changes"},
         {"BUSY", LH_E_BUSY, "Redis is busy with somebody's script"},
-        {"UNBLOCKED", LH_E_BUSY, "Redis has ended the wait, because it became a replica"},
-        {"NOPERM", LH_E_REFUSED,
-         "the user of Redis lacks a right; docs/queue.md lists what is needed"},
+        {"UNBLOCKED", LH_E_BUSY, "Redis has ended the wait"},
+        {"NOPERM", LH_E_REFUSED, LACKS_A_RIGHT},
         {"NOAUTH", LH_E_REFUSED, "Redis wants a password"},
         {"WRONGTYPE", LH_E_PROTOCOL, "a key of the queue is not what it should be"},
         {"ERR unknown command", LH_E_REFUSED, "this Redis lacks a command: 6.2 or newer is needed"},
@@ -105,10 +114,10 @@ int lh_queue_judge(const struct redisReply *reply, struct lh_err *err)
         return lh_err_set(err, LH_E_NETWORK, "the connection to Redis was lost");
     if (reply->type != REDIS_REPLY_ERROR)
         return 0;
-    lh_text_escape(shown, sizeof(shown), reply->str, reply->len);
+    lh_text_escape(shown, sizeof(shown), reply->str, words_len(reply));
     if (memmem(reply->str, reply->len, LACKS, sizeof(LACKS) - 1) != NULL ||
         memmem(reply->str, reply->len, LACKS_LATER, sizeof(LACKS_LATER) - 1) != NULL)
-        return lh_err_set(err, LH_E_REFUSED, "the user of Redis lacks a right (%s)", shown);
+        return lh_err_set(err, LH_E_REFUSED, "%s (%s)", LACKS_A_RIGHT, shown);
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (lh_redis_error_is(reply, known[i].code))
             return lh_err_set(err, known[i].status, "%s (%s)", known[i].words, shown);

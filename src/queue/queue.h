@@ -46,7 +46,8 @@ struct lh_queue_options {
     void (*up)(void *arg);
     /* Not any more, or not yet: it dials again by itself. status: LH_E_RESOLVE, LH_E_CONNECT,
      * LH_E_TIMEOUT, LH_E_NETWORK, LH_E_BUSY, LH_E_REFUSED (password, rights, version),
-     * LH_E_PROTOCOL, LH_E_NOMEM; why: a sentence without secrets, which dies when the call returns.
+     * LH_E_PROTOCOL, LH_E_NOMEM, or 0: it goes where a cluster says that the keys are, which is no
+     * failure; why: a sentence without secrets, which dies when the call returns.
      * May come several times without an up between. May be NULL. */
     void (*down)(void *arg, int status, const char *why);
     void *arg;
@@ -86,6 +87,7 @@ struct lh_taken {
 struct lh_taking {
     struct lh_taken *taken;
     size_t n;
+    bool jumped; /* Redis's clock has jumped ahead: who lives may look idle until its next report */
     uint64_t
         soonest_ms; /* so long from now nothing can be had but what is added to the queue: neither
                        a delayed task, nor (with reap) one of another worker; 0: not known */

@@ -16,12 +16,22 @@
 /* ---- take ---- */
 
 /* A take that has waited in a Redis that did not run must reap nobody: past this moment of Redis's
- * clock it does not. */
+ * clock it does not. Nor does that which meets a clock that has jumped ahead. */
 static uint64_t reap_until(const struct lh_queue *queue)
 {
     uint64_t grace = queue->claim_ms / 3 < 1000 ? queue->claim_ms / 3 : 1000;
 
     return queue->redis_ms + (lh_queue_clock_ms() - queue->heard_ms) + grace;
+}
+
+/* What Redis's clock says. Returns whether it has jumped ahead of ours since it was last heard. */
+static bool hear_clock(struct lh_queue *queue, uint64_t now_ms)
+{
+    bool jumped = now_ms > reap_until(queue);
+
+    queue->redis_ms = now_ms;
+    queue->heard_ms = lh_queue_clock_ms();
+    return jumped;
 }
 
 int lh_queue_take(struct lh_queue *queue, size_t n, bool reap, lh_queue_take_fn fn, void *arg)
@@ -50,10 +60,8 @@ static void answer_take(const struct lh_op *op, int status, const struct redisRe
 
     if (status == 0)
         status = lh_decode_take(reply, op->incarnation, &taking, &now_ms, err);
-    if (status == 0) {
-        op->queue->redis_ms = now_ms;
-        op->queue->heard_ms = lh_queue_clock_ms();
-    }
+    if (status == 0)
+        taking.jumped = hear_clock(op->queue, now_ms);
     op->fn.take(op->arg, status, err->text, status == 0 ? &taking : NULL);
     lh_taking_free(&taking);
 }

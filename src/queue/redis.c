@@ -46,7 +46,7 @@ struct lh_redis {
     struct lh_redis_url at;                        /* what is dialled */
     char where[LH_REDIS_URL_TEXT];                 /* the same for people */
     struct lh_err err;                             /* of the last attempt */
-    char told[sizeof(((struct lh_err *)0)->text)]; /* what has been logged as a warning */
+    char told[sizeof(((struct lh_err *)0)->text)]; /* what has been logged */
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -81,6 +81,7 @@ static void maybe_closed(struct lh_redis *r)
 static void went_down(struct lh_redis *r)
 {
     bool news = strcmp(r->told, r->err.text) != 0;
+    bool moves = r->moved_host[0] != '\0' && ++r->n_moved <= MAX_MOVED;
     uint64_t pause_ms = 0;
     uint32_t random = 0;
 
@@ -89,14 +90,15 @@ static void went_down(struct lh_redis *r)
     lh_redis_cmds_lose(&r->in_flight);
     if (r->state == CLOSING)
         return;
-    lh_log(&r->opts.log, news ? LH_LOG_WARN : LH_LOG_DEBUG, "redis status=%s error=\"%s\"",
+    /* `down` is what people hear of it. */
+    lh_log(&r->opts.log, news ? LH_LOG_INFO : LH_LOG_DEBUG, "redis status=%s error=\"%s\"",
            lh_status_name(r->err.status), r->err.text);
     memcpy(r->told, r->err.text, sizeof(r->told));
     if (r->opts.down != NULL)
-        r->opts.down(r->opts.arg, r->err.status, r->err.text);
+        r->opts.down(r->opts.arg, moves ? 0 : r->err.status, r->err.text);
     if (r->state == CLOSING)
         return;
-    if (r->moved_host[0] == '\0' || ++r->n_moved > MAX_MOVED) {
+    if (!moves) {
         uv_random(NULL, NULL, &random, sizeof(random), 0, NULL);
         pause_ms = lh_pace_backoff(r->attempt++, random);
     }
@@ -300,6 +302,8 @@ static void on_conn_lost(void *arg, int status, const char *words)
 
     if (status == LH_E_CONNECT)
         lh_err_set(&r->err, status, "cannot connect to Redis at %s: %s", r->where, words);
+    else if (status == LH_E_PROTOCOL && r->state == LOGGING_IN)
+        lh_err_set(&r->err, status, "what answers at %s is not a Redis", r->where);
     else
         lh_err_set(&r->err, status, "the connection to Redis at %s was lost: %s", r->where, words);
     lost(r);

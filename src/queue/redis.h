@@ -42,7 +42,8 @@ struct lh_redis_options {
     /* The connection was lost, or an attempt to connect failed, with a sentence without secrets
      * that dies when the call returns. status: LH_E_RESOLVE, LH_E_CONNECT, LH_E_TIMEOUT,
      * LH_E_NETWORK (broken, or cannot serve now), LH_E_REFUSED (password, user or database are not
-     * accepted), LH_E_PROTOCOL, LH_E_NOMEM. It is tried again, whatever the status. May be NULL. */
+     * accepted), LH_E_PROTOCOL, LH_E_NOMEM. It is tried again, whatever the status; 0: at once,
+     * where a cluster says that the keys are, which is no failure. May be NULL. */
     void (*down)(void *arg, int status, const char *why);
 
     void *arg; /* of up and down */

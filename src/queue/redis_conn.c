@@ -15,6 +15,8 @@
 
 #define OUT_MAX_BYTES (32 << 20)
 #define REPLY_MAX_BYTES (64 << 20)
+/* Of an array: the reader makes room for them before they are there. */
+#define REPLY_MAX_ELEMENTS (1 << 20)
 #define KEEPALIVE_S 60
 
 struct lh_redis_conn {
@@ -31,14 +33,17 @@ struct lh_redis_conn {
     const struct lh_redis_conn_events *events;
     void *arg;
     redisReader *reader;
-    size_t unfinished_bytes; /* of a reply that is not whole yet */
-    struct lh_buf out;       /* to be written */
-    struct lh_buf writing;   /* what `write` has */
+    redisReplyObjectFunctions theirs; /* make replies; */
+    redisReplyObjectFunctions ours;   /* the same, but for arrays */
+    size_t unfinished_bytes;          /* of a reply that is not whole yet */
+    struct lh_buf out;                /* to be written */
+    struct lh_buf writing;            /* what `write` has */
     int failed_uv;
     unsigned n_open; /* handles */
     bool is_writing;
     bool is_tcp;
-    bool done; /* lost or closed */
+    bool too_many; /* elements */
+    bool done;     /* lost or closed */
     bool closing;
     char in[64 << 10];
 };
@@ -123,9 +128,41 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     *buf = uv_buf_init(conn->in, sizeof(conn->in));
 }
 
-static int reader_status(const redisReader *reader)
+/* An array of a reply, unless it is to have too many elements. */
+#if HIREDIS_MAJOR >= 1
+static void *bounded_array(const redisReadTask *task, size_t n)
+#else
+static void *bounded_array(const redisReadTask *task, int n)
+#endif
 {
-    return reader->err == REDIS_ERR_OOM ? LH_E_NOMEM : LH_E_PROTOCOL;
+    struct lh_redis_conn *conn = task->privdata;
+
+    if (n <= REPLY_MAX_ELEMENTS)
+        return conn->theirs.createArray(task, n);
+    conn->too_many = true;
+    return NULL;
+}
+
+static redisReader *reader_new(struct lh_redis_conn *conn)
+{
+    redisReader *reader = redisReaderCreate();
+
+    if (reader == NULL)
+        return NULL;
+    conn->theirs = conn->ours = *reader->fn;
+    conn->ours.createArray = bounded_array;
+    reader->fn = &conn->ours;
+    reader->privdata = conn;
+    return reader;
+}
+
+static void lose_reader(struct lh_redis_conn *conn)
+{
+    if (conn->too_many)
+        lose(conn, LH_E_PROTOCOL, "its reply has too many elements");
+    else
+        lose(conn, conn->reader->err == REDIS_ERR_OOM ? LH_E_NOMEM : LH_E_PROTOCOL,
+             conn->reader->errstr);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
@@ -146,7 +183,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     conn->unfinished_bytes += (size_t)n;
     while (!conn->done) {
         if (redisReaderGetReply(conn->reader, &reply) != REDIS_OK) {
-            lose(conn, reader_status(conn->reader), conn->reader->errstr);
+            lose_reader(conn);
             return;
         }
         if (reply == NULL)
@@ -183,11 +220,9 @@ int lh_redis_conn_open(uv_loop_t *loop, const struct sockaddr *addr, const char 
                        struct lh_redis_conn **out)
 {
     struct lh_redis_conn *conn = calloc(1, sizeof(*conn));
-    redisReader *reader = redisReaderCreate();
+    redisReader *reader = conn != NULL ? reader_new(conn) : NULL;
 
-    if (conn == NULL || reader == NULL) {
-        if (reader != NULL)
-            redisReaderFree(reader);
+    if (reader == NULL) {
         free(conn);
         return -LH_E_NOMEM;
     }

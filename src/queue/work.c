@@ -92,6 +92,8 @@ static void on_start(void *arg, const struct lh_send_stats *stats)
 {
     struct lh_work *work = arg;
 
+    if (!work->ledger)
+        work->bytes_before = stats->bytes_durable;
     work->ledger = true;
     lh_work_seen(work, stats);
     if (lh_mutant("ack-before-rename"))
@@ -102,6 +104,7 @@ static void on_progress(void *arg, const struct lh_send_stats *stats)
 {
     struct lh_work *work = arg;
 
+    work->progressed = true;
     lh_work_seen(work, stats);
     lh_work_event(work, LH_QWORKER_PROGRESS, false);
 }
@@ -303,6 +306,8 @@ void lh_work_report(struct lh_work *work, struct lh_report *report, uint64_t now
         return;
     work->bytes = report->bytes = bytes;
     report->rate_bps = work->stats.rate_bps;
+    if (!work->progressed && bytes > work->bytes_before && now_ms > work->started_ms)
+        report->rate_bps = (bytes - work->bytes_before) * 8000 / (now_ms - work->started_ms);
     report->streams = work->stats.streams;
     report->map = map_text(ranges, n, LH_MAP_TEXT_MAX);
     if (report->map != NULL && lh_record_due(&work->record, now_ms, bytes)) {

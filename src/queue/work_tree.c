@@ -26,6 +26,7 @@ static void on_progress(void *arg, const struct lh_tree_stats *stats)
 {
     struct lh_work *work = arg;
 
+    work->progressed = true;
     lh_work_seen(work, &stats->send);
     lh_work_event(work, LH_QWORKER_PROGRESS, false);
 }

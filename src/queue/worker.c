@@ -11,6 +11,7 @@
 
 #include "queue/worker_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,12 +43,31 @@ static void tell(struct lh_qworker *worker, enum lh_qworker_what what, const cha
         worker->opts.event(worker->opts.arg, &event);
 }
 
-/* Why a command failed that nobody sees the failure of. Losing Redis is told as such. */
-static void log_failure(struct lh_qworker *worker, const char *what, int status, const char *text)
+/* Why a command failed that nobody sees the failure of: once until the reason changes. Losing
+ * Redis, and that it has forgotten the queue, are told as such. A wait is only a wait: if it was
+ * not its time that ended it, the take that follows meets the reason. */
+static void log_failure(struct lh_qworker *worker, enum lh_worker_asks what, int status,
+                        const char *text)
 {
-    if (status != 0 && status != -LH_E_NETWORK)
-        lh_log(&worker->log, LH_LOG_WARN, "queue: cannot %s: %s", what,
-               text != NULL && text[0] != '\0' ? text : lh_status_text(status));
+    static const char *const verbs[LH_N_WORKER_ASKS] = {"take tasks", "wait for tasks", "report",
+                                                        "tell outcomes"};
+    char *told = worker->told[what];
+    char why[sizeof(worker->told[0])];
+    enum lh_log_level level = LH_LOG_WARN;
+
+    if (status == 0)
+        told[0] = '\0';
+    if (status == 0 || status == -LH_E_NETWORK)
+        return;
+    snprintf(why, sizeof(why), "%s",
+             text != NULL && text[0] != '\0' ? text : lh_status_text(status));
+    if (!lh_queue_up(worker->queue) || (what == LH_ASKS_WAIT && status == -LH_E_BUSY))
+        level = LH_LOG_INFO;
+    else if (strcmp(why, told) == 0)
+        level = LH_LOG_DEBUG;
+    else
+        memcpy(told, why, sizeof(why));
+    lh_log(&worker->log, level, "queue: cannot %s: %s", verbs[what], why);
 }
 
 /* ---- answers of the queue ----------------------------------------------------------------- */
@@ -56,6 +76,8 @@ static size_t receive(struct lh_qworker *worker, int status, struct lh_taking *r
 {
     size_t n = status == 0 ? reply->n : 0;
 
+    if (status == 0 && reply->jumped)
+        lh_duty_jumped(&worker->duty, now_of(worker));
     for (size_t i = 0; i < n; i++) {
         struct lh_work *work = lh_work_new(worker, &reply->taken[i]);
 
@@ -76,7 +98,7 @@ static void on_took(void *arg, int status, const char *text, struct lh_taking *r
     struct lh_qworker *worker = arg;
     size_t n = receive(worker, status, reply);
 
-    log_failure(worker, "take tasks", status, text);
+    log_failure(worker, LH_ASKS_TAKE, status, text);
     lh_duty_took(&worker->duty, status, n, status == 0 ? reply->soonest_ms : 0, now_of(worker));
 }
 
@@ -85,7 +107,7 @@ static void on_waited(void *arg, int status, const char *text, struct lh_taking 
     struct lh_qworker *worker = arg;
     size_t n = receive(worker, status, reply);
 
-    log_failure(worker, "wait for tasks", status, text);
+    log_failure(worker, LH_ASKS_WAIT, status, text);
     lh_duty_waited(&worker->duty, status, n, status == 0 ? reply->soonest_ms : 0, now_of(worker));
 }
 
@@ -102,7 +124,7 @@ static void on_reported(void *arg, int status, const char *text,
     struct lh_qworker *worker = arg;
     enum lh_duty_answer words[LH_DUTY_TASKS_MAX];
 
-    log_failure(worker, "report", status, text);
+    log_failure(worker, LH_ASKS_REPORT, status, text);
     if (status == 0)
         words_of(words, answers, n);
     for (size_t i = 0; i < worker->duty.n_reported && status == 0; i++) {
@@ -124,7 +146,7 @@ static void on_finished(void *arg, int status, const char *text,
     struct lh_qworker *worker = arg;
     enum lh_duty_answer words[LH_DUTY_TASKS_MAX];
 
-    log_failure(worker, "tell outcomes", status, text);
+    log_failure(worker, LH_ASKS_FINISH, status, text);
     if (status == 0)
         words_of(words, answers, n);
     lh_duty_finished(&worker->duty, status, words, now_of(worker));
@@ -137,7 +159,9 @@ static void on_up(void *arg)
 
     lh_duty_up(&worker->duty, now_of(worker));
     lh_qworker_touch(worker);
-    tell(worker, LH_QWORKER_UP, "");
+    if (!worker->told_up)
+        tell(worker, LH_QWORKER_UP, "");
+    worker->told_up = true;
 }
 
 static void on_down(void *arg, int status, const char *why)
@@ -146,6 +170,9 @@ static void on_down(void *arg, int status, const char *why)
 
     lh_duty_down(&worker->duty, now_of(worker));
     lh_qworker_touch(worker);
+    if (status == 0)
+        return; /* it will be up in a moment */
+    worker->told_up = false;
     tell(worker, LH_QWORKER_DOWN, why);
 }
 

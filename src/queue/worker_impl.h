@@ -7,10 +7,20 @@
 #include "queue/worker.h"
 #include "util/address.h"
 
+/* What a worker asks of the queue, as far as it may fail unseen. */
+enum lh_worker_asks {
+    LH_ASKS_TAKE,
+    LH_ASKS_WAIT,
+    LH_ASKS_REPORT,
+    LH_ASKS_FINISH,
+    LH_N_WORKER_ASKS
+};
+
 struct lh_qworker {
     uv_loop_t *loop;
     struct lh_qworker_options opts; /* its strings are not kept */
     struct lh_log log;
+    char told[LH_N_WORKER_ASKS][256]; /* failures that were logged; "" none since it went well */
     struct lh_duty duty;
     struct lh_queue *queue;
     struct lh_engine *engine;
@@ -18,7 +28,8 @@ struct lh_qworker {
     uv_idle_t idle;  /* active while the duty has not been asked */
     uv_timer_t wake;
     unsigned n_handles;
-    bool dirty; /* duty may have a step */
+    bool dirty;   /* duty may have a step */
+    bool told_up; /* that Redis is there */
     bool leaving;
     uint64_t started_ms;
     struct lh_health health; /* what does not change, and sums of what has ended */
@@ -33,10 +44,12 @@ struct lh_work {
     enum lh_priority priority;
     uint64_t attempts;
     bool reaped;
-    struct lh_send *send; /* NULL when there is none */
-    struct lh_tree *tree; /* the same of a tree */
-    char *failed;         /* of a tree: what is said of the first entry that failed; NULL none */
-    bool ledger;          /* the receiver has told what it has */
+    struct lh_send *send;  /* NULL when there is none */
+    struct lh_tree *tree;  /* the same of a tree */
+    char *failed;          /* of a tree: what is said of the first entry that failed; NULL none */
+    bool ledger;           /* the receiver has told what it has */
+    bool progressed;       /* the send has told how fast it is */
+    uint64_t bytes_before; /* were durable at the start */
     struct lh_send_stats stats;
     uint64_t started_ms;
     uint64_t active_ms;

@@ -91,6 +91,10 @@ def test_killed_worker():
     first = fleet.worker("a")
     fleet.add("t", src, serve.url("name"), limit_rate=SLOW)
     durable = first.until_durable("t", MIB)
+    moved = [e for e in first.events("progress", "t") if e["bytes_durable"] > 0][0]
+    ok(moved["rate_bps"] > 0, "with the first bytes it is known how fast")
+    heard = e2e.wait_until("that is reported", lambda: [t for t in [fleet.task("t")] if t.get("bytes", "0") != "0"])
+    ok(int(heard[0]["rate_bps"]) > 0, "and reported")
     second = fleet.worker("b")
     second.until("up")
     first.kill()
@@ -255,6 +259,26 @@ def test_what_is_there_stays():
     same(fleet.task("replace").get("digest"), e2e.digest(src), "then there is a digest")
 
 
+def test_receiver_lost_the_file():
+    fleet, serve, at = begin()
+    src = file_of("source", SIZE)
+    first = fleet.worker("a")
+    fleet.add("t", src, serve.url("name"), limit_rate=SLOW)
+    first.until_durable("t", 8 * MIB)
+    e2e.wait_until("that is on record", lambda: int(fleet.task("t").get("bytes", 0)) >= 4 * MIB)
+    first.kill()
+    serve.kill()
+    for name in os.listdir(at):
+        os.unlink(os.path.join(at, name))
+    serve = Serve(at, "--commit-interval", "100ms", listen="127.0.0.1:%d" % serve.port)
+    second = fleet.worker("b")
+    fleet.until("t", "done")
+    done = second.until("done", "t")
+    same(done["bytes_skipped"], 0, "what stands in Redis is nothing to a receiver that has lost it")
+    ok(done["bytes_sent"] >= SIZE, "all of it is sent again")
+    is_copy(src, os.path.join(at, "name"), "and arrives")
+
+
 def test_receiver_away():
     fleet, serve, at = begin()
     src = file_of("source", MIB)
@@ -386,6 +410,75 @@ def test_password_user_and_database():
     down = wrong.until("down")
     ok("wrong" not in down["message"] and "sesame" not in down["message"], "no password is ever shown")
     ok(wrong.alive(), "a worker that is not let in tries again")
+
+
+def test_cluster():
+    nodes = [Redis(cluster=True), Redis(cluster=True)]
+    for i, node in enumerate(nodes):
+        node("CLUSTER", "ADDSLOTS", *range(8192 * i, 8192 * (i + 1)))
+    nodes[0]("CLUSTER", "MEET", "127.0.0.1", nodes[1].port)
+    e2e.wait_until("a cluster", lambda: all("cluster_state:ok" in n("CLUSTER", "INFO") for n in nodes))
+    at = os.path.join(e2e.dir(), "root")
+    os.mkdir(at)
+    serve = Serve(at)
+    src = file_of("source", MIB)
+    for name in ("default", "other"):
+        home = nodes[0]("CLUSTER", "KEYSLOT", "longhaul:{%s}:meta" % name) // 8192
+        fleet = Fleet(nodes[home], name, url=nodes[1 - home].tcp_url())
+        worker = fleet.worker("a")
+        fleet.add("t", src, serve.url(name))
+        fleet.until("t", "done")
+        is_copy(src, os.path.join(at, name), "queue %s: its node is found by way of another" % name)
+        same((worker.events("down"), worker.err()), ([], ""), "and nothing is said of that")
+        got = e2e.run("status", "--queue", name, "--redis", fleet.url)
+        ok(got.rc == 0 and "done " in got.out() and got.err() == "", "nor by a command")
+
+
+def lines_with(worker, words):
+    return [line for line in worker.err().splitlines() if words in line]
+
+
+def test_said_once():
+    redis = Redis()
+    redis.kill()
+    args = ["worker", "--name", "a", "--redis", redis.url()]
+    worker = e2e.Process(args + ["-vv"])
+    e2e.wait_until("some tries", lambda: len(lines_with(worker, "debug: redis status=CONNECT")) >= 4)
+    said = lines_with(worker, "trying again")
+    same(len(said), 1, "that there is no Redis is said once, however often it is tried")
+    ok(said[0].startswith("longhaul: worker a: cannot connect to Redis at unix://"), said[0])
+    redis.restart()
+    e2e.wait_until("connected", lambda: lines_with(worker, "worker a: connected"))
+    redis("CONFIG", "SET", "requirepass", "sesame")
+    redis("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    e2e.wait_until("the other reason", lambda: lines_with(worker, "wants a password"))
+    ok(len(lines_with(worker, "trying again")) > 1, "another reason is said again")
+    same(lines_with(worker, "warning:"), [], "in no other line besides")
+    events = e2e.Process(["worker", "--json", "--redis", redis.url(password="wrong"), "-vv"])
+    e2e.wait_until("some tries", lambda: len(lines_with(events, "debug: redis status=REFUSED")) >= 4)
+    same(events.out().count('"down"'), 1, "--json: once as well")
+
+
+def test_redis_cannot_is_said_once():
+    fleet, serve, at = begin()
+    worker = fleet.worker("a", "-vv")
+    worker.until("up")
+    fleet.redis("SET", fleet.base + "delayed", "damaged")
+    e2e.wait_until("some tries", lambda: len(lines_with(worker, "cannot take tasks")) >= 3)
+    said = lines_with(worker, "warning: queue: cannot take tasks")
+    same(len(said), 1, "what keeps it from taking tasks is said once")
+    ok("WRONGTYPE" in said[0] and "script" not in said[0], "without what Redis says of scripts")
+    fleet.redis("DEL", fleet.base + "delayed")
+    src = file_of("source", MIB)
+    fleet.add("t", src, serve.url("name"))
+    fleet.until("t", "done")
+    fleet.redis("FLUSHALL")
+    worker.until("down")
+    fleet.add("u", src, serve.url("other"))
+    fleet.until("u", "done")
+    same(len(lines_with(worker, "warning:")), 1, "that Redis was emptied is told as `down` alone")
+    ok("forgotten" in worker.last("down")["message"] or "removed" in worker.last("down")["message"],
+       worker.last("down")["message"])
 
 
 e2e.main()

@@ -9,7 +9,9 @@ import json
 import pty
 import re
 import signal
+import socket
 import subprocess
+import threading
 
 import e2e
 from e2e import INTERRUPTED, MIB, NETWORK, OK, REFUSED, SOURCE, USAGE, Process, Proxy, Serve
@@ -96,17 +98,39 @@ def test_usage():
         ok(got.out() == "" and SECRET not in got.err(), what + ": no output and no password")
 
 
+def answer(listener, words):
+    try:
+        while True:
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(4096)
+                sock.sendall(words)
+    except OSError:
+        pass
+
+
 def test_no_redis():
     got = run("queue", "--redis", "redis://user:%s@127.0.0.1:1/2" % SECRET)
     fails(got, NETWORK, r"cannot connect to Redis at redis://127\.0\.0\.1:1/2: connection refused; given up", "nobody there")
     ok(SECRET not in got.err() and got.out() == "", "the password is not shown")
     ok("hint:" in got.err(), "and there is something to be done")
+    with socket.socket() as web:
+        web.bind(("127.0.0.1", 0))
+        web.listen(8)
+        threading.Thread(target=answer, args=(web, b"HTTP/1.1 400 Bad Request\r\n\r\n"), daemon=True).start()
+        got = run("queue", "--redis", "redis://127.0.0.1:%d" % web.getsockname()[1])
+    fails(got, NETWORK, r"error: what answers at redis://127\.0\.0\.1:\d+ is not a Redis; given up",
+          "something else is there")
     redis = Redis(password="right")
     got = run("queue", "--redis", redis.url(password="wrong" + SECRET))
     ok(got.rc in (NETWORK, REFUSED) and "password" in got.err().lower(), "a wrong password")
     ok(SECRET not in got.err(), "which is not shown")
     got = run("queue", "--redis", redis.url())
     ok(got.rc == OK and "right" not in got.out() + got.err(), "the right one, not shown either")
+    redis("ACL", "SETUSER", "few", "on", ">few", "~*", "+eval", "+evalsha", "+ping")
+    got = run("queue", "--redis", redis.url("few", "few"))
+    fails(got, REFUSED, r"the user of Redis lacks a right; docs/queue.md lists what is needed", "no rights")
+    ok("script:" not in got.err(), "without what Redis says of scripts")
 
 
 def test_submit():
@@ -178,6 +202,10 @@ def test_status():
     same((events[0]["queued_normal"], events[0]["workers"]), (40, 0), "--json")
     elsewhere = rig.run("status", "--queue", "other")
     ok("0 queued" in elsewhere.out(), "the command line names another queue")
+    rig.redis("EVAL", "for i = 1, 2460 do redis.call('XADD', KEYS[1], '*', 'v', 1, 'source', '/a', "
+              "'destination', 'lh://h/') end", 1, rig.key("tasks:low"))
+    events = lines(rig.run("status", "--json"))
+    same(len({e["task"] for e in events if e["event"] == "task"}), 2500, "--json: all of very many")
 
 
 def test_reader_goes():
@@ -228,6 +256,25 @@ def test_controls():
     got = rig.run("cancel", "nobody", one)
     fails(got, USAGE, "no task 'nobody'", "one that is not there")
     same(rig.task(one)["state"], "cancelled", "the others have their turn all the same")
+
+
+def test_redis_full():
+    rig = Rig()
+    tasks = [rig.submit(rig.source(), rig.url("%d" % i), "--limit-rate", "1M") for i in range(2)]
+    rig.worker("--jobs", "2")
+    for task in tasks:
+        rig.until(task, "active")
+    plain = "n" + rig.redis("XADD", rig.key("tasks:normal"), "*", "v", 1, "source", "/a",
+                            "destination", "lh://h/1", "retries", 0)
+    tasks.append(plain)
+    rig.redis("CONFIG", "SET", "maxmemory", 1)
+    fails(rig.run("submit", "/a", "lh://h/1"), REFUSED, r"Redis is full \(maxmemory\): nothing was changed",
+          "a full Redis takes no new task")
+    for verb, task, state in (("pause", tasks[0], "paused"), ("cancel", tasks[1], "cancelled"),
+                              ("cancel", plain, "cancelled")):
+        same(rig.run(verb, task).rc, OK, "but lets one %s" % verb)
+        rig.until(task, state)
+    rig.redis("CONFIG", "SET", "maxmemory", 0)
 
 
 def test_redis_goes():
@@ -350,6 +397,7 @@ def test_active():
     rig.until(id_, "paused")
     held = rig.task(id_)
     ok(0 < held["bytes_durable"] < 64 * MIB, "paused in the middle")
+    wait_until("the watch has seen that", lambda: '"state":"paused"' in watch.out())
     same(rig.run("resume", id_).rc, OK, "resume")
     rig.until(id_, "done")
     is_copy(src, os.path.join(rig.root, "a"), "the same contents")

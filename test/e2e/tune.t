@@ -56,7 +56,8 @@ def test_limit_is_divided_anew():
     source, _, serve = a_transfer(256 * MIB)  # longer than it takes to look
     proxy = Proxy(serve.port)
     s = Send(source, serve.url("target", port=proxy.port), "--limit-rate", "40M", "--streams", "4")
-    wait_until("4 streams share it", lambda: settled(proxy.port, 4, 40e6))
+    # A connection is there before the proxy has taken it up and seen what it is.
+    wait_until("4 streams share it", lambda: len(proxy.streams()) == 4 and settled(proxy.port, 4, 40e6))
     proxy.stop_listening()
     proxy.streams()[0].reset()
     wait_until("3 streams share it", lambda: settled(proxy.port, 3, 40e6))

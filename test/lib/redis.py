@@ -72,14 +72,15 @@ class Client:
 class Redis:
     """appendonly: it remembers each command (appendfsync always). password: of the default user.
     users: rules of ACL users, such as "worker on >secret ~* +@all". maxmemory: bytes, writes are
-    refused beyond. tcp: also on a free port of 127.0.0.1. options: more of redis-server's."""
+    refused beyond. tcp: also on a free port of 127.0.0.1. cluster: a node without slots, with tcp.
+    options: more of redis-server's."""
 
     def __init__(self, appendonly=False, password=None, users=(), maxmemory=None, tcp=False,
-                 options=()):
+                 cluster=False, options=()):
         self.dir = tempfile.mkdtemp(prefix="redis.", dir=e2e.dir())
         self.path = os.path.join(self.dir, "sock")
         self.password = password
-        self.port = free_port() if tcp else 0
+        self.port = free_port(65536 - 10000 if cluster else 65536) if tcp or cluster else 0
         self.args = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
         self.args += ["--unixsocket", self.path, "--unixsocketperm", "777", "--dir", self.dir]
         self.args += ["--save", "", "--logfile", "log", "--appendonly", "yes" if appendonly else "no"]
@@ -90,6 +91,8 @@ class Redis:
             self.args += ["--user", *rule.split()]
         if maxmemory is not None:
             self.args += ["--maxmemory", str(maxmemory)]
+        if cluster: # its nodes talk at that port and 10000
+            self.args += ["--cluster-enabled", "yes"]
         self.args += list(options)
         self.popen = None
         self.client = None
@@ -204,8 +207,10 @@ class Redis:
             return False
 
 
-def free_port():
+def free_port(below=65536):
     """A port of 127.0.0.1 that nobody has now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            if s.getsockname()[1] < below:
+                return s.getsockname()[1]

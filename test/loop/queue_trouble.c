@@ -102,9 +102,15 @@ static void test_damaged(void)
                      "XADD " DESK_KEY "tasks:normal 18446744073709551615-18446744073709551615"
                      " v 1");
     is_i64(desk_report(&w, &t[0].claim, "0-10"), LH_QUEUE_OK, "no records, but the task is kept");
+    is_i64(desk_state(&w, "progress"), LH_TASK_ACTIVE, "and shown");
     is_i64(desk_report(&w, &t[1].claim, "0-10"), LH_QUEUE_GONE, "an overwritten task is gone");
     is_i64(desk_finish(&w, &t[1].claim, LH_OUTCOME_DONE, 0), LH_QUEUE_GONE, "and stays so");
     is_i64(desk_finish(&w, &t[0].claim, LH_OUTCOME_DONE, 0), LH_QUEUE_OK, "the other ends well");
+    desk_overview(&w);
+    is_u64(w.overview.active, 1, "what is gone is not counted");
+    redis_server_ask(&server, "ZADD " DESK_KEY "active 1 hash");
+    desk_list(&w, LH_TASK_ACTIVE, NULL, 20);
+    is_str(w.listed, "stream", "nor listed, and the others are");
     is_i64(desk_finish(&w, &t[2].claim, LH_OUTCOME_DEFERRED, 0), LH_QUEUE_OK, "put back");
     is_i64(desk_state(&w, "stream"), LH_TASK_DEAD, "into a stream that is full: a dead letter");
     ok(strstr(w.error, "takes no entries") != NULL, "with the reason: %s", w.error);
@@ -114,6 +120,17 @@ static void test_damaged(void)
     redis_server_ask(&server, "DEL " DESK_KEY "tasks:normal");
     desk_control(&w, LH_QUEUE_RETRY, "stream");
     is_i64(w.effect, LH_EFFECT_OK, "until the stream is removed");
+    redis_server_ask(&server,
+                     "HSET " DESK_KEY "task:stream bytes many failures -1 total nan attempts 1e99");
+    desk_take_one(&w, false, &t[0]);
+    ok(strcmp(t[0].claim.id, "stream") == 0 && t[0].attempts == 1 && t[0].failures == 0 &&
+           t[0].bytes == 0 && t[0].total == 0,
+       "numbers that are none are 0");
+    redis_server_ask(&server, "HSET " DESK_KEY "task:stream streams few");
+    is_i64(desk_state(&w, "stream"), LH_TASK_ACTIVE, "and are shown as that");
+    desk_list(&w, LH_TASK_ACTIVE, NULL, 20);
+    ok(strstr(w.listed, "stream") != NULL, "in a list, too: %s", w.listed);
+    is_i64(desk_finish(&w, &t[0].claim, LH_OUTCOME_DONE, 0), LH_QUEUE_OK, "it ends well");
     desk_close(&w);
 }
 

@@ -44,6 +44,7 @@ static void bad_answers(void)
         {"a length beyond all", "$99999999999999999999\r\n", LH_E_PROTOCOL, "was lost: "},
         {"arrays too deep", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
          LH_E_PROTOCOL, "was lost: "},
+        {"an array beyond all", "*2000000000\r\n", LH_E_PROTOCOL, "has too many elements"},
         {"a reply without an end", FLOOD "$500000000\r\n", LH_E_PROTOCOL, "larger than 64 MiB"},
         {"the end", END, LH_E_NETWORK, "it closed the connection"},
         {"half a reply, then the end", END "$5\r\nab", LH_E_NETWORK, "it closed the connection"},
@@ -186,7 +187,7 @@ static void bad_logins(void)
         {"an echo", .ping = {"*1\r\n$4\r\nPING\r\n", 1}, .status = LH_E_PROTOCOL,
          .words = "is not a Redis"},
         {"another protocol", .auth = {"SSH-2.0-OpenSSH_9.2\r\n", 1}, .status = LH_E_PROTOCOL,
-         .words = "Protocol error"},
+         .words = "is not a Redis"},
         {"a reply too many", .ping = {"+PONG\r\n+PONG\r\n", 1}, .status = LH_E_PROTOCOL,
          .words = "answers what was not asked"},
         {"silence", .ping = {"", 1}, .status = LH_E_TIMEOUT, .words = "no answer from Redis"},
@@ -277,6 +278,7 @@ static void moves(void)
         client_wait_up(&c, 2);
         is_u64(other.n_conns, 1, "the other one was dialled");
         ok(strstr(c.why, "127.0.0.1 port ") != NULL, "said: %s", c.why);
+        is_i64(c.status, 0, "as no failure");
         memset(&a, 0, sizeof(a));
         client_ask(&c, &a, 0, "GET x");
         client_answered(&a);

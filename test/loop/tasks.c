@@ -131,6 +131,15 @@ static void test_reap(void)
     desk_take(&w2, 4, true);
     is_u64(w2.n, 0, "and keeps its task");
 
+    redis_server_ask(&server, "HSET " DESK_KEY "workers w1 %s", "at=1 claim_ms=660000");
+    desk_silence(&w1, "r", 10 * DESK_CLAIM_MS);
+    desk_take(&w2, 4, true);
+    is_u64(w2.n, 0, "who has a longer claim time may be silent for so long");
+    redis_server_ask(&server, "HSET " DESK_KEY "workers w1 %s", "at=1 claim_ms=1000");
+    desk_silence(&w1, "r", DESK_CLAIM_MS - 5000);
+    desk_take(&w2, 4, true);
+    is_u64(w2.n, 0, "a shorter one counts for nothing");
+
     desk_silence(&w1, "r", 10 * DESK_CLAIM_MS);
     desk_take(&w2, 4, false);
     is_u64(w2.n, 0, "nobody reaps who does not ask to");
@@ -174,6 +183,7 @@ static void test_reap_late(void)
     }
     is_i64(desk_take(&w2, 1, true), 0, "a take is answered by a Redis that slept: %s", w2.text);
     is_u64(w2.n, 0, "and has reaped nobody");
+    is_u64(w2.soonest_ms, 1, "whether there is somebody is to be asked again");
     wait(NULL);
     desk_take_one(&w2, true, &t);
     is_str(t.claim.id, "l", "the next one does");

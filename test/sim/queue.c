@@ -34,6 +34,7 @@ static void check_met(const struct simq_stats *t)
                {"Redis that stood still", t->n_stands},
                {"slow Redis", t->n_slow},
                {"commands that Redis could not take", t->n_refusals},
+               {"jumps of Redis's clock", t->n_jumps},
                {"lines to Redis that were cut", t->n_cuts},
                {"hellos said again", t->n_hello_again},
                {"lost sessions", t->n_sessions_lost},

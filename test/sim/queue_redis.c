@@ -10,7 +10,7 @@
 
 static uint64_t clock_ms(const struct simq_world *w)
 {
-    return 1000000 + w->now / 1000; /* nobody's but Redis's */
+    return 1000000 + w->redis.clock_ahead_ms + w->now / 1000; /* nobody's but Redis's */
 }
 
 static void reply(struct simq_world *w, struct simq_call *call)
@@ -200,8 +200,10 @@ static void take(struct simq_world *w, struct simq_call *call)
     call->soonest_ms = 0;
     if (call->reap_until_ms >= clock_ms(w))
         reap(w, call);
-    else
-        w->stats->n_late_reaps += call->reap_until_ms > 0;
+    else if (call->reap_until_ms > 0) {
+        w->stats->n_late_reaps++;
+        sooner(call, 1);
+    }
     promote_due(w, call);
     while (call->n_items < call->n && (t = next_entry(w)) != NULL) {
         deliver(w, t, call->worker);
@@ -387,6 +389,10 @@ void simq_redis_wait_over(struct simq_world *w, const struct simq_event *e)
 
     if (!wait->waits || wait->call->number != e->number)
         return;
+    if (w->now < w->redis.stands_until) {
+        simq_after(w, w->redis.stands_until - w->now, e);
+        return;
+    }
     wait->waits = false;
     wait->call->n_items = 0;
     reply(w, wait->call);

@@ -205,14 +205,20 @@ static void tell(struct simq_world *w, struct simq_worker *k, const struct lh_du
     send_call(w, k, call);
 }
 
+static uint64_t reap_until_ms(const struct simq_world *w, const struct simq_worker *k)
+{
+    uint64_t grace_ms = w->claim_ms / 3 < 1000 ? w->claim_ms / 3 : 1000;
+
+    return k->redis_ms + (simq_ms(w) - k->heard_ms) + grace_ms;
+}
+
 static void take(struct simq_world *w, struct simq_worker *k, const struct lh_duty_step *step)
 {
     struct simq_call *call = call_of(w, k, SIMQ_TAKE);
-    uint64_t grace_ms = w->claim_ms / 3 < 1000 ? w->claim_ms / 3 : 1000;
 
     call->n = step->n < SIMQ_JOBS ? step->n : SIMQ_JOBS;
     if (step->reap)
-        call->reap_until_ms = k->redis_ms + (simq_ms(w) - k->heard_ms) + grace_ms;
+        call->reap_until_ms = reap_until_ms(w, k);
     send_call(w, k, call);
 }
 
@@ -368,15 +374,24 @@ static void greeted(struct simq_world *w, struct simq_worker *k, const struct si
     lh_duty_up(&k->duty, simq_ms(w));
 }
 
+/* These replies tell it. */
+static void hear_clock(struct simq_world *w, struct simq_worker *k, const struct simq_call *call)
+{
+    if (call->op != SIMQ_HELLO && call->op != SIMQ_TAKE && call->op != SIMQ_BEGIN)
+        return;
+    if (call->op != SIMQ_HELLO && call->now_ms > reap_until_ms(w, k))
+        lh_duty_jumped(&k->duty, simq_ms(w));
+    k->redis_ms = call->now_ms;
+    k->heard_ms = simq_ms(w);
+}
+
 static void replied(struct simq_world *w, struct simq_worker *k, struct simq_call *call)
 {
     if (k->pending[call->op] != call->number)
         return; /* of a connection that is gone */
     k->pending[call->op] = 0;
-    if (call->status == 0) {
-        k->redis_ms = call->now_ms;
-        k->heard_ms = simq_ms(w);
-    }
+    if (call->status == 0)
+        hear_clock(w, k, call);
     switch (call->op) {
     case SIMQ_HELLO:
         greeted(w, k, call);

@@ -158,7 +158,8 @@ static void sleep_worker(struct simq_world *w, int worker)
         return;
     k->sleeps_since = w->now;
     k->sleeps_until = w->now + 100000 + lh_rng_below(&w->rng, 3 * w->claim_ms * 1000);
-    k->troubled_at = k->sleeps_until;
+    if (k->troubled_at < k->sleeps_until)
+        k->troubled_at = k->sleeps_until;
     w->stats->n_sleeps++;
     simq_trace(w, "worker %d is stopped until %.3f ms", worker, (double)k->sleeps_until / 1000);
 }
@@ -204,12 +205,18 @@ static void trouble_redis(struct simq_world *w, unsigned what)
     case 3:
         simq_trace(w, "Redis stands still for %.3f ms", (double)span_us / 1000);
         w->stats->n_stands++;
-        r->stands_until = w->now + span_us;
+        if (r->stands_until < w->now + span_us) /* it serves in the order of arrival */
+            r->stands_until = w->now + span_us;
         break;
     case 4:
         r->slow_us = r->slow_us > 0 ? 0 : span_us / 4;
         w->stats->n_slow += r->slow_us > 0;
         simq_trace(w, "Redis takes %.3f ms longer", (double)r->slow_us / 1000);
+        break;
+    case 5:
+        simq_trace(w, "the clock of Redis jumps ahead by %.3f ms", (double)span_us * 2 / 1000);
+        w->stats->n_jumps++;
+        r->clock_ahead_ms += span_us * 2 / 1000;
         break;
     default:
         simq_trace(w, "Redis takes no writes for %.3f ms", (double)span_us / 1000);
@@ -288,7 +295,7 @@ static void fault(struct simq_world *w, struct simq_event *again)
         break;
     default:
         if (!lh_rng_one_in(&w->rng, 2))
-            trouble_redis(w, (unsigned)lh_rng_below(&w->rng, 6));
+            trouble_redis(w, (unsigned)lh_rng_below(&w->rng, 7));
         break;
     }
     simq_after(w, simq_about(w, w->faults_end / FAULTS), again);
@@ -305,8 +312,7 @@ static void change_mind(struct simq_world *w, int task)
     struct simq_task *t = &w->redis.db.tasks[task];
 
     if (t->known && has_ended(t) && lh_rng_one_in(&w->rng, 2)) {
-        t->known = false;
-        w->n_failures[task] = 0;
+        t->known = false; /* its failures still count: Redis may come back to where it had them */
     } else if (lh_rng_one_in(&w->rng, 8)) {
         simq_redis_control(w, task, LH_TASK_PAUSED);
     } else if (lh_rng_one_in(&w->rng, 12)) {
@@ -318,7 +324,9 @@ static void change_mind(struct simq_world *w, int task)
 /* What Redis has forgotten is submitted again, what was paused is resumed. */
 static void user(struct simq_world *w, struct simq_event *again)
 {
-    for (unsigned i = 0; i < w->n_tasks && w->redis.up; i++) {
+    bool answers = w->redis.up && w->now >= w->redis.stands_until;
+
+    for (unsigned i = 0; i < w->n_tasks && answers; i++) {
         if (w->calm || lh_rng_one_in(&w->rng, 2))
             simq_redis_control(w, (int)i, LH_TASK_QUEUED);
         if (!w->calm)

@@ -172,6 +172,7 @@ struct simq_redis {
     bool tells_run_id;     /* INFO is permitted */
     uint64_t stands_until; /* stopped: what arrives is carried out then */
     uint64_t slow_us;      /* more for each way */
+    uint64_t clock_ahead_ms;
     uint64_t refuses_until;
     struct simq_db db;
     struct simq_db past[SIMQ_PAST]; /* the latest is at n_past - 1, modulo */
@@ -290,6 +291,7 @@ struct simq_stats {
     uint64_t n_stands;
     uint64_t n_slow;
     uint64_t n_refusals;
+    uint64_t n_jumps;
     uint64_t n_cuts;
     uint64_t n_sessions_lost;
     uint64_t n_reaped;

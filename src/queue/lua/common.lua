@@ -39,6 +39,16 @@ local function num(text)
     return tonumber(text or 0) or 0
 end
 
+-- What a task's hash says of a number; '0' where somebody has put something else there.
+local function counted(text)
+    local n = tonumber(text)
+    return n and n >= 0 and n < 2 ^ 63 and int(math.floor(n)) or '0'
+end
+
+local COUNTS = {claim = true, attempts = true, failures = true, submitted_ms = true, taken_ms = true,
+    heard_ms = true, ended_ms = true, due_ms = true, total = true, bytes = true, sent = true,
+    active_ms = true, rate_bps = true, streams = true}
+
 local function stream(priority)
     return base .. 'tasks:' .. priority
 end
@@ -105,7 +115,11 @@ local function guarded(fn, i)
     if not fine and not string.find(told_as(word), 'WRONGTYPE', 1, true) then
         error(word, 0)
     end
-    return fine and word or 'gone'
+    word = fine and word or 'gone'
+    if word == 'gone' then
+        redis.pcall('ZREM', base .. 'active', ARGV[i])
+    end
+    return word
 end
 
 local function entry_at(priority, entry)
@@ -298,7 +312,7 @@ local function begin(incarnation, worker, priority, entry, fields)
     end
     local reaped = have.state == 'active' and '1' or '0'
     local claim = next_claim()
-    local attempts = int(num(have.attempts) + 1)
+    local attempts = int(counted(have.attempts) + 1)
     local args = {'state', 'active', 'want', '', 'priority', priority, 'entry', entry, 'claim', claim,
         'incarnation', incarnation, 'worker', worker, 'workers', add_worker(have.workers, worker),
         'attempts', attempts, 'taken_ms', int(now_ms()), 'heard_ms', int(now_ms()), 'sent', '0',
@@ -310,7 +324,7 @@ local function begin(incarnation, worker, priority, entry, fields)
     redis.call('HSET', key, unpack(args))
     redis.call('ZADD', base .. 'active', int(now_ms()), id)
     local problem = too_big(fields)
-    return {id, claim, priority, attempts, have.failures or '0', have.bytes or '0', have.total or '0',
+    return {id, claim, priority, attempts, counted(have.failures), counted(have.bytes), counted(have.total),
         reaped, problem or '', problem and {} or fields}
 end
 

@@ -2,6 +2,8 @@
 -- table of what is possible when.
 local verb, id = ARGV[1], ARGV[2]
 local key = task_key(id)
+-- A full Redis lets this write pass, and then those that follow: they make room, or take hardly any.
+redis.call('DEL', base .. 'none')
 local have = redis.call('HMGET', key, 'state', 'priority', 'entry', 'want')
 local state, priority, entry, want = have[1], have[2], have[3], have[4] or ''
 

@@ -12,4 +12,10 @@ if not hash[1] then
         int(entry_ms(entry))}
     add_fields(hash, fields)
 end
-return {int(now_ms()), hash, redis.call('XREVRANGE', progress_key(id), '+', '-', 'COUNT', 16)}
+for i = 1, #hash, 2 do
+    if COUNTS[hash[i]] then
+        hash[i + 1] = counted(hash[i + 1])
+    end
+end
+local records = redis.pcall('XREVRANGE', progress_key(id), '+', '-', 'COUNT', 16)
+return {int(now_ms()), hash, records.err and {} or records}

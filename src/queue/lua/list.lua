@@ -7,9 +7,9 @@ local NAMES = {'state', 'want', 'priority', 'f:source', 'f:destination', 'worker
 local reply = {int(now_ms()), ''}
 
 local function add(id, otherwise)
-    local values = redis.call('HMGET', task_key(id), unpack(NAMES))
-    if not values[1] and not otherwise then
-        return
+    local values = redis.pcall('HMGET', task_key(id), unpack(NAMES))
+    if values.err or (not values[1] and not otherwise) then
+        return -- damaged: the others are listed all the same
     end
     local row = {id}
     if not values[1] then
@@ -19,7 +19,7 @@ local function add(id, otherwise)
     end
     for i, name in ipairs(NAMES) do
         if values[i] then
-            row[#row + 1], row[#row + 2] = name, values[i]
+            row[#row + 1], row[#row + 2] = name, COUNTS[name] and counted(values[i]) or values[i]
         end
     end
     reply[#reply + 1] = row

@@ -1,6 +1,6 @@
--- take INCARNATION WORKER N REAP_UNTIL CLAIM_MS: up to N tasks for WORKER. First those whose worker was
--- not heard of for CLAIM_MS, unless the clock is past REAP_UNTIL: then this command has waited in a
--- Redis that did not run, and nobody could be heard of. Then what is due again; then by priority, and
+-- take INCARNATION WORKER N REAP_UNTIL CLAIM_MS: up to N tasks for WORKER. First, with a REAP_UNTIL that
+-- is not 0, those whose worker was not heard of for CLAIM_MS, unless the clock is past it: then this
+-- command has waited in a Redis that did not run, and nobody could be heard of. Then what is due again; then by priority, and
 -- one in sixteen from the lowest priority that has any, so that none starves.
 -- Returns {soonest, now, task...}: ms until something may be had that is in no stream now, 0 unknown.
 local wrong = read_counters(ARGV[1])
@@ -27,6 +27,18 @@ local function sooner(ms)
     soonest = soonest == 0 and ms or math.min(soonest, ms)
 end
 
+-- How long a worker may be silent: by its own claim time, where that is longer than who asks says. It
+-- reports by that.
+local own = {}
+local function may_be_silent(name)
+    if not own[name] then
+        local told = redis.pcall('HGET', base .. 'workers', name)
+        told = type(told) == 'string' and string.match(told, 'claim_ms=(%d+)') or nil
+        own[name] = math.max(claim_ms, num(told))
+    end
+    return own[name]
+end
+
 -- Only entries that have missed a report are looked at; any other cannot become free before the rest
 -- of a claim time is over.
 local function reap_idle(priority)
@@ -35,10 +47,11 @@ local function reap_idle(priority)
         100)
     sooner(claim_ms - suspicious)
     for _, p in ipairs(pending) do
-        if p[3] < claim_ms or missing() <= 0 then
-            sooner(claim_ms - p[3])
+        local limit = p[3] < claim_ms and claim_ms or may_be_silent(p[2])
+        if p[3] < limit or missing() <= 0 then
+            sooner(limit - p[3])
         else
-            local got = redis.call('XCLAIM', stream(priority), GROUP, worker, claim_ms, p[1])
+            local got = redis.call('XCLAIM', stream(priority), GROUP, worker, limit, p[1])
             if got[1] then
                 add(begin_or_bury(incarnation, worker, priority, p[1], got[1][2]))
             else
@@ -53,11 +66,14 @@ local function reap_trimmed()
     local key = base .. 'trimmed'
     local silent = redis.call('ZRANGEBYSCORE', key, '-inf', int(now_ms() - claim_ms), 'LIMIT', 0, 100)
     for _, id in ipairs(silent) do
-        local have = redis.call('HMGET', task_key(id), 'state', 'heard_ms')
-        if have[1] == 'active' and num(have[2]) <= now_ms() - claim_ms then
-            bury(id, 'INVAL', TRIMMED)
+        local have = redis.call('HMGET', task_key(id), 'state', 'heard_ms', 'worker')
+        local limit = have[3] and may_be_silent(have[3]) or claim_ms
+        if have[1] ~= 'active' or num(have[2]) <= now_ms() - limit then
+            if have[1] == 'active' then
+                bury(id, 'INVAL', TRIMMED)
+            end
+            redis.call('ZREM', key, id)
         end
-        redis.call('ZREM', key, id)
     end
 end
 
@@ -108,6 +124,8 @@ if reap then
     end
     reap_trimmed()
     trim_done()
+elseif num(ARGV[4]) > 0 then
+    sooner(1) -- whether there are such is to be asked again
 end
 promote_due()
 if missing() > 0 and math.floor((turn + n) / 16) > math.floor(turn / 16) then

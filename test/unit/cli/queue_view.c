@@ -34,7 +34,9 @@ static void counts_are(const struct lh_queue_overview *view, const char *want, c
 
 static void test_counts(void)
 {
-    struct lh_queue_overview view = {.active = 0};
+    struct lh_worker_info workers[] = {{.heard_ms = NOW, .claim_ms = 15000},
+                                       {.heard_ms = NOW - 60000, .claim_ms = 15000}};
+    struct lh_queue_overview view = {.now_ms = NOW, .workers = workers};
 
     counts_are(&view, "0 active, 0 queued; 0 workers", "an empty queue");
     view.n_workers = 1;
@@ -49,6 +51,11 @@ static void test_counts(void)
                "3 active, 1 delayed, 4 paused, 10 000 queued (2 high, 9 998 normal), 5 dead; "
                "1 worker",
                "everything");
+    view = (struct lh_queue_overview){.now_ms = NOW, .workers = workers, .n_workers = 2};
+    counts_are(&view, "0 active, 0 queued; 2 workers, 1 of them silent", "one that is gone");
+    view.workers = &workers[1];
+    view.n_workers = 1;
+    counts_are(&view, "0 active, 0 queued; 1 worker, silent", "and no other");
 }
 
 static void test_queue(void)

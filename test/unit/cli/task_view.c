@@ -160,6 +160,9 @@ static void test_ended(void)
     is_str(line_text(&task),
            "cancelled n1-0 /a\\x0ab\\xff -> lh://b/c: after 1 attempt, 1:03 ago\n",
            "cancelled: the names, made harmless");
+    task.attempts = 0;
+    is_str(line_text(&task), "cancelled n1-0 /a\\x0ab\\xff -> lh://b/c: 1:03 ago\n",
+           "before anybody took it");
 }
 
 static const char *map_text(size_t n_cells, uint64_t total, const char *durable,

@@ -248,7 +248,7 @@ static void test_reap(void)
     for (unsigned s = 0; s < 14; s += 2) {
         lh_duty_took(&duty, 0, 0, 0, now_ms);
         is_next(LH_DUTY_WAIT, "nothing there: wait");
-        is_u64(step.ms, s < 12 ? 5000 : 3000, "5 s, or until it may reap");
+        is_u64(step.ms, s < 6 ? 10000 : 15000 - 1000 * s, "10 s, or until it may reap");
         now_ms += 2000;
         lh_duty_waited(&duty, 0, 0, 0, now_ms);
         is_next(LH_DUTY_TAKE, "then take");
@@ -279,6 +279,27 @@ static void test_reap(void)
     is_u64(lh_duty_wake_ms(&duty, now_ms), now_ms + 5000, "a report that Redis could not take");
 }
 
+/* A Redis that takes its time hears as often as any: else two reports that it refuses could make a
+ * worker that lives look silent for a claim time. */
+static void test_slow(void)
+{
+    struct lh_duty_task t;
+
+    one_moves(&t);
+    now_ms += 5000;
+    is_next(LH_DUTY_REPORT, "a report");
+    now_ms += 4000;
+    answer_report(LH_DUTY_SAID_OK);
+    is_next(LH_DUTY_NOTHING, "its answer takes 4 s");
+    is_u64(lh_duty_wake_ms(&duty, now_ms), now_ms + 1000, "the next one leaves 5 s after it");
+    now_ms += 1000;
+    is_next(LH_DUTY_REPORT, "so it does");
+    now_ms += 7000;
+    is_next(LH_DUTY_NOTHING, "one at a time");
+    answer_report(LH_DUTY_SAID_OK);
+    is_next(LH_DUTY_REPORT, "late already: at once");
+}
+
 /* With a short claim time another worker may still be in its pause before it dials Redis again. */
 static void test_reap_short(void)
 {
@@ -297,6 +318,31 @@ static void test_reap_short(void)
             answer_report(LH_DUTY_SAID_OK);
     }
     is_u64(waited_ms, 6500, "claims of 2 s: it reaps when all who live have been back for sure");
+    lh_duty_jumped(&duty, now_ms);
+    lh_duty_took(&duty, 0, 0, 60000, now_ms);
+    is_next(LH_DUTY_WAIT, "the queue's clock has jumped ahead");
+    now_ms += 20;
+    lh_duty_waited(&duty, 0, 0, 0, now_ms);
+    is_next(LH_DUTY_TAKE, "it still takes, whatever is due later");
+    ok(!step.reap, "but reaps nobody: those who live look idle");
+}
+
+/* What this worker has put back itself it looks for in time. */
+static void test_due_again(void)
+{
+    struct lh_duty_task t;
+
+    begin(2, 0);
+    come_up();
+    tasks_come(&t, 1, "a");
+    is_next(LH_DUTY_START, "one moves");
+    lh_duty_ended(&duty, &t, -LH_E_NETWORK, now_ms);
+    is_next(LH_DUTY_FINISH, "it fails");
+    uint64_t due_ms = t.due_ms;
+    answer_finish(LH_DUTY_SAID_OK);
+    is_next(LH_DUTY_DROP, "and is tried again later");
+    is_next(LH_DUTY_WAIT, "nothing is there");
+    is_u64(step.ms, due_ms, "until it is due");
 }
 
 static void test_soonest(void)
@@ -605,7 +651,9 @@ int main(void)
     test_answers();
     test_away();
     test_reap();
+    test_slow();
     test_reap_short();
+    test_due_again();
     test_soonest();
     test_places();
     test_stop();
