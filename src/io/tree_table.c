@@ -161,7 +161,7 @@ void lh_tree_told_anew(struct lh_tree *t)
     for (uint32_t i = t->base; i != t->next; i++)
         if (*slot(t, i) != NULL)
             (*slot(t, i))->state = LH_ITEM_ASKED;
-    t->told = t->base;
+    t->told = t->answered = t->base;
     t->said_last = false;
 }
 
@@ -223,6 +223,8 @@ static const char *on_wanted(struct lh_tree *t, const struct lh_frame *frame,
         return why;
     if (first + n > t->told || first + n < first || t->stage == LH_TREE_REMOVING)
         return "WANTED of an entry that it was not told of";
+    if (t->answered < first + n)
+        t->answered = first + n;
     for (uint32_t i = 0; i < n && why == NULL && t->stage != LH_TREE_ENDING; i++) {
         struct lh_item *item = lh_tree_table_get(t, first + i);
 

@@ -66,6 +66,7 @@ static void on_start(void *arg, const struct lh_tree_stats *stats)
 
     called(p);
     must(p, p->n_start++ == 0, "start comes once");
+    must(p, stats->send.transfer[0] != '\0', "start without the transfer's id");
     cancel_if(p, p->cancel == IN_START);
 }
 
