@@ -145,9 +145,11 @@ static void say_last(struct lh_tree *t)
 
 void lh_tree_tell(struct lh_tree *t)
 {
+    bool removing = t->stage == LH_TREE_REMOVING;
     bool more = true;
 
-    if (t->send == NULL || (t->stage != LH_TREE_MOVING && t->stage != LH_TREE_REMOVING) ||
+    if (t->send == NULL || (t->stage != LH_TREE_MOVING && !removing) ||
+        (removing && !lh_lane_taken(t->send)) ||
         (t->opts.send.limit_bps > 0 && lh_tree_big_running(t) > 0))
         return;
     while (more && lh_lane_may_tell(t->send))
