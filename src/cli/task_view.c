@@ -438,7 +438,9 @@ static void put_state(FILE *out, const struct lh_task_detail *detail, unsigned w
             fputs("nothing is at the receiver yet", out);
         putc('\n', out);
     }
-    if (task->total > 0 && task->state != LH_TASK_DONE)
+    /* A tree has bytes and no map. */
+    if (task->total > 0 && task->state != LH_TASK_DONE &&
+        (task->map[0] != '\0' || task->inflight[0] != '\0' || task->bytes == 0))
         put_map(out, task, width);
 }
 

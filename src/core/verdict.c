@@ -57,6 +57,7 @@ static unsigned percent(double v)
 /* The transfer's time, parted; together 1. */
 struct parts {
     double source;
+    double walk; /* a part of that */
     double sndbuf;
     double network;
     double rwnd;
@@ -70,19 +71,21 @@ static struct parts part(const struct lh_verdict_input *in)
         share(in->receiver_sync > in->receiver_write ? in->receiver_sync : in->receiver_write);
     double cut = share(in->cut);
     double window = least(share(in->window), 1 - cut);
-    double tail = least(share(in->tail), 1 - cut - window);
-    double rest = 1 - cut - window - tail;
-    double source = rest * share(in->starved);
-    double rwnd = (rest - source) * share(in->rwnd);
-    double sndbuf = (rest - source) * least(share(in->sndbuf), 1 - share(in->rwnd));
+    double walk = least(share(in->walk), 1 - cut - window);
+    double tail = least(share(in->tail), 1 - cut - window - walk);
+    double rest = 1 - cut - window - walk - tail;
+    double starved = rest * share(in->starved);
+    double rwnd = (rest - starved) * share(in->rwnd);
+    double sndbuf = (rest - starved) * least(share(in->sndbuf), 1 - share(in->rwnd));
     double commits = window + least(tail, disk);
 
-    return (struct parts){.source = source,
+    return (struct parts){.source = walk + starved,
+                          .walk = walk,
                           .sndbuf = sndbuf,
                           .rwnd = rwnd,
                           .commits = commits,
                           .cut = cut,
-                          .network = 1 - source - rwnd - sndbuf - commits};
+                          .network = 1 - walk - starved - rwnd - sndbuf - commits};
 }
 
 /* BBR takes the rate that a small window or buffer allows for the path's, and paces by it: most of
@@ -111,14 +114,20 @@ static void sizes(const struct lh_verdict_input *in, char *have, char *need)
 
 #define SAY(...) snprintf(out->reason, sizeof(out->reason), __VA_ARGS__)
 
-static enum lh_limit judge_source(const struct lh_verdict_input *in, double waited,
+static enum lh_limit judge_source(const struct lh_verdict_input *in, const struct parts *p,
                                   struct lh_verdict *out)
 {
     bool disk = in->hash_busy < MOSTLY;
+    double waited = p->source - p->walk;
 
-    SAY("streams waited for blocks to be read and hashed %u %% of the time; hashing had or "
-        "wanted a core %u %% of its time, the rest went into reading",
-        percent(waited), percent(in->hash_busy));
+    if (p->walk > waited)
+        SAY("nothing was found to send %u %% of the time, while the tree was being read; that had "
+            "or wanted a core %u %% of its time",
+            percent(p->walk), percent(in->hash_busy));
+    else
+        SAY("streams waited for blocks to be read and hashed %u %% of the time; hashing had or "
+            "wanted a core %u %% of its time, the rest went into reading",
+            percent(waited), percent(in->hash_busy));
     return disk ? LH_LIMIT_SOURCE_DISK : LH_LIMIT_SENDER_CPU;
 }
 
@@ -208,7 +217,7 @@ void lh_verdict(const struct lh_verdict_input *in, struct lh_verdict *out)
     } else if (receiver >= seen.source && receiver >= seen.sndbuf && receiver >= seen.network) {
         out->limit = judge_receiver(in, &p, out);
     } else if (seen.source >= seen.sndbuf && seen.source >= seen.network) {
-        out->limit = judge_source(in, p.source, out);
+        out->limit = judge_source(in, &p, out);
     } else if (seen.sndbuf >= seen.network) {
         out->limit = judge_sndbuf(in, p.sndbuf, out);
     } else {

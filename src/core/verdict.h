@@ -4,6 +4,7 @@
  *
  *   cut       no stream was connected                            -> network
  *   window    nothing might be sent: too much was not durable    -> receiver
+ *   walk      nothing was found to send: a tree was being read    -> source
  *   tail      all was sent, and not all was durable yet          -> receiver, as far as its disk
  * was busy; else network the rest, by what the streams waited for: starved   blocks that were not
  * read and hashed yet         -> source else TCP, by its own account of the time in which it had
@@ -61,6 +62,7 @@ struct lh_verdict_input {
     /* Of the time: */
     double cut;
     double window;
+    double walk;
     double tail;
     /* Of the time in which a stream had blocks to send, over all streams: */
     double starved;

@@ -32,7 +32,9 @@ struct lh_lane {
     void (*offered)(struct lh_lane *lane); /* OFFER is said; what follows leaves with it */
     void (*taken)(struct lh_lane *lane);   /* ACCEPT */
     void (*frame)(struct lh_lane *lane, const struct lh_frame *frame, const uint8_t *payload);
-    void (*room)(struct lh_lane *lane);   /* all that was told has left */
+    void (*room)(struct lh_lane *lane);            /* all that was told has left */
+    bool (*searching)(const struct lh_lane *lane); /* more may be found, and nothing is waited for
+                                                      but that */
     bool (*hungry)(struct lh_lane *lane); /* a stream has nothing to do: whether packs were added */
 };
 

@@ -41,7 +41,9 @@ static enum lh_spent spending_now(const struct lh_send *s, uint64_t *since_us)
         return LH_SPENT_CUT;
     if (*since_us == 0)
         return LH_SPENT_WORKING;
-    return s->sched.missing.n > 0 ? LH_SPENT_WINDOW : LH_SPENT_TAIL;
+    if (s->sched.missing.n > 0)
+        return LH_SPENT_WINDOW;
+    return s->lane != NULL && s->lane->searching(s->lane) ? LH_SPENT_WALK : LH_SPENT_TAIL;
 }
 
 /* The time until now is what it was spent on before, but for the end of it, if the streams have run
@@ -175,17 +177,20 @@ static void judge(struct lh_send *s, struct lh_verdict *verdict)
     in.limit_Bps = (double)s->opts.limit_bps / 8;
     in.cut = ratio(l->us[LH_SPENT_CUT], all_us);
     in.window = ratio(l->us[LH_SPENT_WINDOW], all_us);
+    in.walk = ratio(l->us[LH_SPENT_WALK], all_us);
     in.tail = ratio(l->us[LH_SPENT_TAIL], all_us);
     add_streams(s, &in);
     add_threads(s, all_us, &in);
     add_receiver(l, &in);
-    lh_log(&s->log, LH_LOG_DEBUG,
-           "limits s=%.3f cut=%.3f window=%.3f tail=%.3f starved=%.3f rwnd=%.3f sndbuf=%.3f "
-           "hash_busy=%.3f loop_busy=%.3f rtt_ms=%.3f streams=%u receiver_ms=%llu "
-           "receiver_loop_busy=%.3f write=%.3f sync=%.3f pool=%.3f",
-           in.seconds, in.cut, in.window, in.tail, in.starved, in.rwnd, in.sndbuf, in.hash_busy,
-           in.loop_busy, 1000 * in.rtt_s, in.streams, (unsigned long long)l->receiver.span_ms,
-           in.receiver_loop_busy, in.receiver_write, in.receiver_sync, in.receiver_pool);
+    lh_log(
+        &s->log, LH_LOG_DEBUG,
+        "limits s=%.3f cut=%.3f window=%.3f walk=%.3f tail=%.3f starved=%.3f rwnd=%.3f sndbuf=%.3f "
+        "hash_busy=%.3f loop_busy=%.3f rtt_ms=%.3f streams=%u receiver_ms=%llu "
+        "receiver_loop_busy=%.3f write=%.3f sync=%.3f pool=%.3f",
+        in.seconds, in.cut, in.window, in.walk, in.tail, in.starved, in.rwnd, in.sndbuf,
+        in.hash_busy, in.loop_busy, 1000 * in.rtt_s, in.streams,
+        (unsigned long long)l->receiver.span_ms, in.receiver_loop_busy, in.receiver_write,
+        in.receiver_sync, in.receiver_pool);
     lh_verdict(&in, verdict);
 }
 

@@ -67,6 +67,8 @@ static int look(struct ask *a)
         a->at.dir = NULL;
         return lh_rtree_dry(t) && (e == ENOENT || e == ENOTDIR || e == ELOOP) ? 0 : e;
     }
+    if (a->at.dir->fresh && a->e.kind != LH_KIND_DIR)
+        return 0; /* a name that comes twice is found when it is made or renamed */
     e = lh_disk_stat(a->at.dir->fd, a->at.name, &a->at.st);
     a->at.there = e == 0;
     return e == ENOENT ? 0 : e;

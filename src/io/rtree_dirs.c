@@ -220,6 +220,7 @@ static int make_and_get(struct lh_tree_dirs *d, const char *path, size_t len,
 
     for (size_t at = 1; e == 0 && at <= len; at++) {
         char name[NAME_BYTES_MAX + 1];
+        bool made;
 
         if (at < len && path[at] != '/')
             continue;
@@ -227,11 +228,14 @@ static int make_and_get(struct lh_tree_dirs *d, const char *path, size_t len,
         if (e == ENOENT) {
             memcpy(name, path + from, at - from);
             name[at - from] = '\0';
-            e = mkdirat(dir->fd, name, 0777) == 0 || errno == EEXIST ? 0 : errno;
+            made = mkdirat(dir->fd, name, 0777) == 0;
+            e = made || errno == EEXIST ? 0 : errno;
             if (e == 0)
                 e = lh_tree_dir_touch(d, dir);
             if (e == 0)
                 e = get(d, path, at, &next);
+            if (e == 0)
+                next->fresh = made;
         }
         lh_tree_dir_put(d, dir);
         if (e != 0)
@@ -250,6 +254,16 @@ int lh_tree_dir_get(struct lh_tree_dirs *d, const char *path, size_t len, bool m
     int e = get(d, path, len, dir);
 
     return e == ENOENT && make ? make_and_get(d, path, len, dir) : e;
+}
+
+void lh_tree_dir_made(struct lh_tree_dirs *d, const char *path, size_t len)
+{
+    struct lh_tree_dir *dir;
+
+    if (get(d, path, len, &dir) != 0)
+        return;
+    dir->fresh = true;
+    lh_tree_dir_put(d, dir);
 }
 
 void lh_tree_dir_put(struct lh_tree_dirs *d, struct lh_tree_dir *dir)

@@ -22,6 +22,7 @@ struct lh_tree_dir {
     uint32_t gid;
     bool foreign; /* of another file system than the root */
     bool acl;     /* has a default ACL: modes of what is made in it are not as asked for */
+    bool fresh;   /* made for this tree: nothing is in it but what we put there */
     /* the rest is rtree_dirs.c's own */
     bool dirty;
     bool kept;
@@ -57,6 +58,8 @@ void lh_tree_dirs_free(struct lh_tree_dirs *d);
  * ELOOP, ENOTDIR: something of another kind is in the way. */
 int lh_tree_dir_get(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
                     struct lh_tree_dir **dir);
+/* The same of one that was made just now. Failures are left to who needs it next. */
+void lh_tree_dir_made(struct lh_tree_dirs *d, const char *path, size_t len);
 void lh_tree_dir_put(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
 
 /* Directories were removed or replaced: look again from now on. */

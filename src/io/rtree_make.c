@@ -84,7 +84,10 @@ static int make_dir(struct make *m)
         e = errno;
     if (e == 0)
         e = lh_tree_dir_touch(&m->t->dirs, at->dir);
-    return e == 0 ? LH_WANTED_MADE : failed_sys(m, e);
+    if (e != 0)
+        return failed_sys(m, e);
+    lh_tree_dir_made(&m->t->dirs, (const char *)m->e->path, m->e->path_len);
+    return LH_WANTED_MADE;
 }
 
 /* ---- the rest ---- */

@@ -133,7 +133,14 @@ struct lh_compare {
 };
 
 /* What the transfer's time goes into, for the verdict: limits.c. */
-enum lh_spent { LH_SPENT_CUT, LH_SPENT_WORKING, LH_SPENT_WINDOW, LH_SPENT_TAIL, LH_SPENT_KINDS };
+enum lh_spent {
+    LH_SPENT_CUT,
+    LH_SPENT_WORKING,
+    LH_SPENT_WINDOW,
+    LH_SPENT_WALK, /* of a tree: nothing was found to send */
+    LH_SPENT_TAIL,
+    LH_SPENT_KINDS
+};
 
 struct lh_limits {
     bool started;

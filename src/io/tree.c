@@ -219,6 +219,13 @@ static void on_lane_done(void *arg, int status, const char *text, const struct l
     lh_tree_maybe_end(t);
 }
 
+static void on_lane_start(void *arg, const struct lh_send_stats *stats)
+{
+    struct lh_tree *t = arg;
+
+    t->lane_stats = *stats;
+}
+
 static struct lh_tree *of_lane(struct lh_lane *lane)
 {
     return LH_CONTAINER_OF(lane, struct lh_tree, lane);
@@ -265,6 +272,14 @@ static bool on_hungry(struct lh_lane *lane)
     return lh_tree_flush(of_lane(lane));
 }
 
+static bool is_searching(const struct lh_lane *lane)
+{
+    const struct lh_tree *t = LH_CONTAINER_OF(lane, const struct lh_tree, lane);
+
+    return t->walk_busy && t->stage == LH_TREE_MOVING && t->told == t->next &&
+           t->answered == t->told;
+}
+
 static uint16_t offer_flags(const struct lh_tree_options *o)
 {
     static const uint16_t keep[] = {[LH_EXISTING_DIFFERENT] = LH_OFFER_KEEP_SAME,
@@ -300,7 +315,8 @@ static void share_packs(struct lh_tree *t)
 
 static int begin_lane(struct lh_tree *t)
 {
-    struct lh_send_callbacks cbs = {.progress = on_progress, .done = on_lane_done, .arg = t};
+    struct lh_send_callbacks cbs = {
+        .start = on_lane_start, .progress = on_progress, .done = on_lane_done, .arg = t};
     struct lh_packs_how how = lh_tree_packs;
     struct lh_send_options o = t->opts.send;
     struct lh_walk_entry root;
@@ -323,6 +339,7 @@ static int begin_lane(struct lh_tree *t)
     t->lane.frame = on_frame;
     t->lane.room = on_room;
     t->lane.hungry = on_hungry;
+    t->lane.searching = is_searching;
     return lh_lane_start(t->loop, &o, &t->lane, &cbs, &t->send);
 }
 

@@ -144,6 +144,7 @@ struct lh_tree {
     uint32_t base; /* those below are over with */
     uint32_t next; /* index of the next one */
     uint32_t told; /* in this session: those below it */
+    uint32_t answered;
     uint32_t n_items;
     uint32_t n_contents; /* of them no hard links: those wait for the others */
     uint64_t path_bytes;

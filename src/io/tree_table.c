@@ -145,9 +145,11 @@ static void say_last(struct lh_tree *t)
 
 void lh_tree_tell(struct lh_tree *t)
 {
+    bool removing = t->stage == LH_TREE_REMOVING;
     bool more = true;
 
-    if (t->send == NULL || (t->stage != LH_TREE_MOVING && t->stage != LH_TREE_REMOVING) ||
+    if (t->send == NULL || (t->stage != LH_TREE_MOVING && !removing) ||
+        (removing && !lh_lane_taken(t->send)) ||
         (t->opts.send.limit_bps > 0 && lh_tree_big_running(t) > 0))
         return;
     while (more && lh_lane_may_tell(t->send))
@@ -161,7 +163,7 @@ void lh_tree_told_anew(struct lh_tree *t)
     for (uint32_t i = t->base; i != t->next; i++)
         if (*slot(t, i) != NULL)
             (*slot(t, i))->state = LH_ITEM_ASKED;
-    t->told = t->base;
+    t->told = t->answered = t->base;
     t->said_last = false;
 }
 
@@ -223,6 +225,8 @@ static const char *on_wanted(struct lh_tree *t, const struct lh_frame *frame,
         return why;
     if (first + n > t->told || first + n < first || t->stage == LH_TREE_REMOVING)
         return "WANTED of an entry that it was not told of";
+    if (t->answered < first + n)
+        t->answered = first + n;
     for (uint32_t i = 0; i < n && why == NULL && t->stage != LH_TREE_ENDING; i++) {
         struct lh_item *item = lh_tree_table_get(t, first + i);
 

@@ -5,6 +5,7 @@
  * Happy path: open -> a batch -> into the table -> the next, while there is room -> over. Failures:
  * what cannot be read is told of, and the rest goes on; a walk that fails itself ends the tree. */
 #include "io/disk.h"
+#include "io/sock.h"
 #include "io/tree_impl.h"
 
 #include <stddef.h>
@@ -153,6 +154,7 @@ static void walk_run(struct lh_job *job)
     struct lh_tree *t = LH_CONTAINER_OF(job, struct lh_tree, walk_job);
     struct lh_tree_batch *b = &t->batch;
     struct lh_walk_entry e;
+    uint64_t start_us = lh_now_us();
     uint64_t hashed = 0;
 
     lh_tree_batch_init(b);
@@ -171,6 +173,7 @@ static void walk_run(struct lh_job *job)
             break;
         }
     }
+    atomic_fetch_add_explicit(&t->engine->hashing_us, lh_now_us() - start_us, memory_order_relaxed);
 }
 
 /* ---- main loop ---- */

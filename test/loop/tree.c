@@ -66,6 +66,7 @@ static void on_start(void *arg, const struct lh_tree_stats *stats)
 
     called(p);
     must(p, p->n_start++ == 0, "start comes once");
+    must(p, stats->send.transfer[0] != '\0', "start without the transfer's id");
     cancel_if(p, p->cancel == IN_START);
 }
 
@@ -531,6 +532,139 @@ static void test_torn(void)
     rig_close(&rig, "torn");
 }
 
+/* The line is torn while it is listed and removed what the source has not. */
+static void test_torn_remove(void)
+{
+    struct lh_tree_options o;
+    struct rig rig;
+    struct receiving r;
+    struct planting p = {0}, q = {0};
+    uv_timer_t timer;
+    char name[64];
+
+    rig_open(&rig);
+    grow(&rig, 50);
+    rig_serve(&rig, &r, 0);
+    plant(&rig, &p, r.port);
+    for (unsigned d = 0; d < 40; d++) {
+        snprintf(name, sizeof(name), "copy/d%u/extra%u", d % 7, d);
+        mkdir(rig_target(&rig, name), 0700);
+        for (unsigned i = 0; i < 100; i++) {
+            snprintf(name, sizeof(name), "root/copy/d%u/extra%u/f%u", d % 7, d, i);
+            rig_make(&rig, name, 1, i);
+        }
+    }
+    torn = relay_start(r.port, 256 * KIB);
+    n_tears = 3;
+    uv_timer_init(&rig.loop, &timer);
+    timer.data = &q;
+    uv_timer_start(&timer, on_tear, 100, 250);
+    options(&rig, &o, relay_port(torn));
+    o.remove = true;
+    plant_with(&rig, &q, &o);
+    rig_until(&rig, &q.n_done, 1);
+    uv_close((uv_handle_t *)&timer, NULL);
+    is_i64(q.status, 0, "torn while it removes: %s %s %s", q.text, q.failed_path, q.failed_text);
+    ok(relay_n_reset(torn) > 0, "it was (%u sessions anew)", q.stats.send.reconnects);
+    is_u64(q.stats.removed, 4040, "all is removed, each counted once");
+    is_there(&rig, "torn remove");
+    relay_stop(torn);
+    rig_serve_stop(&r);
+    rig_close(&rig, "torn remove");
+}
+
+/* Into the receiver's root; a directory by its name; a file beside it. */
+static void test_places(void)
+{
+    const char *several[2];
+    struct lh_tree_options o;
+    struct rig rig;
+    struct receiving r;
+    struct planting p = {0}, q = {0};
+
+    rig_open(&rig);
+    grow(&rig, 30);
+    rig_make(&rig, "single", 33 * MIB, 5);
+    rig_serve(&rig, &r, 0);
+    options(&rig, &o, r.port);
+    several[0] = rig_source(&rig, "t");
+    several[1] = rig_source(&rig, "single");
+    o.sources = several;
+    o.n_sources = 2;
+    o.send.path = "/";
+    o.send.path_len = 0;
+    plant_with(&rig, &p, &o);
+    rig_until(&rig, &p.n_done, 1);
+    is_i64(p.status, 0, "into the root: %s %s", p.text, p.failed_text);
+    is_u64(differences(rig_source(&rig, "t"), rig_target(&rig, "t"), true), 0, "by its name");
+    ok(rig_same(&rig, "single", "single"), "with a file beside it");
+    o.send.path = "a/b//";
+    o.send.path_len = 5;
+    plant_with(&rig, &q, &o);
+    rig_until(&rig, &q.n_done, 1);
+    is_i64(q.status, 0, "below directories that were not there: %s %s", q.text, q.failed_text);
+    is_u64(differences(rig_source(&rig, "t"), rig_target(&rig, "a/b/t"), true), 0, "the same");
+    ok(rig_same(&rig, "single", "a/b/single"), "and the file");
+    rig_serve_stop(&r);
+    rig_close(&rig, "places");
+}
+
+/* Below a limit big files and small ones take turns. */
+static void test_limited(void)
+{
+    struct lh_tree_options o;
+    struct rig rig;
+    struct receiving r;
+    struct planting p = {0};
+
+    rig_open(&rig);
+    grow(&rig, 60);
+    rig_make(&rig, "t/d1/big", 32 * MIB, 1);
+    rig_make(&rig, "t/d2/bigger", 33 * MIB, 2);
+    if (link(rig_source(&rig, "t/d2/bigger"), rig_source(&rig, "t/link")) != 0)
+        bail("link");
+    set_times(rig_source(&rig, "t/d1"), 1000000001);
+    set_times(rig_source(&rig, "t/d2"), 1000000002);
+    set_times(rig_source(&rig, "t"), 800000000);
+    rig_serve(&rig, &r, 0);
+    options(&rig, &o, r.port);
+    o.send.limit_bps = 8000000000ull;
+    o.preserve |= LH_PRESERVE_HARDLINKS;
+    plant_with(&rig, &p, &o);
+    rig_until(&rig, &p.n_done, 1);
+    is_i64(p.status, 0, "below a limit: %s %s", p.text, p.failed_text);
+    is_u64(p.stats.files_sent, 62, "all are sent");
+    is_there(&rig, "limited");
+    rig_serve_stop(&r);
+    rig_close(&rig, "limited");
+}
+
+static void test_stop_on_error(void)
+{
+    const char *several[2];
+    struct lh_tree_options o;
+    struct rig rig;
+    struct receiving r;
+    struct planting p = {0};
+
+    rig_open(&rig);
+    grow(&rig, 10);
+    rig_serve(&rig, &r, 0);
+    options(&rig, &o, r.port);
+    several[0] = rig_source(&rig, "absent");
+    several[1] = rig_source(&rig, "t");
+    o.sources = several;
+    o.n_sources = 2;
+    o.stop_on_error = true;
+    plant_with(&rig, &p, &o);
+    rig_until(&rig, &p.n_done, 1);
+    is_i64(p.status, -LH_E_PARTIAL, "the first error ends it: %s", p.text);
+    is_u64(p.stats.failed, 1, "one has failed: %s", p.failed_path);
+    is_u64(p.stats.files_sent, 0, "nothing was sent");
+    rig_serve_stop(&r);
+    rig_close(&rig, "stop on error");
+}
+
 static void test_dry_run(void)
 {
     struct lh_tree_options o;
@@ -709,7 +843,9 @@ int main(int argc, char **argv)
                  {"links", test_hard_links},     {"vanishing", test_vanishing},
                  {"cancel", test_cancel},        {"torn", test_torn},
                  {"dry", test_dry_run},          {"remove", test_remove},
-                 {"empty", test_remove_nothing}, {"shared", test_shared}};
+                 {"empty", test_remove_nothing}, {"torn-remove", test_torn_remove},
+                 {"places", test_places},        {"limited", test_limited},
+                 {"stop", test_stop_on_error},   {"shared", test_shared}};
 
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         if (argc < 2 || strcmp(argv[1], tests[i].name) == 0)

@@ -250,6 +250,11 @@ static void test_detail(void)
     detail_text(&detail, 30);
     ok(strstr(printed, "map         ################\n              >>>>............\n") != NULL,
        "a narrow terminal: the map in rows");
+    task->map = task->inflight = "";
+    detail_text(&detail, 79);
+    ok(strstr(printed, "  map ") == NULL && strstr(printed, "4.0 MiB of 8.0 MiB") != NULL,
+       "a tree has no map");
+    task->inflight = "4194304-5242880";
     task->map = "not a map";
     detail_text(&detail, 79);
     ok(strstr(printed, "map         ................>>>>............\n") != NULL,

@@ -62,6 +62,15 @@ static void test_one_thing(void)
     in.hash_busy = 0.95;
     is_limit(in, LH_LIMIT_SENDER_CPU, "blocks that are not hashed");
     in = plain();
+    in.walk = 0.7;
+    in.hash_busy = 0.2;
+    is_limit(in, LH_LIMIT_SOURCE_DISK, "a tree whose directories are slow");
+    says("nothing was found to send 70 %");
+    in.starved = 0.9;
+    in.walk = 0.3;
+    is_limit(in, LH_LIMIT_SOURCE_DISK, "directories and contents");
+    says("read and hashed 63 %");
+    in = plain();
     in.loop_busy = 0.97;
     is_limit(in, LH_LIMIT_SENDER_CPU, "a sending loop without time");
     says("sender had or wanted a core 97 %");
@@ -196,7 +205,7 @@ static void test_nonsense(void)
 {
     struct lh_verdict_input in = plain();
 
-    in.window = in.tail = in.cut = 7;
+    in.window = in.walk = in.tail = in.cut = 7;
     ok(judge(in) == LH_LIMIT_NETWORK, "shares above 1");
     in = plain();
     in.rwnd = in.sndbuf = 1;

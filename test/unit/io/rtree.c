@@ -529,6 +529,30 @@ static void test_collisions(void)
     close_rig();
 }
 
+/* Nothing is looked for in a directory that was made just now; what is there all the same is not
+ * replaced. */
+static void test_fresh(void)
+{
+    open_rig(LH_OFFER_KEEP_SAME, 0);
+    rig_add(rig, LH_KIND_DIR, "d", 0);
+    rig_add(rig, LH_KIND_FILE, "d/e/f", 10);
+    rig_add(rig, LH_KIND_DIR, "d/e", 0);
+    is_i64(rig_ask(rig), 0, "asked");
+    is_u64(rig->answers.v[2], LH_WANTED_KEPT, "a directory that was made for a file in it");
+    is_i64(rig_file(rig, 1, 10), LH_CLAIM_OK, "the file");
+    is_i64(rig_commit(rig), 0, "committed");
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "d/e/f", 11), LH_WANTED_NEW, "the same name, later");
+    is_i64(rig_file(rig, 3, 11), LH_CLAIM_OK, "its contents");
+    is_i64(rig_commit(rig), 0, "committed");
+    ok(!settled(3) && strstr(rig_trouble(rig->troubles, 3), "another name") != NULL,
+       "does not replace it: %s", rig_trouble(rig->troubles, 3));
+    ok(rig_holds("d/e/f", 1, 10), "what came first stays");
+    rig_add_link(rig, LH_KIND_SYMLINK, "d/e/f", "x");
+    is_i64(rig_ask(rig), 0, "asked");
+    is_u64(rig->answers.v[0], LH_WANTED_FAILED, "nor does a link");
+    close_rig();
+}
+
 /* ---- leaving and coming back ---- */
 
 static void test_leftovers(void)
@@ -730,6 +754,7 @@ int main(void)
     test_no_place();
     test_claims();
     test_collisions();
+    test_fresh();
     test_leftovers();
     test_dry();
     test_attributes();
