@@ -205,10 +205,10 @@ static bool is_zeros(const uint8_t *at, uint32_t length)
 static void add_row(struct making *m, const struct lh_item *item, uint64_t offset, uint32_t length,
                     bool hole)
 {
-    struct lh_part *last = &m->rows[m->n - 1];
+    struct lh_part *last = m->n > 0 ? &m->rows[m->n - 1] : NULL;
 
     m->bytes += hole ? 0 : length;
-    if (m->n > 0 && last->entry == item->index && last->offset + last->length == offset &&
+    if (last != NULL && last->entry == item->index && last->offset + last->length == offset &&
         last->flags == (hole ? LH_PART_HOLE : 0)) {
         last->length += length;
         return;
@@ -220,9 +220,9 @@ static void add_row(struct making *m, const struct lh_item *item, uint64_t offse
 /* Whether what lies at `offset` goes on with the hole that was noted last. */
 static bool in_hole(const struct making *m, const struct lh_packs_part *part, uint64_t offset)
 {
-    const struct lh_part *last = &m->rows[m->n - 1];
+    const struct lh_part *last = m->n > 0 ? &m->rows[m->n - 1] : NULL;
 
-    return m->n > 0 && last->entry == part->item->index && last->flags == LH_PART_HOLE &&
+    return last != NULL && last->entry == part->item->index && last->flags == LH_PART_HOLE &&
            last->offset + last->length == offset;
 }
 
