@@ -50,6 +50,17 @@ int lh_rtree_fail_sys(struct lh_rtree *t, int e, const char *what, struct lh_err
     return lh_rtree_fail(t, &why, err);
 }
 
+int lh_rtree_fail_at(struct lh_rtree *t, int e, const char *what, const char *path, size_t path_len,
+                     struct lh_err *err)
+{
+    char shown[LH_RTREE_SHOWN_SIZE];
+    struct lh_err why;
+
+    lh_text_escape(shown, sizeof(shown), path, path_len);
+    lh_err_sys(&why, lh_status_of_write_errno(e), e, "%s/%s: cannot %s", t->shown, shown, what);
+    return lh_rtree_fail(t, &why, err);
+}
+
 /* The caller holds the lock. */
 static int failed_locked(const struct lh_rtree *t, struct lh_err *err)
 {

@@ -44,7 +44,7 @@ static int failed(struct ask *a, int status, const char *words)
 static int failed_sys(struct ask *a, int e, const char *what)
 {
     if (lh_rtree_fatal(e))
-        return lh_rtree_fail_sys(a->t, e, what, a->err);
+        return lh_rtree_fail_at(a->t, e, what, a->path, a->e.path_len, a->err);
     if (lh_rtree_trouble(a->troubles, a->index, lh_status_of_write_errno(e), a->path, a->e.path_len,
                          "cannot %s: %s", what, strerror(e)) != 0)
         return lh_rtree_fail_sys(a->t, ENOMEM, "answer", a->err);
@@ -129,7 +129,7 @@ static int refresh(struct ask *a)
                           .mode_set = !(t->keep & LH_KEEP_MODE)};
     uint64_t not_kept = 0;
     bool owner = (t->keep & LH_KEEP_OWNER) && t->is_root;
-    mode_t mask = owner ? 07777 : 0777;
+    mode_t mask = lh_rtree_mode_mask(t);
     bool differs = ((t->keep & LH_KEEP_MODE) && ((st->mode ^ a->e.mode) & mask) != 0) ||
                    (owner && (st->uid != a->e.uid || st->gid != a->e.gid)) || a->e.xattrs_len > 0 ||
                    ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &a->e.mtime));

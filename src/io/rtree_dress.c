@@ -19,10 +19,14 @@
 
 #define ACL_PREFIX "system.posix_acl_"
 
-/* Set-id and sticky bits belong to an owner: they are kept where that is. */
+mode_t lh_rtree_mode_mask(const struct lh_rtree *t)
+{
+    return (t->keep & LH_KEEP_OWNER) && t->is_root ? 07777 : 01777;
+}
+
 static mode_t wanted_mode(const struct lh_rtree *t, uint16_t mode)
 {
-    return mode & ((t->keep & LH_KEEP_OWNER) && t->is_root ? 07777 : 0777);
+    return mode & lh_rtree_mode_mask(t);
 }
 
 mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *exact)

@@ -114,6 +114,9 @@ bool lh_rtree_fatal(int sys_errno);
 /* The tree fails; keeps the first reason. Returns -status of that. */
 int lh_rtree_fail(struct lh_rtree *t, const struct lh_err *why, struct lh_err *err);
 int lh_rtree_fail_sys(struct lh_rtree *t, int sys_errno, const char *what, struct lh_err *err);
+/* The same, where it was an entry at which it showed: it is named. */
+int lh_rtree_fail_at(struct lh_rtree *t, int sys_errno, const char *what, const char *path,
+                     size_t path_len, struct lh_err *err);
 
 /* 0, or the failure that there was before. */
 int lh_rtree_check(struct lh_rtree *t, struct lh_err *err);
@@ -158,6 +161,8 @@ int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, 
 /* Of something that cannot be opened: a link, a FIFO, a device; no extended attributes. */
 int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, bool link,
                       const struct lh_rdress *d, uint64_t *not_kept);
+/* Of an entry's mode, the bits that are kept: set-id bits belong to an owner, and go with it. */
+mode_t lh_rtree_mode_mask(const struct lh_rtree *t);
 /* The mode that a file is made with, and whether no chmod is needed then. */
 mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *exact);
 

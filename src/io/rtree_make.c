@@ -43,7 +43,8 @@ static int failed_sys(struct make *m, int e)
     char words[160];
 
     if (lh_rtree_fatal(e))
-        return lh_rtree_fail_sys(m->t, e, "make an entry", m->err);
+        return lh_rtree_fail_at(m->t, e, "make it", (const char *)m->e->path, m->e->path_len,
+                                m->err);
     if (e == EEXIST)
         return failed(m, LH_E_EXISTS,
                       "another name in this transfer is the same here, or somebody else made it "

@@ -349,7 +349,7 @@ static int write_part(struct lh_rtree *t, const struct lh_part *row, const uint8
     if (dir != NULL)
         lh_tree_dir_put(&t->dirs, dir);
     if (e != 0 && lh_rtree_fatal(e))
-        r = lh_rtree_fail_sys(t, e, "write", err);
+        r = lh_rtree_fail_at(t, e, "write", p.f->path, p.f->path_len, err);
     part_ended(t, &p, e);
     return r;
 }
