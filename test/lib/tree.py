@@ -150,6 +150,9 @@ class Maker:
                 return
         else:
             return
+        # From its directory it has got an access list, which is none of what is promised.
+        if "system.posix_acl_access" in os.listxattr(self.path(path), follow_symlinks=False):
+            os.removexattr(self.path(path), "system.posix_acl_access", follow_symlinks=False)
         self.facts.others.append(path)
         self.attributes(path, [0o600, 0o644], None)
 

@@ -111,6 +111,12 @@ def _names_of(found):
     return {path: group for group in groups.values() if len(group) > 1 for path in group}
 
 
+def _slack(entry):
+    """Sectors that a copy may take more. A big file goes in blocks of 256 KiB, each of which is all data or
+    a hole."""
+    return 16 if entry.size < 32 << 20 else 4096
+
+
 def compare(src, dst, keep=DEFAULT, root=True, leave_out=(), sparse=True, rsync=True):
     """What is different, as sentences; [] when `dst` is a copy of `src`.
 
@@ -132,7 +138,7 @@ def compare(src, dst, keep=DEFAULT, root=True, leave_out=(), sparse=True, rsync=
         for what in x:
             if x[what] != y.get(what):
                 said.append("%r: %s is %r, not %r" % (path, what, y.get(what), x[what]))
-        if sparse and wanted[path].kind == "file" and b[path].blocks > wanted[path].blocks + 16:
+        if sparse and wanted[path].kind == "file" and b[path].blocks > wanted[path].blocks + _slack(wanted[path]):
             said.append("%r: takes %d sectors, its source %d" % (path, b[path].blocks, wanted[path].blocks))
     if "hardlinks" in keep:
         x, y = _names_of(wanted), _names_of(b)
