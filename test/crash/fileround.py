@@ -89,6 +89,7 @@ class Plan:
 
 class Round:
     SOURCE, CHECKER = "source", "check.py"
+    ERRORS = "/dev/stdout"  # what has been acknowledged stands there
 
     def __init__(self, plan, options, scratch):
         self.plan = plan
@@ -151,7 +152,8 @@ class Round:
             "program": self.options.program,
             "mutant": self.options.mutant or "", "serve_args": plan.serve_args,
             "send_args": plan.send_args, "target": plan.target, "check": int(check),
-            "final": int(final), "source": self.SOURCE, "checker": self.CHECKER}
+            "final": int(final), "source": self.SOURCE, "checker": self.CHECKER,
+            "errors": self.ERRORS}
         self.write("job.sh", "".join("%s='%s'\n" % item for item in settings.items()))
 
     # ---- one boot

@@ -21,7 +21,7 @@ mkdir /mnt/disk /mnt/host
 mount -t hostfs -o "$LH_SCRATCH" none /mnt/host || stop broken: no hostfs
 say up
 [ -e /mnt/host/job.sh ] || stop nothing to do
-# disk_options, volatile, lazy, program, mutant, serve_args, send_args, target, check, final, source, checker
+# disk_options, volatile, lazy, program, mutant, serve_args, send_args, target, check, final, source, checker, errors
 . /mnt/host/job.sh
 export TMPDIR=/mnt
 ip link set lo up || stop broken: no loopback
@@ -70,7 +70,7 @@ done
 say sending
 # Through a pipe, because on a terminal there would be a progress bar.
 {
-    "$program" send "/mnt/host/$source" "lh://127.0.0.1:7410/$target" --json -vv $send_args 2>&1
+    "$program" send "/mnt/host/$source" "lh://127.0.0.1:7410/$target" --json -vv $send_args 2>"$errors"
     echo "@lh exit $?"
 } | cat
 

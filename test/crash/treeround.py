@@ -61,6 +61,7 @@ class Plan:
 
 class Round(fileround.Round):
     SOURCE, CHECKER = "source/", "check_tree.py"
+    ERRORS = "/mnt/errors"  # events must not be torn by other lines
 
     def __init__(self, plan, options, scratch):
         plan.size = 0
@@ -123,10 +124,10 @@ class Round(fileround.Round):
     def entry(self, event):
         path = event.get("path_hex") or event["path"].encode().hex()
         if event["what"] == "failed":
-            raise Red("%r failed: %s" % (event["path"], event.get("text")))
-        if event["what"] not in ("sent", "made"):
+            raise Red("%r failed: %s" % (event["path"], event.get("message")))
+        if event["what"] not in ("send", "make"):
             return
-        if event["what"] == "sent" and path in self.told and path not in self.now and not self.done:
+        if event["what"] == "send" and path in self.told and path not in self.now and not self.done:
             raise Red("%r was told as sent, and was sent once more" % event["path"])
         self.told[path] = event["what"]
         self.now.add(path)
@@ -140,13 +141,13 @@ class Round(fileround.Round):
             return now + (x if kind != "acks" else 0)
         if kind == "done":
             return None
-        n = sum(what == "sent" for what in self.told.values())
+        n = sum(what == "send" for what in self.told.values())
         if n >= (max(1, x * self.n_wanted) if kind == "acks" else self.n_wanted):
             return now + (x if kind == "finish" else 0)
         return None
 
     def boot_note(self):
-        return "%d" % sum(what == "sent" for what in self.told.values())
+        return "%d" % sum(what == "send" for what in self.told.values())
 
     def play(self):
         self.cut_by_cut()
