@@ -70,7 +70,8 @@ done
 say sending
 # Through a pipe, because on a terminal there would be a progress bar.
 {
-    "$program" send "/mnt/host/$source" "lh://127.0.0.1:7410/$target" --json -vv $send_args 2>"$errors"
+    if [ "$errors" = apart ]; then exec 2>/mnt/errors; else exec 2>&1; fi
+    "$program" send "/mnt/host/$source" "lh://127.0.0.1:7410/$target" --json -vv $send_args
     echo "@lh exit $?"
 } | cat
 
