@@ -284,11 +284,13 @@ char *lh_progress_tree_summary(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_
 {
     struct lh_send_stats sent = stats->send;
     char rest[LH_PROGRESS_TEXT_SIZE];
+    double per_s = sent.duration_s > 0 ? (double)stats->files_sent / sent.duration_s : 0;
 
     /* Only what this run has moved. */
     sent.bytes_total = sent.bytes_durable - sent.bytes_skipped;
-    snprintf(out, LH_PROGRESS_TEXT_SIZE, "%" PRIu64 " file%s, %.400s", stats->files_sent,
-             stats->files_sent == 1 ? "" : "s", lh_progress_summary(rest, &sent));
+    snprintf(out, LH_PROGRESS_TEXT_SIZE, "%" PRIu64 " file%s, %.400s, %.*f files/s",
+             stats->files_sent, stats->files_sent == 1 ? "" : "s", lh_progress_summary(rest, &sent),
+             per_s < 9.95 ? 1 : 0, per_s);
     return out;
 }
 

@@ -36,7 +36,7 @@ char *lh_progress_tree_bar(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_tree
                            unsigned width);
 char *lh_progress_tree_report(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_tree_stats *stats);
 
-/* "1200 files, 4.0 GiB in 38.4 s, 107.7 MiB/s (903 Mbit/s)": what was sent. */
+/* "1200 files, 4.0 GiB in 38.4 s, 107.7 MiB/s (903 Mbit/s), 31 files/s": what was sent. */
 char *lh_progress_tree_summary(char out[LH_PROGRESS_TEXT_SIZE], const struct lh_tree_stats *stats);
 
 /* What else there was: kept, directories, links, left out, removed, and as of a file. */

@@ -159,7 +159,7 @@ static void test_tree(void)
     ok(strncmp(lh_progress_tree_bar(line, &t, 120), "[====", 5) == 0, "and where it fits a bar");
     t.send.bytes_durable = t.send.bytes_total;
     is_str(lh_progress_tree_summary(line, &t),
-           "1000 files, 3.0 GiB in 10.0 s, 107.6 MiB/s (903 Mbit/s)",
+           "1000 files, 3.0 GiB in 10.0 s, 107.6 MiB/s (903 Mbit/s), 100 files/s",
            "the summary counts what was sent");
     is_str(lh_progress_tree_remarks(line, &t),
            "234 files were there already, 1 directory, 2 links, 1 FIFO, socket or device, "
