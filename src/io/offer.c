@@ -88,8 +88,11 @@ void lh_offer_send(struct lh_send *s)
     memcpy(m.holder, s->holder, sizeof(m.holder));
     if (!lh_mutant("claim-unsaid"))
         memcpy(m.incarnation, s->opts.incarnation, sizeof(m.incarnation));
-    if (s->lane != NULL)
+    if (s->lane != NULL) {
         describe_tree(s->lane, &m);
+        /* What a tree is made of may be megabytes: losses must not hold them up. */
+        lh_sock_use_congestion(s->session->ctl.fd, s->congestion);
+    }
     s->transfer = ++s->session->transfer;
     s->epoch = 0;
     s->told_bytes = 0;

@@ -128,10 +128,15 @@ void lh_sock_lowat(int fd, uint32_t bytes)
     setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof(value));
 }
 
+void lh_sock_use_congestion(int fd, const char *congestion)
+{
+    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion, (socklen_t)strlen(congestion));
+}
+
 void lh_sock_begin_anew(int fd, const char *congestion)
 {
     if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4) == 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion, (socklen_t)strlen(congestion));
+        lh_sock_use_congestion(fd, congestion);
 }
 
 void lh_sock_pace(int fd, uint64_t max_Bps)
@@ -162,8 +167,7 @@ void lh_sock_stream(int fd, const struct lh_stream_options *opts, struct lh_stre
     socklen_t len = sizeof(given->congestion);
 
     memset(given, 0, sizeof(*given));
-    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, opts->congestion,
-               (socklen_t)strlen(opts->congestion));
+    lh_sock_use_congestion(fd, opts->congestion);
     if (opts->sndbuf_bytes > 0) {
         int value = opts->sndbuf_bytes > INT32_MAX / 2 ? INT32_MAX / 2 : (int)opts->sndbuf_bytes;
 

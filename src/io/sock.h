@@ -56,6 +56,9 @@ void lh_sock_stream(int fd, const struct lh_stream_options *opts, struct lh_stre
 /* TCP_NOTSENT_LOWAT. */
 void lh_sock_lowat(int fd, uint32_t bytes);
 
+/* Use this congestion control, where the kernel lets us. */
+void lh_sock_use_congestion(int fd, const char *congestion);
+
 /* Let the connection's congestion control begin anew, with what is under way left as it is: by
  * another one and back. Where that is refused nothing changes. */
 void lh_sock_begin_anew(int fd, const char *congestion);

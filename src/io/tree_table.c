@@ -12,6 +12,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Entries a frame: few, because a frame is looked at when all of it has come, and TCP begins
+ * slowly.
+ */
+#define TOLD_AT_ONCE 128u
+
 static struct lh_item **slot(const struct lh_tree *t, uint32_t index)
 {
     return &t->ring[index % LH_TREE_SPAN];
@@ -115,7 +120,8 @@ static bool tell_some(struct lh_tree *t)
     while (t->told != t->next && *slot(t, t->told) == NULL)
         t->told++;
     lh_files_begin(&w, t->frame, t->told);
-    while (t->told != t->next && (item = *slot(t, t->told)) != NULL && !must_wait(t, item)) {
+    while (w.n < TOLD_AT_ONCE && t->told != t->next && (item = *slot(t, t->told)) != NULL &&
+           !must_wait(t, item)) {
         lh_tree_entry_of(item, &e);
         if (!lh_files_add(&w, &e))
             break;
