@@ -194,13 +194,30 @@ static int make_over(const struct make *m)
     return e;
 }
 
+/* What is there is what is wanted: its attributes may be others. */
+static int refresh(struct make *m)
+{
+    const struct lh_rtree *t = m->t;
+    const struct lh_disk_stat *st = &m->at->st;
+    bool owner = (t->keep & LH_KEEP_OWNER) && t->is_root;
+    bool mode = (t->keep & LH_KEEP_MODE) && m->e->kind != LH_KIND_SYMLINK;
+    bool differs = (owner && (st->uid != m->e->uid || st->gid != m->e->gid)) ||
+                   (mode && ((st->mode ^ m->e->mode) & lh_rtree_mode_mask(t)) != 0) ||
+                   ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &m->e->mtime));
+    int e = 0;
+
+    if (differs && !(t->flags & LH_OFFER_KEEP_ANY) && !lh_rtree_dry(t))
+        e = dress(m, m->at->name);
+    return e == 0 ? LH_WANTED_KEPT : failed_sys(m, e);
+}
+
 static int make_other(struct make *m)
 {
     const struct lh_rspot *at = m->at;
     int e;
 
     if (at->there && same(m))
-        return LH_WANTED_KEPT;
+        return refresh(m);
     if (at->there && S_ISDIR(at->st.mode))
         return failed(m, LH_E_DEST_KIND, "there is a directory of that name");
     if (at->there && stays(m))

@@ -76,6 +76,10 @@ def test_changes():
     os.unlink(os.path.join(src, "to-dir"))
     os.symlink("elsewhere", os.path.join(src, "to-dir"))
     os.chmod(os.path.join(src, "sub/s10"), 0o640)
+    os.utime(os.path.join(src, "self"), ns=(10**18, 10**18), follow_symlinks=False)
+    if os.geteuid() == 0:
+        os.chown(os.path.join(src, "loop-a"), 77, 78, follow_symlinks=False)
+        os.chown(os.path.join(src, "sub/s10"), 77, 78)
     sent = send_tree(src + "/", serve.url("t"))
     done(sent, "after some changes")
     is_same(src, dst, "the copy follows")
