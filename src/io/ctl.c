@@ -18,7 +18,7 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 
 static void arm(struct lh_ctl *ctl)
 {
-    int want = (ctl->paused && !ctl->draining ? 0 : UV_READABLE) |
+    int want = (ctl->paused && !ctl->draining ? UV_DISCONNECT : UV_READABLE) |
                (lh_buf_len(&ctl->out) > 0 ? UV_WRITABLE : 0);
 
     if (ctl->closing || ctl->dead || want == ctl->armed)
@@ -203,6 +203,11 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         getsockopt(ctl->fd, SOL_SOCKET, SO_ERROR, &sys_errno, &len);
         ctl->armed = 0;
         die_errno(ctl, sys_errno != 0 ? sys_errno : ECONNRESET);
+        return;
+    }
+    if ((events & UV_DISCONNECT) && ctl->paused && !ctl->draining) {
+        lh_err_set(&ctl->err, LH_E_NETWORK, "the other side closed the connection");
+        die(ctl);
         return;
     }
     if (events & UV_WRITABLE)

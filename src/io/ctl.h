@@ -64,8 +64,8 @@ void lh_ctl_uncork(struct lh_ctl *ctl);
 /* A list of runs in as many frames as it takes, at least one; head->flags go with the last. */
 void lh_ctl_send_runs(struct lh_ctl *ctl, const struct lh_frame *head, const struct lh_runs *runs);
 
-/* Read no more frames, or go on; from inside on_frame too. TCP holds the peer back meanwhile; its
- * end is noticed when it is read on. */
+/* Read no more frames, or go on; from inside on_frame too. TCP holds the peer back meanwhile. Its
+ * end is noticed; whether it says anything is not: heard_ms is the owner's then. */
 void lh_ctl_pause(struct lh_ctl *ctl, bool paused);
 
 /* Say goodbye: send what is queued, shut our side, read and drop until the peer shuts its own; then

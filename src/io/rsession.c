@@ -208,8 +208,7 @@ static bool offer_allowed(const struct lh_offer *offer)
     uint16_t of_file = LH_OFFER_INLINE | LH_OFFER_EXTENTS | LH_OFFER_NO_CLOBBER;
     bool tree = offer->flags & LH_OFFER_MORE_FILES;
 
-    if (offer->n_files != 1 || offer->file.path_len != 0 ||
-        (tree && (offer->flags & of_file) != 0))
+    if (offer->n_files != 1 || offer->file.path_len != 0 || (tree && (offer->flags & of_file) != 0))
         return false;
     return offer->file.kind == (tree ? LH_KIND_DIR : LH_KIND_FILE);
 }
@@ -399,10 +398,21 @@ static void send_heartbeat(struct lh_rsession *session, uint64_t now_ms)
                      lh_heartbeat_encode(&beat, payload));
 }
 
+/* It is we who do not listen; that the other side is there its TCP says, by acknowledging our
+ * heartbeats. */
+static void hear_paused(struct lh_rsession *session, uint64_t now_ms)
+{
+    struct lh_tcp_state tcp;
+
+    if (lh_sock_state(session->ctl.fd, &tcp) && now_ms > tcp.last_ack_ms &&
+        now_ms - tcp.last_ack_ms > session->ctl.heard_ms)
+        session->ctl.heard_ms = now_ms - tcp.last_ack_ms;
+}
+
 void lh_rsession_tick(struct lh_rsession *session, uint64_t now_ms)
 {
-    if (session->ctl.paused) /* it is we who do not listen */
-        session->ctl.heard_ms = now_ms;
+    if (session->ctl.paused)
+        hear_paused(session, now_ms);
     if (session->ended_ms != 0) {
         if (now_ms - session->ended_ms > GOODBYE_MS)
             lh_ctl_close(&session->ctl);

@@ -333,7 +333,7 @@ void lh_target_tree_frame(struct lh_target *t, const struct lh_frame *frame, con
     memcpy(a->payload, payload, frame->length);
     *tree->end = a;
     tree->end = &a->next;
-    if (++tree->n_queued >= QUEUE_MAX && !tree->paused) {
+    if (++tree->n_queued >= QUEUE_MAX) { /* again: another tree of the session may read on */
         tree->paused = true;
         lh_ctl_pause(&t->session->ctl, true);
     }

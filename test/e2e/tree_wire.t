@@ -4,6 +4,7 @@ import os
 import stat
 import struct
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 
@@ -413,6 +414,54 @@ def test_killed():
     serve.kill()
     same([read(at, "d", n) for n in ("settled", "whole", "half")], [b"abc", b"def", b"abcdef"],
          "and stays through a kill")
+
+
+def test_ahead():
+    """A sender that tells of more than there is memory for is not read, until it has sent."""
+    serve, at = start()
+    t = Tree(serve)
+    deep = "/".join(["n" * 250] * 15)
+    told = []
+    t.control.socket.settimeout(3)
+    try:
+        while len(told) < 100000:
+            entries = [entry("%s/f%d" % (deep, len(told) + i), size=1) for i in range(16)]
+            told += range(t.next, t.next + 16)
+            t.tell(FILES, entries)
+    except OSError:
+        pass
+    ok(len(told) < 20000, "it is held back after %d entries" % len(told))
+    t.control.socket.close()
+    again = Tree(serve)
+    ok(not again.refused, "when it goes, that is noticed all the same")
+    again.control.socket.settimeout(e2e.LIMIT)
+    same(again.ask(entry("f", size=1)), [NEW], "and somebody else has the tree")
+    again.control.socket.close()
+
+
+def test_ahead_and_sent():
+    serve, at = start()
+    t = Tree(serve)
+    deep = "/".join(["n" * 250] * 15)
+    frames, n = [], 0
+    for _ in range(400):
+        entries = [entry("%s/f%d" % (deep, n + i), size=1) for i in range(16)]
+        frames.append(frame(FILES, struct.pack("<II", n, 16) + b"".join(entries), transfer=0))
+        n += 16
+    frames.append(frame(FILES, struct.pack("<II", n, 0), flags=LAST, transfer=0))
+    teller = threading.Thread(target=t.control.send, args=frames, daemon=True)
+    teller.start()
+    answered = 0
+    while answered < n:
+        got = t.until(WANTED)
+        if got is None:
+            need(False, "the session lives")
+        first, count = struct.unpack_from("<II", got[2])
+        t.pack(*[(first + i, 0, b"x") for i in range(count)])
+        answered += count
+    ok(t.until_settled(*range(n)), "all are asked for and settled, in turns")
+    teller.join()
+    t.finish()
 
 
 def test_many():
