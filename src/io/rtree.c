@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- failing ---- */
@@ -220,6 +221,10 @@ static int open_root(struct lh_rtree *t, const struct lh_rtree_open *how, uint64
     t->dev = *dev = st.dev;
     t->dirs.root_fd = t->root_fd;
     t->dirs.dev = st.dev;
+    /* Others than root can write only to what they may; ATTRS takes it back. */
+    if (t->root_fd >= 0 && !lh_rtree_dry(t) && !t->is_root && (t->keep & LH_KEEP_MODE) &&
+        (st.mode & 0700) != 0700)
+        (void)fchmod(t->root_fd, (st.mode & 07777) | 0700);
     return 0;
 }
 

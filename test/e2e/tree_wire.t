@@ -416,6 +416,37 @@ def test_killed():
          "and stays through a kill")
 
 
+def test_not_root():
+    """Directories and files that their owner may not write to, received by somebody who must obey."""
+    e2e.need_root()
+    os.chmod(e2e.dir(), 0o777)
+    at = os.path.join(e2e.dir(), "root")
+    os.mkdir(at)
+    os.chmod(at, 0o777)
+    serve = Serve(at, "--holder-timeout", "1h", nobody=True)
+    at = os.path.join(at, "t")
+    directories = [entry("d", K_DIR, mode=0o555), entry("", K_DIR, mode=0o500)]
+    t = Tree(serve)
+    same(t.ask(entry("d", K_DIR, mode=0o555), entry("d/f", size=6, mode=0o400),
+               entry("d/zero", mode=0)), [MADE, NEW, NEW], "asked")
+    t.pack((1, 0, b"abc"))
+    t.pack((1, 3, b"def"), (2, 0, b""))
+    ok(t.until_settled(0, 1, 2), "settled")
+    t.tell(ATTRS, directories)
+    t.finish()
+    modes = [stat.S_IMODE(os.stat(p).st_mode) for p in (at, at + "/d", at + "/d/f", at + "/d/zero")]
+    same(modes, [0o500, 0o555, 0o400, 0], "all modes are as they were told")
+    t = Tree(serve)
+    same(t.ask(entry("d", K_DIR, mode=0o555), entry("d/f", size=6, mode=0o400), entry("d/new", size=1),
+               entry("new", size=1)), [KEPT, KEPT, NEW, NEW], "more for the same directories")
+    t.pack((2, 0, b"x"), (3, 0, b"y"))
+    ok(t.until_settled(2, 3), "settled")
+    t.tell(ATTRS, directories)
+    t.finish()
+    same([stat.S_IMODE(os.stat(p).st_mode) for p in (at, at + "/d")], [0o500, 0o555], "modes again")
+    same([read(at, "d/f"), read(at, "d/new"), read(at, "new")], [b"abcdef", b"x", b"y"], "contents")
+
+
 def test_ahead():
     """A sender that tells of more than there is memory for is not read, until it has sent."""
     serve, at = start()
