@@ -194,6 +194,10 @@ static int get(struct lh_tree_dirs *d, const char *path, size_t len, struct lh_t
         return 0;
     }
     e = open_dir(d, path, len, hash, &dir);
+    if (e == EMFILE || e == ENFILE) { /* those that are only kept cost others theirs */
+        lh_tree_dirs_forget(d);
+        e = open_dir(d, path, len, hash, &dir);
+    }
     if (e != 0)
         return e;
     pthread_mutex_lock(&d->lock);

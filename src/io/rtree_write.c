@@ -201,6 +201,10 @@ static int open_part(struct lh_rtree *t, struct part *p, const struct lh_tree_di
     if (!p->create)
         return reopen(dir, part, p->f->ino);
     fd = create(dir, part, mode);
+    if (fd == -EMFILE || fd == -ENFILE) {
+        lh_tree_dirs_forget(&t->dirs);
+        fd = create(dir, part, mode);
+    }
     if (fd >= 0 && !p->alone) {
         int e = lh_disk_stat(fd, "", &st);
 

@@ -306,6 +306,23 @@ static void test_failed_sync(void)
     }
 }
 
+/* A descriptor that is short is taken from a directory that is only kept. */
+static void test_descriptors(void)
+{
+    if (rig_open(rig, LH_OFFER_KEEP_SAME, 0) != 0)
+        bail("%s", rig->err.text);
+    rig_ask_one(rig, LH_KIND_FILE, "d/f", 10);
+    lh_sysfault_arm(LH_SYS_BIT(LH_SYS_OPEN), 0, EMFILE);
+    is_i64(rig_file(rig, 0, 10), LH_CLAIM_OK, "a file, with too many open");
+    ok(lh_sysfault_disarm(), "at first");
+    lh_sysfault_arm(LH_SYS_BIT(LH_SYS_OPEN), 0, EMFILE);
+    is_i64(rig_commit(rig), 0, "its commit");
+    ok(lh_sysfault_disarm(), "which opens its directory again");
+    is_u64(rig->settled.blocks, 1, "settled");
+    rig_close(rig);
+    scratch_clear();
+}
+
 /* ---- somebody who swaps a directory for a link, and back ---- */
 
 static volatile bool stop;
@@ -374,6 +391,7 @@ int main(void)
         bail("out of memory");
     test_order();
     test_failed_sync();
+    test_descriptors();
     test_swapped();
     each_call(EIO, false, "EIO at call");
     each_call(ENOSPC, false, "ENOSPC at call");
