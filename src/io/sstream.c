@@ -40,7 +40,6 @@ struct lh_sstream {
     bool may_join; /* the token is there */
     bool closing;
     bool down_sent;
-    bool stop_asked; /* the main loop's */
     unsigned n_handles;
     uint8_t token[LH_TOKEN_SIZE];
     uint32_t transfer;
@@ -58,6 +57,7 @@ struct lh_sstream {
     struct lh_meter meter;
     enum spending spending;
     uint64_t spending_us; /* since when, or counted until */
+    bool stop_asked;      /* the main loop's, and apart from what the stream's loop reads */
 };
 
 /* ---- notes to the main loop ---- */
