@@ -304,7 +304,7 @@ def test_hopeless_tasks():
     src = file_of("source", MIB)
     fleet.add("missing", "/nowhere/at/all", serve.url("a"))
     fleet.add("outside", src, serve.url("../a"))
-    fleet.add("directory", os.path.join(e2e.dir(), "root"), serve.url("a"))
+    fleet.add("device", "/dev/null", serve.url("a"))
     fleet.add("badrate", src, serve.url("a"), limit_rate="fast")
     fleet.redis("XADD", fleet.base + "tasks:normal", "*", "v", "2", "task", "version",
                 "source", src, "destination", serve.url("a"))
@@ -316,7 +316,7 @@ def test_hopeless_tasks():
     is_copy(src, os.path.join(at, "good"), "a good task behind them is done")
     e2e.wait_until("seven dead letters", lambda: len(fleet.dead()) == 7)
     dead = fleet.dead()
-    for task, words in (("missing", "/nowhere/at/all"), ("outside", ".."), ("directory", "regular"),
+    for task, words in (("missing", "/nowhere/at/all"), ("outside", ".."), ("device", "regular"),
                         ("badrate", "limit-rate"), ("version", "v"), ("nodest", "destination"),
                         ("n" + odd, "v")):
         if not ok(words in dead.get(task, ""), "%s: a dead letter that says why" % task):
