@@ -127,12 +127,8 @@ static void on_start(void *arg, const struct lh_tree_stats *stats)
     }
     if (t->args->quiet || t->args->json)
         return;
-    if (n > 1)
-        lh_term_line(t->term, "%s %s and %zu more to %s",
-                     t->args->tree.dry_run ? "comparing" : "sending", t->source, n - 1, t->target);
-    else
-        lh_term_line(t->term, "%s %s to %s", t->args->tree.dry_run ? "comparing" : "sending",
-                     t->source, t->target);
+    lh_term_line(t->term, "%s %s to %s", t->args->tree.dry_run ? "comparing" : "sending", t->source,
+                 t->target);
 }
 
 static void on_progress(void *arg, const struct lh_tree_stats *stats)
@@ -239,11 +235,11 @@ static void say_dry(struct tree_run *t, const struct lh_tree_stats *stats)
 
     lh_term_line(
         t->term,
-        "dry run: %" PRIu64 " files (%s) would be sent and %" PRIu64 " removed; %" PRIu64
-        " are there already; nothing was changed",
-        stats->files_sent,
+        "dry run: %" PRIu64 " file%s (%s) would be sent and %" PRIu64 " removed; %" PRIu64
+        " of the files %s there already; nothing was changed",
+        stats->files_sent, stats->files_sent == 1 ? "" : "s",
         lh_text_bytes(size, sizeof(size), stats->send.bytes_durable - stats->send.bytes_skipped),
-        stats->removed, stats->files_kept);
+        stats->removed, stats->files_kept, stats->files_kept == 1 ? "is" : "are");
 }
 
 static void say_end(struct tree_run *t, const struct lh_tree_stats *stats)
@@ -257,7 +253,10 @@ static void say_end(struct tree_run *t, const struct lh_tree_stats *stats)
         return;
     }
     if (stats->files_sent == 0 && stats->failed == 0)
-        lh_term_line(t->term, "%s is at %s already; no file was sent", t->source, t->target);
+        lh_term_line(t->term, "%s %s at %s already; no file was sent", t->source,
+                     t->args->n_operands > 2 ? "are" : "is", t->target);
+    else if (stats->files_sent == 0)
+        lh_term_line(t->term, "%s: no file was sent", t->source);
     else
         lh_term_line(t->term, "sent %s: %s", t->source, lh_progress_tree_summary(text, stats));
     lh_progress_tree_remarks(text, stats);
@@ -370,6 +369,18 @@ static int start(struct tree_run *t, uv_loop_t *loop)
     return 0;
 }
 
+static void show_sources(struct tree_run *t)
+{
+    const char *first = t->args->operands[0];
+    char shown[sizeof(t->source) - 40];
+
+    lh_text_escape(shown, sizeof(shown), first, strlen(first));
+    if (t->args->n_operands > 2)
+        snprintf(t->source, sizeof(t->source), "%s and %zu more", shown, t->args->n_operands - 2);
+    else
+        snprintf(t->source, sizeof(t->source), "%s", shown);
+}
+
 /* The address and the rules. Returns 0, or a status with its sentence. */
 static int prepare(struct tree_run *t, struct lh_err *err)
 {
@@ -401,7 +412,7 @@ int lh_cmd_tree(const struct lh_args *args, struct lh_term *term)
 
     if (ret != 0)
         return lh_cmd_fail(term, ret, err.text);
-    lh_text_escape(t.source, sizeof(t.source), args->operands[0], strlen(args->operands[0]));
+    show_sources(&t);
     lh_text_escape(t.target, sizeof(t.target), address, strlen(address));
     t.bar = !args->quiet && !args->json && lh_term_is_terminal(stderr);
     t.report = !args->quiet && !args->json && !t.bar;

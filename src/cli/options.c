@@ -382,6 +382,15 @@ static int parse_words(struct lh_args *args, int argc, char **argv, struct lh_er
     return 0;
 }
 
+static unsigned n_from_stdin(const struct lh_args *args)
+{
+    unsigned n = args->tree.files_from != NULL && strcmp(args->tree.files_from, "-") == 0;
+
+    for (size_t i = 0; i < args->n_rules; i++)
+        n += args->rules[i].kind == LH_RULE_EXCLUDE_FROM && strcmp(args->rules[i].text, "-") == 0;
+    return n;
+}
+
 static int check(const struct lh_args *args, struct lh_err *err)
 {
     if (args->help)
@@ -407,6 +416,10 @@ static int check(const struct lh_args *args, struct lh_err *err)
         return lh_err_set(err, LH_E_INVAL,
                           "--delete and --files-from exclude each other: what a list does not name "
                           "is not to go");
+    if (n_from_stdin(args) > 1)
+        return lh_err_set(err, LH_E_INVAL,
+                          "standard input can be read only once: let all but one of --files-from "
+                          "and --exclude-from name a file");
     if (args->remove_all && args->n_remove > 0)
         return lh_err_set(err, LH_E_INVAL, "--remove and --remove-all exclude each other");
     return 0;

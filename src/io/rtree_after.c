@@ -42,7 +42,11 @@ static int dress_file(struct lh_rtree *t, const char *path, size_t len, const st
 
     if (e != 0)
         return e;
-    fd = open_file(dir, path + dir_len + (dir_len > 0));
+    /* To open a device can have effects of its own, so it is looked at first. */
+    e = lh_disk_stat(dir->fd, path + dir_len + (dir_len > 0), &st);
+    if (e == 0 && !S_ISREG(st.mode))
+        e = EINVAL;
+    fd = e == 0 ? open_file(dir, path + dir_len + (dir_len > 0)) : -e;
     lh_tree_dir_put(&t->dirs, dir);
     if (fd < 0)
         return -fd;

@@ -404,7 +404,8 @@ void lh_target_tree_send_done(struct lh_target *t)
            (unsigned long long)stats.failed, (unsigned long long)stats.removed);
     if (t->session != NULL)
         lh_rsession_send(t->session, LH_FRAME_DONE, 0, t, payload, lh_done_encode(&done, payload));
-    snprintf(text, sizeof(text), "%llu files", (unsigned long long)stats.files);
+    snprintf(text, sizeof(text), "%llu file%s", (unsigned long long)stats.files,
+             stats.files == 1 ? "" : "s");
     if (t->serve->cbs.received != NULL && !(t->offer.flags & LH_OFFER_DRY_RUN))
         t->serve->cbs.received(t->serve->cbs.arg, t->store->shown, stats.bytes, text);
 }

@@ -145,3 +145,19 @@ int lh_walk_has(struct lh_walk *w, const char *path, bool is_dir, struct lh_err 
     }
     return LH_WALK_ABSENT;
 }
+
+bool lh_walk_dir_is_shared(const struct lh_walk *w, const struct lh_walk_entry *e)
+{
+    for (uint32_t i = 0; i < e->source; i++) {
+        const struct lh_walk_source *src = &w->sources[i];
+        struct lh_disk_stat st;
+        int sys_errno;
+
+        if (!belongs(src, e->path) || src->sys_errno != 0 || src->fd < 0)
+            continue;
+        sys_errno = lh_disk_stat(src->fd, lh_walk_rel(src, e->path), &st);
+        if (sys_errno == 0 && S_ISDIR(st.mode))
+            return true;
+    }
+    return false;
+}

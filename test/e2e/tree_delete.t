@@ -143,6 +143,19 @@ def test_max_delete():
     is_same(src, at, "they are gone")
 
 
+def test_shared_directories():
+    """What two sources have in common is judged once: --max-delete counts no entry twice."""
+    serve, at, src = both()
+    other = write(os.path.join(e2e.dir(), "other"), {"d/o": "o", "p": "p"})
+    done(send_tree([src + "/", other + "/"], serve.url("t"), "--delete", "--max-delete", "11"), "--delete, two sources")
+    have = set(names(at))
+    ok({b"a", b"d/b", b"d/o", b"p", b"e"} <= have, "what either has stays") or e2e.diag(have)
+    ok(not have & {os.fsencode(p) for p in EXTRA}, "what neither has is gone") or e2e.diag(have)
+    write(at, {"x": "x", "d/y": "y"})
+    sent = send_tree([src + "/", other + "/"], serve.url("t"), "--delete")
+    same(sent.last("done").get("removed"), 2, "each is counted once")
+
+
 def test_where_links_lead_out():
     """A link at the destination where the source has a directory: what it leads to is not touched."""
     serve, root, src = start()

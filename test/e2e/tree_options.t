@@ -122,6 +122,21 @@ def test_files_from():
     ok(set(have) <= {b"a.c"}, "and nothing from outside comes") or e2e.diag(have)
 
 
+def test_files_from_big():
+    """A big file in a list is found below the source, however that was written."""
+    serve, root, src = start()
+    contents = os.urandom(33 << 20)
+    write(src, {"d/big": contents, "small": "s"})
+    listed = os.path.join(e2e.dir(), "list")
+    with open(listed, "wb") as f:
+        f.write(b"d/big\nsmall\n")
+    for n, source in enumerate((src, src + "/", src + "/.")):
+        at = "t%d" % n
+        done(send_tree(source, serve.url(at), "--files-from", listed), "a list of " + os.path.basename(source))
+        same(names(os.path.join(root, at)), [b"d", b"d/big", b"small"], "right into PATH")
+        same(read(root, at, "d/big") if os.path.exists(os.path.join(root, at, "d/big")) else b"", contents, "whole")
+
+
 # ---- what is there already
 
 

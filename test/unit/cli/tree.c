@@ -86,6 +86,8 @@ static void test_options(void)
     is_i64(run("send d lh://h/x --exclude-from /dev/zero"), 2, "a file that is no text");
     says(got.err, "NUL byte", "in words");
     is_i64(run("send d lh://h/x --delete --files-from f"), 2, "--delete and --files-from");
+    is_i64(run("send d lh://h/x --files-from - --exclude-from -"), 2, "standard input, twice");
+    says(got.err, "only once", "in words");
     is_i64(run("send d lh://h/x --preserve mode,colour"), 2, "a word that is none");
     says(got.err, "'colour' is not one of mode,times,", "in words");
 }
@@ -103,6 +105,7 @@ static void test_words(void)
     ok(strstr(got.err, "d/new") == NULL, "entries are not listed");
     is_i64(run("send f d d/ lh://h/x"), 0, "send three");
     says(got.err, "longhaul: sending f and 2 more to lh://h/x\n", "the start");
+    says(got.err, "longhaul: sent f and 2 more: 1 file, ", "the end");
     is_i64(run("send -v d lh://h/x"), 0, "send -v");
     says(got.err, "longhaul: sent d/new\n", "-v lists entries");
     says(got.err, "longhaul: made d\n", "-v lists entries");
@@ -133,8 +136,8 @@ static void test_dry_run(void)
     is_i64(run("send -n d lh://h/x"), 0, "--dry-run");
     is_str(got.out, "send   d/new (1.5 KiB)\nmake   d\nremove old\n", "what would be done");
     says(got.err,
-         "longhaul: dry run: 1 files (1.5 KiB) would be sent and 1 removed; 2 are there "
-         "already; nothing was changed\n",
+         "longhaul: dry run: 1 file (1.5 KiB) would be sent and 1 removed; 2 of the files are "
+         "there already; nothing was changed\n",
          "and a summary");
     is_i64(run("send -nv d lh://h/x"), 0, "--dry-run -v");
     says(got.out, "keep   d/same\\x0a\\xff\n", "also what would stay");
