@@ -142,6 +142,17 @@ static int decode(struct lh_rtree *t, const uint8_t *payload, size_t len,
     return r;
 }
 
+/* A directory that could not be made was told of then. */
+static bool failed_before(struct lh_rtree *t, const struct lh_tree_entry *entry, int e)
+{
+    bool before;
+
+    pthread_mutex_lock(&t->lock);
+    before = t->stats.failed > 0;
+    pthread_mutex_unlock(&t->lock);
+    return before && entry->kind == LH_KIND_DIR && (e == ENOENT || e == ENOTDIR || e == ELOOP);
+}
+
 int lh_rtree_attrs(struct lh_rtree *t, const uint8_t *payload, size_t len,
                    struct lh_rtree_trouble **troubles, struct lh_err *err)
 {
@@ -163,7 +174,7 @@ int lh_rtree_attrs(struct lh_rtree *t, const uint8_t *payload, size_t len,
             r = path_failed(t, &entry, index, why, troubles, err);
         else
             e = dress_entry(t, &entry, path, &not_kept);
-        if (e != 0)
+        if (e != 0 && !failed_before(t, &entry, e))
             r = entry_failed(t, &entry, index, e, "set its attributes", troubles, err);
     }
     pthread_mutex_lock(&t->lock);

@@ -231,7 +231,7 @@ static int ask_one(struct ask *a)
                         "a part of its path at the destination is a file or a symbolic link, "
                         "which is not followed");
     else if (e != 0)
-        answer = failed_sys(a, e, "look at the destination");
+        answer = failed_sys(a, e, "reach its place at the destination");
     else if (a->e.kind == LH_KIND_FILE)
         answer = ask_file(a);
     else

@@ -121,9 +121,24 @@ static void send_failed(struct lh_target *t, uint32_t entry, int status, const c
                      lh_tree_failed_encode(&failed, payload));
 }
 
-/* Takes the list. */
+static struct lh_rtree_trouble *reversed(struct lh_rtree_trouble *list)
+{
+    struct lh_rtree_trouble *out = NULL;
+
+    while (list != NULL) {
+        struct lh_rtree_trouble *next = list->next;
+
+        list->next = out;
+        out = list;
+        list = next;
+    }
+    return out;
+}
+
+/* Takes the list, in which the last is the first. */
 static void send_troubles(struct lh_target *t, struct lh_rtree_trouble *list)
 {
+    list = reversed(list);
     for (const struct lh_rtree_trouble *one = list; one != NULL; one = one->next) {
         lh_log(&t->serve->log, LH_LOG_DEBUG, "entry failed tree=%s error=\"%s\"", t->store->shown,
                one->text);
