@@ -59,6 +59,10 @@ static void task(const char *data, size_t size)
     LH_REQUIRE(strlen(t.source) > 0 && strlen(t.source) <= LH_TASK_SOURCE_MAX);
     LH_REQUIRE(t.url.path_len > 0 && t.url.path_len <= LH_URL_PATH_MAX && t.url.host[0] != '\0');
     LH_REQUIRE(t.streams <= LH_MAX_STREAMS && t.max_streams <= LH_MAX_STREAMS);
+    LH_REQUIRE(t.preserve < LH_PRESERVE_DEVICES && t.links <= LH_LINKS_SKIP);
+    LH_REQUIRE(!(t.tree && t.no_clobber));
+    for (size_t i = 0; i < t.n_rules; i++)
+        LH_REQUIRE(t.rules[i].pattern[0] != '\0' && strchr(t.rules[i].pattern, '\n') == NULL);
     LH_REQUIRE(t.retries == LH_TASK_FOREVER || t.retries <= LH_TASK_RETRIES_MAX);
     lh_task_free(&t);
 }
