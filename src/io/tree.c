@@ -12,6 +12,7 @@
 
 #include "io/sock.h"
 #include "util/mutant.h"
+#include "util/text.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -95,10 +96,29 @@ void lh_tree_became(struct lh_tree *t, enum lh_tree_what what, const struct lh_i
         t->cbs.entry(t->cbs.arg, what, item->path, bytes, 0, "");
 }
 
+/* Whether a sentence has the name in it: "cannot open d/NAME: …". */
+static bool names(const char *text, const char *shown)
+{
+    size_t len = strlen(shown);
+
+    for (const char *at = strstr(text, shown); at != NULL; at = strstr(at + 1, shown))
+        if ((at == text || at[-1] == '/' || at[-1] == ' ') && (at[len] == ':' || at[len] == '\0'))
+            return true;
+    return false;
+}
+
 void lh_tree_failed(struct lh_tree *t, const char *path, uint64_t bytes, int status,
                     const char *text)
 {
+    char shown[320];
+    char named[sizeof(t->text)];
+
     t->stats.failed++;
+    lh_text_escape(shown, sizeof(shown), path, strlen(path));
+    if (path[0] != '\0' && text[0] != '\0' && !names(text, shown)) {
+        snprintf(named, sizeof(named), "%s: %.270s", shown, text);
+        text = named;
+    }
     if (t->cbs.entry != NULL)
         t->cbs.entry(t->cbs.arg, LH_TREE_FAILED, path, bytes, -status, text);
     if (t->opts.stop_on_error)

@@ -10,7 +10,6 @@
  * Below a rate limit a big file has it for itself: it waits until nothing small is under way, and
  * nothing small is told of meanwhile. */
 #include "io/tree_impl.h"
-#include "util/text.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -70,20 +69,6 @@ static bool owner_follows(const struct lh_tree *t)
     return (t->lane.keep & (LH_KEEP_OWNER | LH_KEEP_XATTRS | LH_KEEP_ACL)) != 0;
 }
 
-/* What went wrong with its session may not say whose it was. */
-static void failed(struct lh_tree *t, const struct lh_item *item, int status, const char *text)
-{
-    char shown[320];
-    char named[sizeof(shown) + 600];
-
-    lh_text_escape(shown, sizeof(shown), item->path, item->path_len);
-    if (strstr(text, shown) == NULL) {
-        snprintf(named, sizeof(named), "%s: %s", shown, text);
-        text = named;
-    }
-    lh_tree_failed(t, item->path, item->identity.size, status, text);
-}
-
 static bool again(struct lh_tree *t, struct lh_item *item, int status)
 {
     if (status != -LH_E_NETWORK && status != -LH_E_CONNECT && status != -LH_E_TIMEOUT)
@@ -112,7 +97,7 @@ static void on_done(void *arg, int status, const char *text, const struct lh_sen
     if (again(t, item, status)) {
         item = NULL;
     } else if (status != 0) {
-        failed(t, item, -status, text);
+        lh_tree_failed(t, item->path, item->identity.size, -status, text);
     } else {
         lh_tree_became(t, LH_TREE_SENT, item);
         if (owner_follows(t)) {
@@ -150,7 +135,7 @@ static void start_one(struct lh_tree *t, struct lh_tree_big *big, struct lh_item
     if (r == 0)
         return;
     big->send = NULL;
-    failed(t, item, -r, lh_status_text(r));
+    lh_tree_failed(t, item->path, item->identity.size, -r, lh_status_text(r));
     lh_item_drop(item);
 }
 

@@ -79,6 +79,7 @@ static void open_run(struct lh_job *job)
 static int hash_file(struct lh_tree *t, struct lh_item *item, uint8_t *buffer,
                      struct lh_digest *digest, struct lh_err *err)
 {
+    uint64_t size = item->identity.size;
     uint64_t at = 0;
     size_t got = 1;
     int fd;
@@ -87,7 +88,7 @@ static int hash_file(struct lh_tree *t, struct lh_item *item, uint8_t *buffer,
 
     if (r != 0)
         return r;
-    while (e == 0 && got > 0) {
+    while (e == 0 && got > 0 && at <= size) { /* whatever is there now, it may have no end */
         e = lh_disk_read(fd, buffer, READ_BYTES, at, &got);
         if (e == 0)
             lh_digest_bytes(digest, buffer, got);

@@ -92,6 +92,8 @@ def test_changed():
         elif read(full) not in (bytes([i % 251]) * 64 * KIB, bytes([i % 251]) * 64 * KIB + b"more"):
             wrong.append("%s is neither the old nor the new" % path)
     same(wrong[:5], [], "files that grew meanwhile are there, old or new, or named (%d)" % len(failed))
+    unnamed = [p for p, e in sent.entries("failed").items() if os.fsdecode(p) + ":" not in e["message"]]
+    same(unnamed[:5], [], "the words name them, too")
     ok(sent.rc == (8 if failed else 0), "it ends accordingly") or sent.show()
     done(send_tree(src + "/", serve.url("t")), "the next run")
     is_same(src, at, "puts it right")
