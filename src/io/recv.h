@@ -30,6 +30,7 @@
 #define LH_HANDSHAKE_MS 10000
 #define LH_SESSIONS_MAX 1024
 #define LH_SESSION_TRANSFERS 64
+#define LH_SESSION_TREES 4                      /* each has a table of its own */
 #define LH_WINDOW_BYTES (1024ull * 1024 * 1024) /* sent and not yet durable, a transfer */
 
 struct lh_serve;

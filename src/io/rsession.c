@@ -213,6 +213,15 @@ static bool offer_allowed(const struct lh_offer *offer)
     return offer->file.kind == (tree ? LH_KIND_DIR : LH_KIND_FILE);
 }
 
+static unsigned n_trees(const struct lh_rsession *session)
+{
+    unsigned n = 0;
+
+    for (const struct lh_target *t = session->serve->targets; t != NULL; t = t->next)
+        n += t->session == session && t->tree != NULL;
+    return n;
+}
+
 static void on_offer(struct lh_rsession *session, const struct lh_frame *frame,
                      const uint8_t *payload)
 {
@@ -243,6 +252,9 @@ static void on_offer(struct lh_rsession *session, const struct lh_frame *frame,
     else if (lh_target_count(session) >= LH_SESSION_TRANSFERS)
         lh_rsession_error(session, frame->transfer, LH_WIRE_REFUSED, 0,
                           "too many transfers in one session");
+    else if (offer.file.kind == LH_KIND_DIR && n_trees(session) >= LH_SESSION_TREES)
+        lh_rsession_error(session, frame->transfer, LH_WIRE_REFUSED, 0,
+                          "too many trees in one session");
     else
         lh_target_offer(session, frame->transfer, &offer);
 }

@@ -186,6 +186,21 @@ def test_many_entries():
     need(other.accepted and other.accepted[0] == e2e.ACCEPT, "it lives, and takes others")
 
 
+def test_many_trees():
+    """Each tree takes memory at the receiver: a session has only so many."""
+    serve, root, outside = begin()
+    peer = Sender(serve.port, "t0")
+    need(peer.accepted and peer.accepted[0] == e2e.ACCEPT, "the first is accepted")
+    for i in range(1, 4):
+        peer.control.send(treewire.offer("t%d" % i, transfer=i))
+        got = peer.control.read_until(e2e.ACCEPT, e2e.ERROR)
+        ok(got and got[0] == e2e.ACCEPT, "number %d is" % i)
+    peer.control.send(treewire.offer("t4", transfer=4))
+    got = peer.control.read_until(e2e.ACCEPT, e2e.ERROR)
+    ok(got and got[0] == e2e.ERROR and b"too many trees" in got[2], "the fifth is refused, in words")
+    unharmed(serve, outside, "many trees")
+
+
 def test_damaged_frames():
     """Payloads cut at every length, and with bytes changed: never a crash."""
     serve, root, outside = begin()
