@@ -15,7 +15,7 @@ int lh_lane_start(uv_loop_t *loop, const struct lh_send_options *opts, struct lh
 
     o.source = "";
     o.hold_confirm = o.no_clobber = false;
-    return lh_send_begin(loop, &o, lane, cbs, send);
+    return lh_send_begin(loop, &o, lane, NULL, cbs, send);
 }
 
 bool lh_lane_taken(const struct lh_send *s)

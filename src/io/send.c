@@ -263,6 +263,17 @@ static void find_holes(struct lh_send *s)
                 !lh_runs_covers(&s->extents, 0, size);
 }
 
+/* What a path leads to may be another file than the one that was meant. */
+static int check_meant(struct lh_send *s)
+{
+    const struct lh_identity *now = &s->source.identity;
+
+    if (s->must_be[1] == 0 || (now->dev == s->must_be[0] && now->ino == s->must_be[1]))
+        return 0;
+    lh_source_close(&s->source);
+    return lh_err_set(&s->source_err, LH_E_SOURCE_CHANGED, "it was replaced by another file");
+}
+
 static void open_run(struct lh_job *job)
 {
     struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
@@ -276,7 +287,7 @@ static void open_run(struct lh_job *job)
     s->small = NULL;
     if (s->lane != NULL)
         return;
-    if (lh_source_open(s->source_path, &s->source, &s->source_err) != 0)
+    if (lh_source_open(s->source_path, &s->source, &s->source_err) != 0 || check_meant(s) != 0)
         return;
     s->source_open = true;
     size = s->source.identity.size;
@@ -462,11 +473,12 @@ static int join_engine(struct lh_send *s, uv_loop_t *loop)
 int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
                   const struct lh_send_callbacks *cbs, struct lh_send **out)
 {
-    return lh_send_begin(loop, opts, NULL, cbs, out);
+    return lh_send_begin(loop, opts, NULL, NULL, cbs, out);
 }
 
 int lh_send_begin(uv_loop_t *loop, const struct lh_send_options *opts, struct lh_lane *lane,
-                  const struct lh_send_callbacks *cbs, struct lh_send **out)
+                  const struct lh_identity *meant, const struct lh_send_callbacks *cbs,
+                  struct lh_send **out)
 {
     struct lh_send *s;
     int r;
@@ -479,6 +491,8 @@ int lh_send_begin(uv_loop_t *loop, const struct lh_send_options *opts, struct lh
     memset(s, 0, offsetof(struct lh_send, sched));
     s->loop = loop;
     s->lane = lane;
+    s->must_be[0] = meant != NULL ? meant->dev : 0;
+    s->must_be[1] = meant != NULL ? meant->ino : 0;
     s->cbs = *cbs;
     s->log = (struct lh_log){opts->log, opts->log_arg, opts->log_level};
     r = copy_options(s, opts);

@@ -167,6 +167,7 @@ struct lh_send {
     struct lh_send_callbacks cbs;
     struct lh_send_options opts; /* engine: NULL when it is this send's own */
     char *source_path;
+    uint64_t must_be[2]; /* dev and ino of the source; 0: any file */
     uint8_t *dest;
     size_t dest_len;
     char *congestion;
@@ -251,8 +252,10 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
 void lh_send_maybe_end(struct lh_send *s);
 void lh_send_report_start(struct lh_send *s);
 void lh_send_report_delivered(struct lh_send *s);
+/* meant: the source must be the file of that dev and ino; NULL: any that its path leads to. */
 int lh_send_begin(uv_loop_t *loop, const struct lh_send_options *opts, struct lh_lane *lane,
-                  const struct lh_send_callbacks *cbs, struct lh_send **send);
+                  const struct lh_identity *meant, const struct lh_send_callbacks *cbs,
+                  struct lh_send **send);
 /* The source changed: begin again, once. */
 void lh_send_restart(struct lh_send *s, const char *what);
 

@@ -9,6 +9,7 @@
  *
  * Below a rate limit a big file has it for itself: it waits until nothing small is under way, and
  * nothing small is told of meanwhile. */
+#include "io/sender.h"
 #include "io/tree_impl.h"
 
 #include <stddef.h>
@@ -128,7 +129,8 @@ static void start_one(struct lh_tree *t, struct lh_tree_big *big, struct lh_item
     big->item = item;
     if (source != NULL && dest != NULL) {
         o.path_len = strlen(dest);
-        r = lh_send_start(t->loop, &o, &cbs, &big->send);
+        /* By its path, in which a directory may be a link by now: no other goes in its place. */
+        r = lh_send_begin(t->loop, &o, NULL, &item->identity, &cbs, &big->send);
     }
     free(source);
     free(dest);

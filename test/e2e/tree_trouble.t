@@ -133,6 +133,28 @@ def test_directory_vanishes():
     same(bad[:5], [], "every file is there or named")
 
 
+def test_big_swapped_for_a_link():
+    """A big file waits for its turn, and meanwhile its directory has become a link that leads elsewhere."""
+    serve, root, src = start("--commit-interval", "100ms")
+    secret = write(os.path.join(e2e.dir(), "outside"), {"big": b"s" * (33 * MIB)})
+    write(src, {"d%d/big%d" % (n, n): b"x" * (33 * MIB) for n in range(4)})
+    proxy = Proxy(serve.port, rate=16 * MIB)
+    sent = TreeSend(src + "/", serve.url("t", proxy.port))
+    e2e.wait_until("bytes pass", lambda: proxy.up_bytes > 2 * MIB or not sent.alive())
+    need(sent.alive(), "under way")
+    begun = {p for p in names(os.path.join(root, "t")) if b".part" in p}
+    left = [n for n in range(4) if not any(p.startswith(b"d%d/" % n) for p in begun)]
+    need(left, "some have not begun")
+    n = left[-1]
+    os.rename(os.path.join(secret, "big"), os.path.join(secret, "big%d" % n))
+    os.rename(os.path.join(src, "d%d" % n), os.path.join(src, "was"))
+    os.symlink(secret, os.path.join(src, "d%d" % n))
+    sent.wait()
+    partial(sent, "one is not what it was")
+    same(sent.paths("failed"), {b"d%d/big%d" % (n, n)}, "it is named")
+    ok(not os.path.exists(os.path.join(root, "t/d%d/big%d" % (n, n))), "and nothing came from where the link leads")
+
+
 def test_disk_full():
     need_root()
     at = e2e.tmpfs("small", 8 * MIB)
