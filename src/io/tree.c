@@ -222,6 +222,18 @@ void lh_tree_cancel(struct lh_tree *t)
 
 /* ---- the lane ---- */
 
+/* What became of all, in a sentence. */
+static void some_failed(const struct lh_tree *t, char *text, size_t size)
+{
+    unsigned long long n = t->stats.failed - t->prune.given_up;
+
+    if (n == 0)
+        snprintf(text, size, "all that was to be sent is there, but nothing was removed");
+    else
+        snprintf(text, size, "%llu could not be moved%s; all others are there", n,
+                 t->prune.given_up ? ", and nothing was removed" : "");
+}
+
 static void on_lane_done(void *arg, int status, const char *text, const struct lh_send_stats *stats)
 {
     struct lh_tree *t = arg;
@@ -231,8 +243,7 @@ static void on_lane_done(void *arg, int status, const char *text, const struct l
     t->send = NULL;
     if (status == 0 && t->stats.failed > 0) {
         status = -LH_E_PARTIAL;
-        snprintf(some, sizeof(some), "%llu could not be moved; all others are there",
-                 (unsigned long long)t->stats.failed);
+        some_failed(t, some, sizeof(some));
         text = some;
     }
     lh_tree_end(t, -status, text);

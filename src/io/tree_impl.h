@@ -97,6 +97,7 @@ struct lh_tree_prune {
     unsigned n_dirs;
     unsigned n_room; /* of so many at most */
     bool over;       /* there will be no more */
+    bool given_up;   /* nothing is removed, which is one of the failures */
     struct lh_err err;
     struct lh_tree_list asked[LH_TREE_LISTS];
     unsigned n_asked;

@@ -199,6 +199,7 @@ static void ask_next(struct lh_tree *t)
 
 static void give_up(struct lh_tree *t, int status, const char *text)
 {
+    t->prune.given_up = true;
     lh_tree_failed(t, "", 0, status, text);
     if (t->stage != LH_TREE_ENDING)
         lh_tree_dress_start(t);

@@ -138,6 +138,7 @@ def test_max_delete():
     ok(sent.rc != 0, "more than --max-delete: it does not end well") or sent.show()
     untouched(at, before, "and nothing is removed")
     ok("at most 10" in sent.err(), "it says why") or sent.show()
+    ok("is there, but nothing was removed" in sent.err(), "and what became of the rest") or sent.show()
     sent = send_tree(src + "/", serve.url("t"), "--delete", "--max-delete", "11")
     done(sent, "just as many as --max-delete")
     is_same(src, at, "they are gone")
