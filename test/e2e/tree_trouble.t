@@ -254,13 +254,12 @@ def test_links_at_the_destination():
     before = treecmp.scan(outside)
     for how in ("different", "newer", "replace", "skip"):
         at = os.path.join(root, how)
-        write(at, {"sub": "->" + outside, "dir\nline": "->../../outside/d", "deep0": "->/", "plain": "->" + outside + "/precious"})
+        write(at, {"sub": "->" + outside, "dir\nline": "->../../outside/d", "deep0": "->" + outside + "/d", "plain": "->" + outside + "/precious"})
         sent = send_tree(src + "/", serve.url(how), "--existing", how)
         ok(sent.rc in (0, 8), "--existing %s over links that lead out" % how) or sent.show()
         after = treecmp.scan(outside)
         same([p for p in sorted(before.keys() | after.keys()) if p not in before or p not in after or
               vars(before[p]) != vars(after[p])], [], "what is outside stays as it was")
-        ok(not os.path.lexists("/deep1"), "no more in the system's root")
     e2e.diag(facts)
 
 
