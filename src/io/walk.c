@@ -25,6 +25,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define HELD_MAX 128 /* descriptors of sources; those of more are opened anew each time */
+
 const char *lh_walk_rel(const struct lh_walk_source *src, const char *path)
 {
     if (src->name_len == 0)
@@ -144,19 +146,38 @@ static int name_of(struct lh_walk_source *src)
     return src->name != NULL ? 0 : -LH_E_NOMEM;
 }
 
-/* Look at a source. What cannot be looked at fails when its turn comes. */
-static void look_at(const struct lh_tree_options *opts, struct lh_walk_source *src)
+int lh_walk_hold(const struct lh_walk_source *src)
 {
-    bool follow = src->name_len == 0 || opts->links == LH_LINKS_FOLLOW;
+    int flags = O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC | (src->follow ? 0 : O_NOFOLLOW);
+    int fd = src->fd >= 0 ? src->fd : open(src->arg, flags);
 
-    src->sys_errno = follow ? lh_disk_stat_target(AT_FDCWD, src->arg, &src->st)
-                            : lh_disk_stat(AT_FDCWD, src->arg, &src->st);
-    if (src->sys_errno != 0 || !S_ISDIR(src->st.mode))
+    return fd >= 0 ? fd : -errno;
+}
+
+void lh_walk_let_go(const struct lh_walk_source *src, int fd)
+{
+    if (fd != src->fd)
+        close(fd);
+}
+
+/* Look at a source. What cannot be looked at fails when its turn comes. keep: its descriptor. */
+static void look_at(const struct lh_tree_options *opts, struct lh_walk_source *src, bool keep)
+{
+    int fd;
+
+    src->follow = src->name_len == 0 || opts->links == LH_LINKS_FOLLOW;
+    src->sys_errno = src->follow ? lh_disk_stat_target(AT_FDCWD, src->arg, &src->st)
+                                 : lh_disk_stat(AT_FDCWD, src->arg, &src->st);
+    src->is_dir = src->sys_errno == 0 && S_ISDIR(src->st.mode);
+    if (!src->is_dir)
         return;
-    src->fd =
-        open(src->arg, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW));
-    if (src->fd < 0)
-        src->sys_errno = errno;
+    fd = lh_walk_hold(src);
+    if (fd < 0)
+        src->sys_errno = -fd;
+    else if (keep)
+        src->fd = fd;
+    else
+        close(fd);
 }
 
 static int open_sources(struct lh_walk *w, struct lh_err *err)
@@ -175,7 +196,7 @@ static int open_sources(struct lh_walk *w, struct lh_err *err)
             return lh_err_set(err, LH_E_INVAL, "the name of a source is empty");
         if (name_of(src) != 0)
             return lh_err_set(err, LH_E_NOMEM, "out of memory");
-        look_at(opts, src);
+        look_at(opts, src, w->n_sources < HELD_MAX);
         n_failed += src->sys_errno != 0;
     }
     if (n_failed == w->n_sources) {
@@ -288,13 +309,13 @@ static int start_source(struct lh_walk *w, struct lh_walk_entry *e, struct lh_er
     w->depth = 0;
     w->path_len = src->name_len;
     memcpy(w->path, src->name, src->name_len + 1);
-    if (src->name_len == 0 && src->sys_errno == 0 && src->fd < 0)
+    if (src->name_len == 0 && src->sys_errno == 0 && !src->is_dir)
         return lh_walk_fail_words(w, e, "it is no directory, and its name ends in a slash", err);
     if (src->sys_errno != 0)
         return lh_walk_fail(w, e, src->sys_errno, "read", err);
     if (src->name_len == 0)
         return start_contents(w, e, err);
-    if (lh_filter_excludes(&w->filter, w->path, w->path_len, src->fd >= 0)) {
+    if (lh_filter_excludes(&w->filter, w->path, w->path_len, src->is_dir)) {
         w->numbers.n_excluded++;
         return LH_WALK_NOTHING;
     }
@@ -347,7 +368,7 @@ bool lh_walk_root(const struct lh_walk *w, struct lh_walk_entry *e)
     for (size_t i = 0; i < w->n_sources && w->opts->files_from == NULL; i++) {
         const struct lh_walk_source *src = &w->sources[i];
 
-        if (src->name_len > 0 || src->fd < 0)
+        if (src->name_len > 0 || !src->is_dir)
             continue;
         *e = (struct lh_walk_entry){
             .kind = LH_KIND_DIR,

@@ -29,14 +29,24 @@ static int open_once(const struct lh_walk *w, const struct lh_walk_source *src, 
                           : RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
     long fd;
+    int root = -1;
+    int e;
 
+    if (src->is_dir) {
+        root = lh_walk_hold(src);
+        if (root < 0)
+            return root;
+    }
     do {
-        if (src->fd < 0) /* the source is the file; the way to it is the user's own */
+        if (!src->is_dir) /* the source is the file; the way to it is the user's own */
             fd = open(src->arg, (int)how.flags);
         else
-            fd = syscall(SYS_openat2, src->fd, lh_walk_rel(src, path), &how, sizeof(how));
+            fd = syscall(SYS_openat2, root, lh_walk_rel(src, path), &how, sizeof(how));
     } while (fd < 0 && errno == EINTR);
-    return fd >= 0 ? (int)fd : -errno;
+    e = errno;
+    if (src->is_dir)
+        lh_walk_let_go(src, root);
+    return fd >= 0 ? (int)fd : -e;
 }
 
 /* Without touching its atime, where that is permitted. */
@@ -112,30 +122,41 @@ static bool belongs(const struct lh_walk_source *src, const char *path)
                                   (path[src->name_len] == '\0' || path[src->name_len] == '/'));
 }
 
-/* Returns 0 when it is there, or an errno. */
-static int look(const struct lh_walk_source *src, const char *path)
+/* What of the source belongs at `path`. Returns 0 when it is there, or an errno. */
+static int look(const struct lh_walk_source *src, const char *path, struct lh_disk_stat *st)
 {
     const char *rel = lh_walk_rel(src, path);
-    struct lh_disk_stat st;
+    int fd;
+    int e;
 
     if (src->sys_errno != 0)
         return src->sys_errno;
-    if (rel[0] == '\0') /* the source itself */
-        return lh_disk_stat(AT_FDCWD, src->arg, &st);
-    return src->fd >= 0 ? lh_disk_stat(src->fd, rel, &st) : ENOENT;
+    if (rel[0] == '\0') { /* the source itself */
+        *st = src->st;
+        return 0;
+    }
+    if (!src->is_dir)
+        return ENOENT;
+    fd = lh_walk_hold(src);
+    if (fd < 0)
+        return -fd;
+    e = lh_disk_stat(fd, rel, st);
+    lh_walk_let_go(src, fd);
+    return e;
 }
 
 int lh_walk_has(struct lh_walk *w, const char *path, bool is_dir, struct lh_err *err)
 {
     size_t len = strlen(path);
     char shown[LH_WALK_SHOWN];
+    struct lh_disk_stat st;
 
     if (len > LH_WALK_PATH_MAX)
         return LH_WALK_ABSENT;
     if (!lh_mutant("delete-excluded") && lh_filter_excludes_deep(&w->filter, path, len, is_dir))
         return LH_WALK_EXCLUDED;
     for (size_t i = 0; i < w->n_sources; i++) {
-        int e = belongs(&w->sources[i], path) ? look(&w->sources[i], path) : ENOENT;
+        int e = belongs(&w->sources[i], path) ? look(&w->sources[i], path, &st) : ENOENT;
 
         if (e == 0)
             return LH_WALK_THERE;
@@ -148,15 +169,12 @@ int lh_walk_has(struct lh_walk *w, const char *path, bool is_dir, struct lh_err 
 
 bool lh_walk_dir_is_shared(const struct lh_walk *w, const struct lh_walk_entry *e)
 {
+    struct lh_disk_stat st;
+
     for (uint32_t i = 0; i < e->source; i++) {
         const struct lh_walk_source *src = &w->sources[i];
-        struct lh_disk_stat st;
-        int sys_errno;
 
-        if (!belongs(src, e->path) || src->sys_errno != 0 || src->fd < 0)
-            continue;
-        sys_errno = lh_disk_stat(src->fd, lh_walk_rel(src, e->path), &st);
-        if (sys_errno == 0 && S_ISDIR(st.mode))
+        if (belongs(src, e->path) && look(src, e->path, &st) == 0 && S_ISDIR(st.mode))
             return true;
     }
     return false;

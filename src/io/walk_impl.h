@@ -22,7 +22,9 @@ struct lh_walk_source {
     char *name; /* owned: what it is called below the destination; "" when only what is in it
                    goes there */
     size_t name_len;
-    int fd;        /* of a directory; -1 */
+    bool is_dir;
+    bool follow;   /* it may be a symbolic link to one */
+    int fd;        /* of a directory, of the first ones alone; -1 */
     int sys_errno; /* it cannot be looked at or opened */
     struct lh_disk_stat st;
 };
@@ -100,6 +102,10 @@ struct lh_walk {
 
 /* path, which is relative to the destination, as the source knows it: "" is the source itself. */
 const char *lh_walk_rel(const struct lh_walk_source *src, const char *path);
+
+/* A descriptor of a source that is a directory, for lh_walk_let_go. Returns it or -errno. */
+int lh_walk_hold(const struct lh_walk_source *src);
+void lh_walk_let_go(const struct lh_walk_source *src, int fd);
 
 /* "SOURCE/rel", safe to show. Returns out. */
 char *lh_walk_show(const struct lh_walk *w, uint32_t source, const char *path,

@@ -29,14 +29,18 @@ int lh_walk_open_dir(const struct lh_walk *w, const struct lh_walk_source *src, 
                               : RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
 
-    for (;;) {
-        long fd = syscall(SYS_openat2, src->fd, rel[0] == '\0' ? "." : rel, &how, sizeof(how));
+    int root = lh_walk_hold(src);
+    long fd = -1;
+    int e;
 
-        if (fd >= 0)
-            return (int)fd;
-        if (errno != EINTR)
-            return -errno;
-    }
+    if (root < 0)
+        return root;
+    do {
+        fd = syscall(SYS_openat2, root, rel[0] == '\0' ? "." : rel, &how, sizeof(how));
+    } while (fd < 0 && errno == EINTR);
+    e = errno;
+    lh_walk_let_go(src, root);
+    return fd >= 0 ? (int)fd : -e;
 }
 
 static uint8_t kind_of(uint32_t mode)

@@ -472,6 +472,50 @@ static void test_many(void)
     scratch_clear();
 }
 
+/* More sources than descriptors may be open. */
+static void test_many_sources(void)
+{
+    enum { N = 3000 };
+    static const char *names[N];
+    static char paths[N][128];
+    struct lh_walk_entry e;
+    struct lh_identity now;
+    struct lh_err err;
+    size_t n_files = 0;
+    size_t n_others = 0;
+    int fd;
+
+    scratch_clear();
+    for (int i = 0; i < N; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "s%d", i);
+        dir(name);
+        snprintf(paths[i], sizeof(paths[i]), "%s/%s", scratch_dir(), name);
+        names[i] = paths[i];
+        strcat(name, "/f");
+        file(name);
+    }
+    opts = (struct lh_tree_options){.sources = names, .n_sources = N};
+    lh_walk_close(walk);
+    if (lh_walk_open(&opts, &walk, &err) != 0)
+        bail("%s", err.text);
+    while (lh_walk_next(walk, &e, &err) != LH_WALK_END) {
+        n_files += e.kind == LH_KIND_FILE;
+        n_others += e.kind != LH_KIND_FILE;
+    }
+    is_u64(n_files, N, "3000 sources: their files");
+    is_u64(n_others, N, "and they themselves");
+    is_i64(lh_walk_open_file(walk, N - 1, "s2999/f", &fd, &now, &err), 0,
+           "a file of the last opens");
+    close(fd);
+    is_i64(lh_walk_has(walk, "s2999/f", false, &err), LH_WALK_THERE, "and is there");
+    is_i64(lh_walk_has(walk, "s2999/g", false, &err), LH_WALK_ABSENT, "another is not");
+    lh_walk_close(walk);
+    walk = NULL;
+    scratch_clear();
+}
+
 static int open_status(const char *path)
 {
     struct lh_identity now;
@@ -640,6 +684,7 @@ int main(void)
     test_list();
     test_deep();
     test_many();
+    test_many_sources();
     test_open();
     test_xattrs();
     test_unreadable();
