@@ -33,6 +33,12 @@ bool lh_lane_may_tell(const struct lh_send *s)
     return lh_buf_len(&s->session->ctl.out) < UNSENT_MAX;
 }
 
+void lh_lane_pause(struct lh_send *s, bool paused)
+{
+    if (lh_session_alive(s) && s->session->ctl.paused != paused)
+        lh_ctl_pause(&s->session->ctl, paused);
+}
+
 void lh_lane_tell(struct lh_send *s, uint16_t type, uint16_t flags, const void *payload,
                   size_t length)
 {

@@ -44,6 +44,8 @@ int lh_lane_start(uv_loop_t *loop, const struct lh_send_options *opts, struct lh
 
 /* Whether the owner may tell something more now; else `room` or `offered` fires when it may. */
 bool lh_lane_may_tell(const struct lh_send *send);
+/* Whether nothing of the receiver is read for a while. A new session begins with reading. */
+void lh_lane_pause(struct lh_send *send, bool paused);
 void lh_lane_tell(struct lh_send *send, uint16_t type, uint16_t flags, const void *payload,
                   size_t length);
 bool lh_lane_taken(

@@ -410,7 +410,7 @@ void lh_session_tick(struct lh_send *s, uint64_t now_ms)
     }
     if (!lh_session_alive(s) || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_HELD)
         return;
-    if (now_ms - s->session->ctl.heard_ms > LH_SILENCE_MS)
+    if (!s->session->ctl.paused && now_ms - s->session->ctl.heard_ms > LH_SILENCE_MS)
         lh_session_lost_for(s, s->phase == LH_PHASE_HELLO ? LH_E_TIMEOUT : LH_E_NETWORK,
                             "the receiver has been silent for 15 s");
     else if (s->phase > LH_PHASE_HELLO)

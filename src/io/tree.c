@@ -208,8 +208,10 @@ void lh_tree_end(struct lh_tree *t, int status, const char *text)
     t->stage = LH_TREE_ENDING;
     t->status = status;
     snprintf(t->text, sizeof(t->text), "%s", text);
-    if (t->send != NULL)
+    if (t->send != NULL) {
+        lh_lane_pause(t->send, false);
         lh_lane_end(t->send, status, text);
+    }
     lh_tree_big_stop(t);
     /* A caller may still be on its way out of a callback of ours: the rest is for later turns. */
     uv_timer_start(&t->end_timer, on_end_timer, 0, 0);

@@ -92,6 +92,7 @@ struct lh_tree_prune {
     uint64_t n_spared;           /* within doomed directories: excluded */
     struct lh_tree_names *names; /* that came meanwhile, */
     struct lh_tree_names **names_end;
+    size_t names_bytes;
     struct lh_tree_names *at_work; /* those of the job */
     char *dirs[LH_TREE_LISTS];     /* the job's answer: to be listed next, */
     unsigned n_dirs;

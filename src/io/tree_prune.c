@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NAMES_MAX (1024u * 1024) /* bytes that wait to be judged; then no more is read */
+
 /* ---- on a prep thread ---- */
 
 static char *join(const char *dir, size_t dir_len, const uint8_t *name, size_t name_len)
@@ -200,6 +202,7 @@ static void ask_next(struct lh_tree *t)
 static void give_up(struct lh_tree *t, int status, const char *text)
 {
     t->prune.given_up = true;
+    lh_lane_pause(t->send, false);
     lh_tree_failed(t, "", 0, status, text);
     if (t->stage != LH_TREE_ENDING)
         lh_tree_dress_start(t);
@@ -259,6 +262,8 @@ static void list_more(struct lh_tree *t)
     p->at_work = p->names;
     p->names = NULL;
     p->names_end = &p->names;
+    p->names_bytes = 0;
+    lh_lane_pause(t->send, false);
     p->busy = true;
     lh_worker_submit(&t->engine->prep, &p->job, list_run, on_listed, &t->engine->mbox);
 }
@@ -291,6 +296,9 @@ const char *lh_tree_prune_names(struct lh_tree *t, const struct lh_frame *frame,
     memcpy(names->payload, payload, frame->length);
     *p->names_end = names;
     p->names_end = &names->next;
+    p->names_bytes += frame->length;
+    if (p->names_bytes >= NAMES_MAX)
+        lh_lane_pause(t->send, true);
     if (frame->flags & LH_FRAME_LAST) {
         free(list->dir);
         list->dir = NULL;

@@ -132,6 +132,16 @@ def test_no_source():
     untouched(at, before, "nothing is removed")
 
 
+def test_many_names():
+    """More names than the sender takes at once."""
+    serve, at, src = both()
+    write(at, {"d/%s%d" % ("long" * 25, n): "" for n in range(30000)})
+    sent = send_tree(src + "/", serve.url("t"), "--delete")
+    done(sent, "--delete with 3 MB of names")
+    is_same(src, at, "they are gone")
+    same(sent.last("done").get("removed"), 30000 + 11, "each is counted")
+
+
 def test_max_delete():
     serve, at, src = both()
     before = names(at)
