@@ -147,7 +147,8 @@ sanitized() {
     mapfile -t tests < <(unit_tests "$tree" && sim_tests "$tree")
     LH_SHORT=1 tap "$name-unit" "$jobs" "${tests[@]}"
     LH_SHORT=1 LONGHAUL=$tree/longhaul tap "$name-e2e" 3 \
-        test/e2e/{basic,resume,network,kill,holders,source,dest,sparse,wire,start,names,partials}.t
+        test/e2e/{basic,resume,network,kill,holders,source,dest,sparse,wire,start,names,partials}.t \
+        test/e2e/tree{,_delete,_hostile,_kill,_options,_trouble}.t
 }
 if wants asan; then
     # A shim that is preloaded comes before the sanitizer's own library: let it.
