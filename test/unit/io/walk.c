@@ -109,6 +109,7 @@ static void yields(const char *want, const char *what)
 {
     static char have[MAX_ENTRIES * 600];
     static char sorted[MAX_ENTRIES][600];
+    size_t used = 0;
 
     if (!is_i64(run(), 0, "%s: opens", what))
         return;
@@ -116,7 +117,8 @@ static void yields(const char *want, const char *what)
     qsort(sorted, got.n, sizeof(sorted[0]), compare);
     have[0] = '\0';
     for (size_t i = 0; i < got.n; i++)
-        sprintf(have + strlen(have), "%s%s", i > 0 ? "|" : "", sorted[i]);
+        used +=
+            (size_t)snprintf(have + used, sizeof(have) - used, "%s%s", i > 0 ? "|" : "", sorted[i]);
     is_str(have, want, "%s", what);
     is_i64(got.end, LH_WALK_END, "  and ends");
 }
