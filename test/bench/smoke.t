@@ -90,4 +90,26 @@ def test_queue():
     same([n for n in os.listdir(e2e.dir()) if n != "r.json"], [], "no file is left behind")
 
 
+def test_trees():
+    """That all files arrive with their contents is what the benchmark itself insists on."""
+    need_namespaces()
+    room, out = os.path.join(e2e.dir(), "room"), os.path.join(e2e.dir(), "r.json")
+    os.mkdir(room)
+    bench = subprocess.run(
+        [os.path.join(HERE, "trees"), "--case", "20k,rerun-100k,mixed,sparse", "--scale", "0.01", "--rounds", "1",
+         "--only", "longhaul", "--tmpfs", room, "--json", out, "--build", os.path.dirname(e2e.BIN)],
+        capture_output=True, text=True, check=False)
+    if not ok(bench.returncode == 0, "test/bench/trees"):
+        e2e.diag(bench.stdout + bench.stderr)
+    with open(out, encoding="utf-8") as f:
+        found = json.load(f)["cases"]
+    same(len(found), 4, "every case was run")
+    for case in found:
+        for row in case["contestants"]:
+            passed = ok(not row["failed"] and row["runs"][0]["seconds"] > 0, case["title"] + ": there are numbers")
+            if not passed:
+                e2e.diag(row["failed"])
+    same(os.listdir(room), [], "no file is left behind")
+
+
 e2e.main()
