@@ -297,11 +297,7 @@ static void end_json(struct tree_run *t, int status, const char *text,
         return;
     lh_json_begin(&json, stdout);
     lh_json_tree(&json, status == 0 ? "done" : "error", stats);
-    if (status != 0) {
-        lh_json_text(&json, "status", lh_status_name(status));
-        lh_json_u64(&json, "exit_code", (uint64_t)lh_status_exit(status));
-        lh_json_text(&json, "message", text[0] != '\0' ? text : lh_status_text(status));
-    }
+    lh_json_outcome(&json, status, text);
     end_event(t, &json);
 }
 

@@ -161,3 +161,12 @@ int lh_json_end(struct lh_json *json)
         return 0;
     return errno == EPIPE ? -LH_E_CANCELLED : -LH_E_INTERNAL;
 }
+
+void lh_json_outcome(struct lh_json *json, int status, const char *text)
+{
+    if (status == 0)
+        return;
+    lh_json_text(json, "status", lh_status_name(status));
+    lh_json_u64(json, "exit_code", (uint64_t)lh_status_exit(status));
+    lh_json_text(json, "message", text[0] != '\0' ? text : lh_status_text(status));
+}

@@ -34,6 +34,9 @@ void lh_json_stats(struct lh_json *json, const char *event, const struct lh_send
 /* The same of a tree, and its own counters. */
 void lh_json_tree(struct lh_json *json, const char *event, const struct lh_tree_stats *stats);
 
+/* What it ended with, when that is no success: status, exit_code, message. */
+void lh_json_outcome(struct lh_json *json, int status, const char *text);
+
 /* Ends the line; a later lh_json_end flushes it and says what failed. */
 void lh_json_end_later(struct lh_json *json);
 
