@@ -191,7 +191,8 @@ def test_cut_before_the_end():
     need(sent.alive(), "it is killed on its way")
     sent.kill()
     proxy.close()
-    ok(set(names(at)) >= {os.fsencode(p) for p in EXTRA}, "nothing has been removed")
+    # Looked for by name: the receiver still clears its staging files away, so a list is no use.
+    ok(all(os.path.lexists(os.path.join(at, p)) for p in EXTRA), "nothing has been removed")
     done(send_tree(src + "/", serve.url("t"), "--delete"), "the rerun")
     is_same(src, at, "ends it")
 

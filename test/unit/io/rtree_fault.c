@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -325,8 +326,8 @@ static void test_descriptors(void)
 
 /* ---- somebody who swaps a directory for a link, and back ---- */
 
-static volatile bool stop;
-static volatile unsigned n_swaps;
+static atomic_bool stop;
+static atomic_uint n_swaps;
 
 /* Not counted: sysfault is for one thread. */
 int __real_renameat2(int fd, const char *a, int to, const char *b, unsigned flags);
@@ -378,7 +379,8 @@ static void test_swapped(void)
         usleep(1000);
     stop = true;
     pthread_join(thread, NULL);
-    ok(rig->err.status == 0, "the tree goes on through %u swaps: %s", n_swaps, rig->err.text);
+    ok(rig->err.status == 0, "the tree goes on through %u swaps: %s", atomic_load(&n_swaps),
+       rig->err.text);
     rig_close(rig);
     ok(rmdir(scratch_path("outside")) == 0, "nothing was ever put outside");
     scratch_clear();
