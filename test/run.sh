@@ -29,6 +29,7 @@ need_packages test/packages build test queue || exit 1
 
 build_root=${LH_BUILD_ROOT:-$here}
 jobs=$(nproc)
+waiting=$((2 * jobs + 1)) # of tests that wait more than they compute
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/longhaul-test.XXXXXX") || exit 1
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
@@ -126,7 +127,7 @@ export LONGHAUL=$tree/longhaul
 if wants unit; then
     title unit
     mapfile -t tests < <(unit_tests "$tree")
-    tap unit "$jobs" "${tests[@]}"
+    tap unit "$waiting" "${tests[@]}"
 fi
 if wants sim; then
     title sim
@@ -135,7 +136,7 @@ if wants sim; then
 fi
 if wants e2e; then
     title e2e
-    tap e2e 3 test/e2e/*.t test/wan/{wan,netem}.t test/bench/smoke.t
+    tap e2e "$waiting" test/e2e/*.t test/wan/{wan,netem}.t test/bench/smoke.t
 fi
 
 # The sanitizers: every unit test, a part of the simulations and of the end-to-end tests.
@@ -146,7 +147,7 @@ sanitized() {
     tree=$build_root/build-$name
     mapfile -t tests < <(unit_tests "$tree" && sim_tests "$tree")
     LH_SHORT=1 tap "$name-unit" "$jobs" "${tests[@]}"
-    LH_SHORT=1 LONGHAUL=$tree/longhaul tap "$name-e2e" 3 \
+    LH_SHORT=1 LONGHAUL=$tree/longhaul tap "$name-e2e" "$waiting" \
         test/e2e/{basic,resume,network,kill,holders,source,dest,sparse,wire,start,names,partials}.t \
         test/e2e/tree{,_delete,_hostile,_kill,_options,_trouble}.t
 }
@@ -160,7 +161,7 @@ fi
 
 if wants fuzz; then
     title fuzz
-    build fuzz && tap fuzz 1 test/fuzz/smoke.sh :: "$build_root/build-fuzz" 20
+    build fuzz && tap fuzz 1 test/fuzz/smoke.sh :: "$build_root/build-fuzz" 10
 fi
 
 if wants mutants; then
