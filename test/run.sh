@@ -146,7 +146,7 @@ sanitized() {
     build "$name" || return
     tree=$build_root/build-$name
     mapfile -t tests < <(unit_tests "$tree" && sim_tests "$tree")
-    LH_SHORT=1 tap "$name-unit" "$jobs" "${tests[@]}"
+    LH_SHORT=1 tap "$name-unit" $((jobs + 1)) "${tests[@]}"
     LH_SHORT=1 LONGHAUL=$tree/longhaul tap "$name-e2e" "$waiting" \
         test/e2e/{basic,resume,network,kill,holders,source,dest,sparse,wire,start,names,partials}.t \
         test/e2e/tree{,_delete,_hostile,_kill,_options,_trouble}.t
