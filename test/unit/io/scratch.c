@@ -51,8 +51,8 @@ const char *scratch_dir(void)
 
 const char *scratch_path(const char *name)
 {
-    static char paths[8][1024];
-    static unsigned next;
+    static _Thread_local char paths[8][1024];
+    static _Thread_local unsigned next;
     char *path = paths[next++ % 8];
 
     snprintf(path, sizeof(paths[0]), "%s/%s", scratch_dir(), name);
