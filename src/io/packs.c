@@ -181,7 +181,7 @@ static int read_part(struct lh_packs *packs, const struct lh_packs_part *part, u
         return lh_err_sys(err, LH_E_SOURCE, e, "it cannot be read");
     now = (struct lh_identity){
         .dev = st.dev, .ino = st.ino, .size = st.size, .mtime = st.mtime, .ctime = st.ctime};
-    *sparse = packs->how.sparse || st.room < st.size;
+    *sparse = st.room < st.size;
     if (got < part->length || !lh_identity_same(&part->item->identity, &now))
         return lh_mutant("skip-identity") ? 0 : is_another(err);
     return 0;

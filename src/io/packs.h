@@ -31,7 +31,6 @@ struct lh_packs_how {
     /* Any prep thread: the item is spoilt, for that reason. Once an item. */
     void (*failed)(void *user, struct lh_item *item, const struct lh_err *err);
     void *user;
-    bool sparse; /* zeros become holes in files that have none, too */
 };
 
 struct lh_packs;
