@@ -4,11 +4,16 @@
 
 #include "cli/options.h"
 #include "cli/term.h"
+#include "util/url.h"
 
 int lh_cmd_send(const struct lh_args *args, struct lh_term *term);
 /* Of lh_cmd_send: whether what is to be sent is a tree, and sending it. */
 bool lh_cmd_is_tree(const struct lh_args *args);
 int lh_cmd_tree(const struct lh_args *args, struct lh_term *term);
+/* What the command line says of a send, of a file or of a tree. bar: progress is drawn. The url
+ * must outlive the options. */
+struct lh_send_options lh_cmd_send_options(const struct lh_args *args, const struct lh_url *url,
+                                           bool bar, struct lh_term *term);
 int lh_cmd_serve(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_digest(const struct lh_args *args, struct lh_term *term);
 int lh_cmd_partials(const struct lh_args *args, struct lh_term *term);

@@ -17,7 +17,6 @@
 
 #define BAR_MS 250
 #define JSON_MS 500
-#define REPORT_S 30.0 /* between two lines where there is no terminal to draw on */
 
 struct sender {
     const struct lh_args *args;
@@ -102,7 +101,7 @@ static void on_progress(void *arg, const struct lh_send_stats *stats)
     if (s->bar) {
         /* The last column stays free: some terminals wrap when it is written. */
         lh_term_bar(s->term, lh_progress_bar(text, stats, lh_term_width(stderr) - 1));
-    } else if (s->report && stats->duration_s - s->reported_s >= REPORT_S) {
+    } else if (s->report && stats->duration_s - s->reported_s >= LH_PROGRESS_REPORT_S) {
         s->reported_s = stats->duration_s;
         lh_term_line(s->term, "%s: %s", s->source, lh_progress_report(text, stats));
     }
@@ -216,9 +215,25 @@ static void on_stop(void *arg, int signum)
         lh_send_cancel(s->send);
 }
 
+struct lh_send_options lh_cmd_send_options(const struct lh_args *args, const struct lh_url *url,
+                                           bool bar, struct lh_term *term)
+{
+    struct lh_send_options opts = args->send;
+
+    opts.host = url->host;
+    opts.port = url->port;
+    opts.path = url->path;
+    opts.path_len = url->path_len;
+    opts.progress_ms = bar ? BAR_MS : JSON_MS;
+    opts.log = lh_term_log;
+    opts.log_arg = term;
+    opts.log_level = lh_cmd_log_level(args);
+    return opts;
+}
+
 static int start(struct sender *s, uv_loop_t *loop)
 {
-    struct lh_send_options opts = s->args->send;
+    struct lh_send_options opts = lh_cmd_send_options(s->args, &s->url, s->bar, s->term);
     struct lh_send_callbacks cbs = {.start = on_start,
                                     .progress = on_progress,
                                     .delivered = on_delivered,
@@ -228,14 +243,6 @@ static int start(struct sender *s, uv_loop_t *loop)
     int ret;
 
     opts.source = s->args->operands[0];
-    opts.host = s->url.host;
-    opts.port = s->url.port;
-    opts.path = s->url.path;
-    opts.path_len = s->url.path_len;
-    opts.progress_ms = s->bar ? BAR_MS : JSON_MS;
-    opts.log = lh_term_log;
-    opts.log_arg = s->term;
-    opts.log_level = lh_cmd_log_level(s->args);
     if (lh_stop_init(&s->stop, loop, on_stop, s) != 0)
         return lh_cmd_fail(s->term, -LH_E_INTERNAL, "cannot watch for signals");
     ret = lh_send_start(loop, &opts, &cbs, &s->send);

@@ -17,9 +17,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define BAR_MS 250
-#define JSON_MS 500
-#define REPORT_S 30.0 /* between two lines where there is no terminal to draw on */
 #define PATH_TEXT_SIZE (4 * LH_URL_PATH_MAX + 8)
 
 struct tree_run {
@@ -148,7 +145,7 @@ static void on_progress(void *arg, const struct lh_tree_stats *stats)
     if (t->bar) {
         /* The last column stays free: some terminals wrap when it is written. */
         lh_term_bar(t->term, lh_progress_tree_bar(text, stats, lh_term_width(stderr) - 1));
-    } else if (t->report && stats->send.duration_s - t->reported_s >= REPORT_S) {
+    } else if (t->report && stats->send.duration_s - t->reported_s >= LH_PROGRESS_REPORT_S) {
         t->reported_s = stats->send.duration_s;
         lh_term_line(t->term, "%s: %s", t->source, lh_progress_tree_report(text, stats));
     }
@@ -338,15 +335,7 @@ static int start(struct tree_run *t, uv_loop_t *loop)
     struct lh_tree_stats none = {.send = {.transfer = ""}};
     int ret;
 
-    opts.send = t->args->send;
-    opts.send.host = t->url.host;
-    opts.send.port = t->url.port;
-    opts.send.path = t->url.path;
-    opts.send.path_len = t->url.path_len;
-    opts.send.progress_ms = t->bar ? BAR_MS : JSON_MS;
-    opts.send.log = lh_term_log;
-    opts.send.log_arg = t->term;
-    opts.send.log_level = lh_cmd_log_level(t->args);
+    opts.send = lh_cmd_send_options(t->args, &t->url, t->bar, t->term);
     opts.existing = t->args->send.existing;
     opts.sources = t->args->operands;
     opts.n_sources = t->args->n_operands - 1;

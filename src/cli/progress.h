@@ -9,6 +9,7 @@
 
 #define LH_PROGRESS_MAX_WIDTH 250 /* columns; also fits a line into any buffer used here */
 #define LH_PROGRESS_TEXT_SIZE 512
+#define LH_PROGRESS_REPORT_S 30.0 /* between two lines where there is no terminal to draw on */
 
 /* Seconds until everything is durable at the present rate; UINT64_MAX when nothing moves. */
 uint64_t lh_progress_eta_s(const struct lh_send_stats *stats);

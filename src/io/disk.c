@@ -4,6 +4,7 @@
  * caller's to tell. */
 #include "io/disk.h"
 
+#include "proto/transfer.h"
 #include "util/mutant.h"
 
 #include <errno.h>
@@ -120,6 +121,26 @@ static int stat_at(int dirfd, const char *name, int flags, struct lh_disk_stat *
     if ((stx.stx_mask & STATX_BTIME) != 0)
         out->btime = time_of(&stx.stx_btime);
     return 0;
+}
+
+uint8_t lh_disk_kind(uint32_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+        return LH_KIND_FILE;
+    case S_IFDIR:
+        return LH_KIND_DIR;
+    case S_IFLNK:
+        return LH_KIND_SYMLINK;
+    case S_IFIFO:
+        return LH_KIND_FIFO;
+    case S_IFCHR:
+        return LH_KIND_CHAR;
+    case S_IFBLK:
+        return LH_KIND_BLOCK;
+    default:
+        return LH_KIND_SOCKET;
+    }
 }
 
 int lh_disk_stat(int dirfd, const char *name, struct lh_disk_stat *out)

@@ -45,6 +45,9 @@ int lh_disk_sync_fs(int fd);
 /* What `name` in a directory is, without following a link; with "" what `dirfd` itself is. */
 int lh_disk_stat(int dirfd, const char *name, struct lh_disk_stat *out);
 
+/* What kind of file a mode is of: enum lh_file_kind, never HARDLINK. */
+uint8_t lh_disk_kind(uint32_t mode);
+
 /* The same, links followed. */
 int lh_disk_stat_target(int dirfd, const char *name, struct lh_disk_stat *out);
 

@@ -325,26 +325,6 @@ int lh_rtree_list_open(struct lh_rtree *t, uint32_t tag, const uint8_t *path, si
     return 0;
 }
 
-static uint8_t kind_of_mode(uint32_t mode)
-{
-    switch (mode & S_IFMT) {
-    case S_IFDIR:
-        return LH_KIND_DIR;
-    case S_IFLNK:
-        return LH_KIND_SYMLINK;
-    case S_IFIFO:
-        return LH_KIND_FIFO;
-    case S_IFCHR:
-        return LH_KIND_CHAR;
-    case S_IFBLK:
-        return LH_KIND_BLOCK;
-    case S_IFSOCK:
-        return LH_KIND_SOCKET;
-    default:
-        return LH_KIND_FILE;
-    }
-}
-
 /* 0: it is not to be told of. */
 static uint8_t kind_of(DIR *dir, const struct dirent *d)
 {
@@ -354,8 +334,8 @@ static uint8_t kind_of(DIR *dir, const struct dirent *d)
         lh_hidden_reserved(d->d_name))
         return 0;
     if (d->d_type != DT_UNKNOWN)
-        return kind_of_mode(DTTOIF(d->d_type));
-    return lh_disk_stat(dirfd(dir), d->d_name, &st) == 0 ? kind_of_mode(st.mode) : 0;
+        return lh_disk_kind(DTTOIF(d->d_type));
+    return lh_disk_stat(dirfd(dir), d->d_name, &st) == 0 ? lh_disk_kind(st.mode) : 0;
 }
 
 size_t lh_rtree_list_next(struct lh_rtree_list *list, uint8_t *out, bool *last)

@@ -43,26 +43,6 @@ int lh_walk_open_dir(const struct lh_walk *w, const struct lh_walk_source *src, 
     return fd >= 0 ? (int)fd : -e;
 }
 
-static uint8_t kind_of(uint32_t mode)
-{
-    switch (mode & S_IFMT) {
-    case S_IFREG:
-        return LH_KIND_FILE;
-    case S_IFDIR:
-        return LH_KIND_DIR;
-    case S_IFLNK:
-        return LH_KIND_SYMLINK;
-    case S_IFIFO:
-        return LH_KIND_FIFO;
-    case S_IFCHR:
-        return LH_KIND_CHAR;
-    case S_IFBLK:
-        return LH_KIND_BLOCK;
-    default:
-        return LH_KIND_SOCKET;
-    }
-}
-
 /* One of the directories that it is in: then a link leads back to it. */
 static bool is_ancestor(const struct lh_walk *w, const struct lh_disk_stat *st)
 {
@@ -161,7 +141,7 @@ int lh_walk_take(struct lh_walk *w, int dirfd, const char *name, bool descend,
     if (sys_errno != 0)
         return cannot_look(w, dirfd, name, sys_errno, e, err);
     *e = (struct lh_walk_entry){
-        .kind = kind_of(st.mode),
+        .kind = lh_disk_kind(st.mode),
         .mode = st.mode & 07777,
         .uid = st.uid,
         .gid = st.gid,

@@ -1,26 +1,16 @@
-/* Workers of a queue under thousands of seeds; what is simulated is told in queue_world.h.
- *
- * LH_SIM_SEEDS=N     how many seeds (6000)
- * LH_SIM_SEED=S      only this one
- * LH_SIM_TRACE=1     with what happens in it */
+/* Workers of a queue under thousands of seeds; what is simulated is told in queue_world.h,
+ * what can be set in seeds.h. */
 #include "test/lib/tap.h"
 #include "test/sim/queue_world.h"
+#include "test/sim/seeds.h"
 
 #include <stdlib.h>
 
-#define SEEDS 6000
-#define SHOWN 5 /* failing seeds; then it is clear enough */
-
-static uint64_t from_env(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-
-    return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
-}
-
 /* A simulator that meets no trouble proves nothing. */
-static void check_met(const struct simq_stats *t)
+static void check_met(void *arg)
 {
+    const struct simq_world *w = arg;
+    const struct simq_stats *t = w->stats;
     const struct {
         const char *what;
         uint64_t n;
@@ -64,37 +54,33 @@ static void check_met(const struct simq_stats *t)
         ok(met[i].n > 0, "the seeds met %llu %s", (unsigned long long)met[i].n, met[i].what);
 }
 
+static bool run(void *arg, uint64_t seed, struct seeds_end *end)
+{
+    struct simq_world *w = arg;
+    bool held = simq_run(w, seed);
+
+    *end = (struct seeds_end){.why = w->why, .now_us = w->now};
+    return held;
+}
+
+static uint64_t n_events(void *arg)
+{
+    return ((const struct simq_world *)arg)->stats->n_events;
+}
+
 int main(void)
 {
-    uint64_t n_seeds = from_env("LH_SIM_SEEDS", SEEDS);
-    uint64_t only = from_env("LH_SIM_SEED", 0);
-    uint64_t n_failed = 0;
     struct simq_stats stats = {0};
     struct simq_world *w = calloc(1, sizeof(*w));
+    struct seeds how = {
+        .n = 6000, .world = w, .run = run, .n_events = n_events, .check_met = check_met};
+    int code;
 
     if (w == NULL)
         bail("out of memory");
     w->stats = &stats;
-    w->trace = from_env("LH_SIM_TRACE", 0) != 0;
-    if (only != 0) {
-        bool held = simq_run(w, only);
-
-        ok(held, "seed %llu%s%s", (unsigned long long)only, held ? "" : ": ", w->why);
-        free(w);
-        return done_testing();
-    }
-    for (uint64_t seed = 1; seed <= n_seeds && n_failed < SHOWN; seed++) {
-        if (simq_run(w, seed))
-            continue;
-        n_failed++;
-        ok(false, "seed %llu at %.3f s: %s", (unsigned long long)seed, (double)w->now / 1e6,
-           w->why);
-        diag("replay: LH_SIM_SEED=%llu LH_SIM_TRACE=1", (unsigned long long)seed);
-    }
-    ok(n_failed == 0, "%llu seeds, %llu events", (unsigned long long)n_seeds,
-       (unsigned long long)stats.n_events);
-    if (n_failed == 0 && n_seeds >= 1000)
-        check_met(&stats);
+    w->trace = seeds_tracing();
+    code = seeds_run(&how);
     free(w);
-    return done_testing();
+    return code;
 }
