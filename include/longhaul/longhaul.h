@@ -27,7 +27,9 @@ extern "C" {
 
 #define LH_DEFAULT_PORT 7410
 #define LH_DEFAULT_MAX_STREAMS 16
-#define LH_MAX_STREAMS 64
+/* Without BBR a stream carries so little where packets are lost that only many of them help. */
+#define LH_DEFAULT_MAX_STREAMS_NO_BBR 128
+#define LH_MAX_STREAMS 128
 #define LH_MAX_LOOPS 16
 
 /* Version of the library, such as "0.1.0"; static. */
@@ -126,7 +128,8 @@ struct lh_send_options {
     size_t path_len;          /* bytes; a path that ends in '/' keeps the source's name */
     uint32_t streams;         /* data connections; 0: as many as help, up to max_streams; at most
                                  LH_MAX_STREAMS */
-    uint32_t max_streams;     /* 0: LH_DEFAULT_MAX_STREAMS; at most LH_MAX_STREAMS */
+    uint32_t max_streams;     /* 0: LH_DEFAULT_MAX_STREAMS, of one file where BBR is not permitted
+                                 LH_DEFAULT_MAX_STREAMS_NO_BBR; at most LH_MAX_STREAMS */
     uint64_t limit_bps;       /* bits per second, contents and framing, all streams; 0: no limit */
     enum lh_send_share share;
     uint32_t loops; /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS. With

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LH_LAGGARD_STREAMS 64
+#define LH_LAGGARD_STREAMS 128
 #define LH_LAGGARD_TIMES 4u        /* slower than the median of the others */
 #define LH_LAGGARD_OTHERS 2u       /* to be compared with, at least */
 #define LH_LAGGARD_MS 5000u        /* all the time for so long */

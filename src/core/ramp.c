@@ -7,6 +7,9 @@
 #define FIRST_GUESS_Bps 125000000u /* a path of 1 Gbit/s */
 #define TIMES_BDP 2u /* streams that hold so much have some to spare where packets are lost */
 #define FEW 4u       /* no fewer by that rule: one lost segment must not halve it all */
+/* Without BBR: of streams that each loss halves, to begin with. With no loss they fill as much as
+ * BBR's do, and are not too many. */
+#define FIRST_NO_BBR 32u
 #define SETTLE_MIN_MS 500u
 #define SETTLE_RTTS 5u
 #define MEASURE_MIN_MS 1000u
@@ -49,7 +52,7 @@ void lh_ramp_init(struct lh_ramp *r, struct lh_ramp_bounds bounds, struct lh_ram
         r->n = bounds.max;
         snprintf(r->why, sizeof(r->why), "as asked for");
     } else if (!path.loss_tolerant) {
-        r->n = bounds.max;
+        r->n = within(r, FIRST_NO_BBR);
         snprintf(r->why, sizeof(r->why), "without BBR each loss halves a stream");
     } else {
         r->n = within(r, to_hold(&path, FIRST_GUESS_Bps));
@@ -140,7 +143,8 @@ static void try_fewer(struct lh_ramp *r, unsigned n, uint64_t sum_Bps,
 
 static void try_more(struct lh_ramp *r, uint64_t sum_Bps, const struct lh_ramp_sight *sight)
 {
-    unsigned n = within(r, r->n + (r->n >= 3 ? r->n / 3 : 1));
+    unsigned step = !r->path.loss_tolerant ? r->n : r->n >= 3 ? r->n / 3 : 1;
+    unsigned n = within(r, r->n + step);
 
     if (n > r->n && sight->queue_percent < FULL_PERCENT)
         try_number(r, n, LH_RAMP_MORE, r->n, sum_Bps, sight);

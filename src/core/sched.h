@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LH_SCHED_MAX_STREAMS 64
+#define LH_SCHED_MAX_STREAMS 128
 #define LH_RANGE_MAX_BYTES (64ull * 1024 * 1024)
 #define LH_RANGE_FIRST_BYTES (4ull * 1024 * 1024) /* while a stream's rate is not known */
 #define LH_RANGE_MAX_MS 2000

@@ -22,11 +22,13 @@
 #define ZERO_COPY_MIN (256ull * 1024)
 #define RESTARTS_MAX 1
 
+_Static_assert(LH_MAX_STREAMS <= LH_SCHED_MAX_STREAMS && LH_MAX_STREAMS <= LH_LAGGARD_STREAMS,
+               "there is room for every stream");
+
 void lh_send_options_init(struct lh_send_options *opts)
 {
     memset(opts, 0, sizeof(*opts));
     opts->port = LH_DEFAULT_PORT;
-    opts->max_streams = LH_DEFAULT_MAX_STREAMS;
     opts->block_bytes = LH_BLOCK_DEFAULT;
     opts->zero_copy_min = ZERO_COPY_MIN;
     opts->congestion = "bbr";
@@ -418,8 +420,6 @@ static void fill_defaults(struct lh_send_options *o)
     lh_send_options_init(&d);
     if (o->port == 0)
         o->port = d.port;
-    if (o->max_streams == 0)
-        o->max_streams = d.max_streams;
     if (o->block_bytes == 0)
         o->block_bytes = d.block_bytes;
     if (o->zero_copy_min == UINT64_MAX)

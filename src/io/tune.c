@@ -38,6 +38,8 @@ static struct lh_ramp_bounds bounds(const struct lh_send *s)
     struct lh_ramp_bounds b = {.min = 1, .max = s->opts.max_streams};
     unsigned most = most_below_limit(s);
 
+    if (b.max == 0)
+        b.max = bbr(s) ? LH_DEFAULT_MAX_STREAMS : LH_DEFAULT_MAX_STREAMS_NO_BBR;
     if (s->opts.streams > 0)
         b.min = b.max = s->opts.streams;
     if (b.max > most)

@@ -76,7 +76,7 @@ def test_usage():
         ("no host", ["send", src, "lh:///x"]),
         ("a port that is none", ["send", src, "lh://127.0.0.1:99999/x"]),
         ("no streams", ["send", "--streams", "0", src, serve.url("x")]),
-        ("too many streams", ["send", "--streams", "65", src, serve.url("x")]),
+        ("too many streams", ["send", "--streams", "129", src, serve.url("x")]),
         ("a word for a number", ["send", "--streams", "many", src, serve.url("x")]),
         ("a block size that is no power of two", ["send", "--block-size", "100K", src, serve.url("x")]),
         ("a choice that is none", ["send", "--zero-copy", "perhaps", src, serve.url("x")]),

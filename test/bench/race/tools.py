@@ -261,10 +261,9 @@ def settings_of(tool, args, line):
     """What a tool is tried with; the first is taken where nothing is tried."""
     congestion = "bbr" if line.permits_bbr() else "cubic"
     if tool == "longhaul":
-        also = ["--max-streams 32"] if line.host == "stock" else []
         return [Setting(tool, "", longhaul())] + [
             Setting(tool, words, longhaul(words), contestant=f"longhaul ({words})")
-            for words in dict.fromkeys(also + args.longhaul_also)]
+            for words in dict.fromkeys(args.longhaul_also)]
     if tool in ("fair", "bare"):
         return [with_streams(tool, n, line) for n in (8, 16)]
     if tool == "iperf3":

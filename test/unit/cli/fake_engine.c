@@ -48,8 +48,7 @@ const char *lh_version(void)
 
 void lh_send_options_init(struct lh_send_options *opts)
 {
-    *opts =
-        (struct lh_send_options){.max_streams = 16, .zero_copy_min = UINT64_MAX, .stagger_ms = 50};
+    *opts = (struct lh_send_options){.zero_copy_min = UINT64_MAX, .stagger_ms = 50};
 }
 
 void lh_serve_options_init(struct lh_serve_options *opts)

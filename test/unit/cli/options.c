@@ -38,7 +38,7 @@ static void refused(enum lh_command command, const char *line, const char *words
 static void test_values(void)
 {
     is_i64(parse(LH_CMD_SEND, "a lh://b/"), 0, "operands alone");
-    is_u64(args.send.max_streams, 16, "the engine's default stays");
+    is_u64(args.send.max_streams, 0, "how many at most depends on the host");
     is_u64(args.send.streams, 0, "how many streams is found out");
     is_u64(args.send.zero_copy_min, UINT64_MAX, "the engine's marker for its default stays");
     is_str(args.operands[0], "a", "the file");
@@ -131,8 +131,8 @@ static void test_refusals(void)
     refused(LH_CMD_SEND, "--listen x a lh://b/", "send has no option --listen; serve has");
     refused(LH_CMD_SEND, "--stream 1 a lh://b/", "unknown option --stream");
     refused(LH_CMD_SEND, "a lh://b/ --streams", "--streams needs a value");
-    refused(LH_CMD_SEND, "a lh://b/ --streams 0", "1 to 64");
-    refused(LH_CMD_SEND, "a lh://b/ --streams 65", "1 to 64");
+    refused(LH_CMD_SEND, "a lh://b/ --streams 0", "1 to 128");
+    refused(LH_CMD_SEND, "a lh://b/ --streams 129", "1 to 128");
     refused(LH_CMD_SEND, "a lh://b/ --streams 8K", "not a whole number");
     refused(LH_CMD_SEND, "a lh://b/ --streams=", "not a whole number");
     refused(LH_CMD_SEND, "a lh://b/ --streams -1", "not a whole number");

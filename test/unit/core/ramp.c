@@ -79,6 +79,22 @@ static void test_start(void)
     is_u64(begin(1, 16, 0, 0, true).ramp.n, 4, "nothing known: few");
     is_u64(begin(1, 2, 100000, 2796202, true).ramp.n, 2, "never more than allowed");
     is_u64(begin(1, 16, 100000, 2796202, false).ramp.n, 16, "without BBR: all that are allowed");
+    is_u64(begin(1, 128, 100000, 2796202, false).ramp.n, 32, "where so many are: 32 to begin with");
+}
+
+static void test_without_bbr(void)
+{
+    struct link lossy = {120 * MB, MB / 4, 0, 0};
+    struct link clean = {120 * MB, 28 * MB, 0, 0};
+    struct run run = begin(1, 128, 100000, 2796202, false);
+
+    go(&run, &lossy, 10);
+    is_u64(run.ramp.n, 128, "without BBR: twice as many each time, within 10 s");
+    go(&run, &lossy, 600);
+    is_u64(run.ramp.n, 128, "and they stay");
+    run = begin(1, 128, 100000, 2796202, false);
+    go(&run, &clean, 10);
+    is_u64(run.ramp.n, 32, "where nothing is lost there is nothing to gain");
 }
 
 static void test_round_trip(void)
@@ -194,6 +210,7 @@ static void test_looks_seldom(void)
 int main(void)
 {
     test_start();
+    test_without_bbr();
     test_round_trip();
     test_asked_for();
     test_lossy();

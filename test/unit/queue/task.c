@@ -161,7 +161,7 @@ static const struct {
     {"retries=1000001", "'retries'"},
     {"retries=99999999999999999999", "'retries'"},
     {"streams=0", "'streams' is '0'; it must be a number from 1 to 64"},
-    {"streams=65", "'streams'"},
+    {"streams=129", "'streams'"},
     {"streams=4 ", "'streams'"},
     {"max-streams=0", "'max-streams'"},
     {"limit-rate=fast", "'limit-rate' is 'fast'"},
