@@ -87,12 +87,32 @@ static uint32_t max_length(uint16_t type)
     }
 }
 
+/* NULL, or what is wrong with the lengths of a BLOCK. */
+static const char *wrong_lengths(const struct lh_frame *f)
+{
+    if (f->flags & LH_FRAME_ZEROS) {
+        if (f->length != 0)
+            return "a block of zeros with contents";
+        if (f->raw_length == 0 || f->raw_length > LH_BLOCK_MAX)
+            return "a block of zeros of a length that no block has";
+        return NULL;
+    }
+    if (f->length == 0)
+        return "a block without contents";
+    if (f->raw_length != f->length) /* compression will have a flag of its own */
+        return "a block whose two lengths differ";
+    return NULL;
+}
+
 /* NULL, or what is wrong with a header whose check is right. */
 static const char *refusal(const struct lh_frame *f)
 {
+    unsigned known = LH_FRAME_LAST | (f->type == LH_FRAME_BLOCK ? LH_FRAME_ZEROS : 0);
+    const char *wrong;
+
     if (f->type == 0 || f->type >= LH_FRAME_TYPE_MAX)
         return "a frame of unknown type";
-    if ((f->flags & ~LH_FRAME_LAST) != 0)
+    if ((f->flags & ~known) != 0)
         return "a frame with unknown flags";
     if (f->length > max_length(f->type))
         return "a frame longer than allowed";
@@ -101,10 +121,9 @@ static const char *refusal(const struct lh_frame *f)
             return "an offset or a raw length in a frame without contents";
         return NULL;
     }
-    if (f->length == 0)
-        return "a block without contents";
-    if (f->raw_length != f->length) /* compression will have a flag of its own */
-        return "a block whose two lengths differ";
+    wrong = wrong_lengths(f);
+    if (wrong != NULL)
+        return wrong;
     if (f->offset > (uint64_t)INT64_MAX - f->raw_length)
         return "a block beyond the end of any file";
     return NULL;

@@ -53,7 +53,10 @@ enum lh_frame_type {
     LH_FRAME_TYPE_MAX
 };
 
-enum { LH_FRAME_LAST = 1 }; /* flag: last frame of a list (FILES, EXTENTS, LEDGER, NAMES) */
+enum lh_frame_flag {
+    LH_FRAME_LAST = 1, /* last frame of a list (FILES, EXTENTS, LEDGER, NAMES) */
+    LH_FRAME_ZEROS = 2 /* BLOCK: raw_length zeros, and no payload */
+};
 
 struct lh_frame {
     uint16_t type;
@@ -61,7 +64,7 @@ struct lh_frame {
     uint32_t length;     /* payload bytes that follow */
     uint32_t transfer;   /* chosen by the sender within the session; LH_NO_TRANSFER: none */
     uint32_t file;       /* index within the transfer */
-    uint32_t raw_length; /* BLOCK: content bytes before compression; else 0 */
+    uint32_t raw_length; /* BLOCK: bytes of contents, of zeros too; else 0 */
     uint64_t offset;     /* BLOCK: bytes from the start of the file; else 0 */
     uint64_t epoch;      /* as ACCEPT gave it; 0 before */
     struct lh_hash hash; /* of the contents (BLOCK) or of the payload */
@@ -71,10 +74,10 @@ struct lh_frame {
 void lh_frame_encode(const struct lh_frame *f, uint8_t out[LH_FRAME_HEADER_SIZE]);
 
 /* Decode and check: magic, check, type, length against the limits above (the payload of BLOCK
- * against LH_BLOCK_MAX, and never 0), flags that are known, BLOCK's raw_length equal to its length,
- * its end below 2^63, offset and raw_length 0 in all others.
- * Returns 0 or -LH_E_PROTOCOL with *why a static sentence (never NULL then). `f` is written only on
- * success. */
+ * against LH_BLOCK_MAX), flags that are known, BLOCK's raw_length never 0 and equal to its length,
+ * or with ZEROS a length of 0, its end below 2^63, offset and raw_length 0 in all others. Returns 0
+ * or -LH_E_PROTOCOL with *why a static sentence (never NULL then). `f` is written only on success.
+ */
 int lh_frame_decode(const uint8_t in[LH_FRAME_HEADER_SIZE], struct lh_frame *f, const char **why);
 
 /* Whether a grid is one that may be offered: a power of two from LH_BLOCK_MIN to LH_BLOCK_MAX. */

@@ -34,6 +34,14 @@ void lh_hash_bytes(const void *data, size_t len, struct lh_hash *out)
     canonical(XXH3_128bits(data, len), out);
 }
 
+void lh_hash_zeros(size_t len, struct lh_hash *out)
+{
+    static uint8_t zeros[LH_HASH_ZEROS_MAX]; /* not const: so it takes no room in the program */
+
+    LH_REQUIRE(len <= sizeof(zeros));
+    lh_hash_bytes(zeros, len, out);
+}
+
 uint64_t lh_check64(const void *data, size_t len, uint64_t seed)
 {
     return XXH3_64bits_withSeed(data, len, seed);

@@ -18,6 +18,10 @@ struct lh_hash {
 
 void lh_hash_bytes(const void *data, size_t len, struct lh_hash *out);
 
+/* The same of so many zeros, at most LH_HASH_ZEROS_MAX. */
+#define LH_HASH_ZEROS_MAX (1024u * 1024)
+void lh_hash_zeros(size_t len, struct lh_hash *out);
+
 /* XXH3-64, for headers and records. */
 uint64_t lh_check64(const void *data, size_t len, uint64_t seed);
 

@@ -18,7 +18,8 @@
 #define KEEP_FLAGS                                                                                 \
     (LH_OFFER_NO_CLOBBER | LH_OFFER_KEEP_SAME | LH_OFFER_KEEP_NEWER | LH_OFFER_KEEP_ANY)
 #define TREE_FLAGS (LH_OFFER_CHECKSUM | LH_OFFER_DRY_RUN) /* have a meaning for trees only */
-#define FILE_FLAGS (LH_OFFER_INLINE | LH_OFFER_RESTART | LH_OFFER_EXTENTS) /* for a file only */
+/* for a file only */
+#define FILE_FLAGS (LH_OFFER_INLINE | LH_OFFER_RESTART | LH_OFFER_SPARSE | LH_OFFER_EXTENTS)
 #define OFFER_FLAGS (KEEP_FLAGS | TREE_FLAGS | FILE_FLAGS | LH_OFFER_MORE_FILES)
 #define TREE_KEEP (LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_OWNER | LH_KEEP_XATTRS | LH_KEEP_ACL)
 #define ACCEPT_FLAGS                                                                               \

@@ -28,7 +28,8 @@ enum lh_offer_flag {
     LH_OFFER_KEEP_NEWER = 128, /* what is there and no older stays */
     LH_OFFER_KEEP_ANY = 256,   /* what is there stays */
     LH_OFFER_CHECKSUM = 512,   /* trees: the same means the same contents; entries have a hash */
-    LH_OFFER_DRY_RUN = 1024    /* trees: answer what would be done, and do nothing */
+    LH_OFFER_DRY_RUN = 1024,   /* trees: answer what would be done, and do nothing */
+    LH_OFFER_SPARSE = 2048     /* BLOCKs of zeros become holes: space is taken for data alone */
 };
 
 enum lh_file_kind {

@@ -95,7 +95,8 @@ struct lh_send_stats {
     uint64_t bytes_durable; /* verified, written and synced at the receiver */
     uint64_t bytes_sent;    /* contents handed to sockets, repeats included */
     uint64_t bytes_skipped; /* were durable at the start: not sent again */
-    uint64_t bytes_holes;   /* of a sparse source: not sent, a hole at the receiver too */
+    uint64_t bytes_holes;   /* of a sparse source, and with `sparse` blocks of zeros: not sent, a
+                               hole at the receiver */
     uint32_t
         streams; /* data connections that are live now; in the last callbacks: were, at the end */
     uint64_t rate_bps;              /* bits per second made durable, over the last seconds;
@@ -136,6 +137,8 @@ struct lh_send_options {
                        an engine: that one's, and this is not looked at */
     uint32_t block_bytes; /* grid: a power of two, 64 KiB to 1 MiB; 0: 256 KiB */
     enum lh_zero_copy zero_copy;
+    bool sparse; /* blocks that are nothing but zeros do not travel, and become holes; the
+                    receiver takes space for data alone. Holes never travel */
     uint64_t zero_copy_min; /* bytes; files below it go by read and send; UINT64_MAX: the default */
     bool no_clobber;        /* refuse when the destination exists, whatever `existing` says */
     enum lh_existing existing; /* LH_EXISTING_DIFFERENT is the default */

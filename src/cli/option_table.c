@@ -165,6 +165,10 @@ const struct lh_option lh_options[] = {
     {.name = "zero-copy-min", .group = WAY, .commands = SEND | WORKER, .kind = LH_OPTION_SIZE, AT(send.zero_copy_min),
      .max = UINT64_MAX - 1, .arg = "SIZE", .def = "256K",
      .help = "With --zero-copy auto: files smaller than this go by read(2) and send(2)."},
+    {.name = "sparse", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG, AT(send.sparse),
+     .help = "Blocks that are nothing but zeros do not travel, and become holes at the destination; of "
+             "small files in a tree pages. Space is taken for data alone, so it is not known "
+             "before whether all fits. Holes of the source never travel."},
     {.name = "block-size", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_POWER, AT(send.block_bytes),
      .min = 64 * KIB, .max = MIB, .arg = "SIZE", .def = "256K",
      .help = "Size of the blocks that are hashed and verified one by one. It is part of the "

@@ -29,6 +29,7 @@ struct lh_ahead_block {
     struct lh_hash hash;
     uint32_t length;         /* of the contents, bytes; 0: there is nothing of it to send */
     struct lh_pool_buf *buf; /* the contents; NULL: they are read from the file as it is sent */
+    bool zeros;              /* it is nothing but zeros: its header tells, and they do not travel */
     bool dropped;            /* leave it out */
 };
 

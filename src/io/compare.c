@@ -98,7 +98,7 @@ static void hash_run(struct lh_job *job)
     }
     lh_source_hash_blocks(&s->source, buf->base, s->opts.block_bytes,
                           s->compare.first + s->compare.at, step_length(&s->compare),
-                          s->compare.ours, &s->compare.err);
+                          s->compare.ours, NULL, &s->compare.err);
     lh_pool_put(&s->engine->pool, buf);
 }
 

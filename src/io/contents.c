@@ -14,6 +14,48 @@
 #define COPY_BYTES (64u * 1024) /* for read and send */
 #define FILE_CHUNK 8u           /* blocks of a file hashed in a job */
 
+/* ---- blocks of zeros ---- */
+
+void lh_zeros_init(struct lh_zeros *z)
+{
+    pthread_mutex_init(&z->lock, NULL);
+    lh_runs_init(&z->blocks, LH_RUNS_MAX);
+}
+
+void lh_zeros_free(struct lh_zeros *z)
+{
+    lh_runs_free(&z->blocks);
+    pthread_mutex_destroy(&z->lock);
+}
+
+void lh_zeros_clear(struct lh_zeros *z)
+{
+    pthread_mutex_lock(&z->lock);
+    lh_runs_clear(&z->blocks);
+    pthread_mutex_unlock(&z->lock);
+}
+
+uint64_t lh_zeros_bytes(struct lh_zeros *z, uint64_t size, uint32_t block_bytes)
+{
+    uint64_t n_blocks = lh_blocks_of(size, block_bytes);
+    uint64_t bytes;
+
+    pthread_mutex_lock(&z->lock);
+    bytes = z->blocks.blocks * block_bytes;
+    if (n_blocks > 0 && lh_runs_has(&z->blocks, n_blocks - 1))
+        bytes -= block_bytes - lh_block_length(size, block_bytes, n_blocks - 1);
+    pthread_mutex_unlock(&z->lock);
+    return bytes;
+}
+
+/* Too many runs, or no memory: only the count suffers. */
+static void note_zeros(struct lh_zeros *z, uint64_t block)
+{
+    pthread_mutex_lock(&z->lock);
+    lh_runs_add(&z->blocks, block, block + 1);
+    pthread_mutex_unlock(&z->lock);
+}
+
 /* ---- blocks made ready ---- */
 
 static const struct lh_contents_from *from_of(const struct lh_ahead_blocks *blocks)
@@ -27,16 +69,21 @@ static int hash_blocks(const struct lh_ahead_blocks *blocks, uint64_t first, uns
     const struct lh_contents_from *from = from_of(blocks);
     struct lh_pool_buf *buf = lh_pool_get(blocks->pool, blocks->block_bytes);
     struct lh_hash hashes[LH_AHEAD_CHUNK];
+    bool zeros[LH_AHEAD_CHUNK] = {false};
     int r;
 
     if (buf == NULL)
         return lh_err_set(err, LH_E_NOMEM, "out of memory");
-    r = lh_source_hash_blocks(from->source, buf->base, blocks->block_bytes, first, n, hashes, err);
+    r = lh_source_hash_blocks(from->source, buf->base, blocks->block_bytes, first, n, hashes,
+                              from->zeros != NULL ? zeros : NULL, err);
     if (r == 0)
         r = lh_source_check(from->source, err);
     lh_pool_put(blocks->pool, buf);
     for (unsigned i = 0; i < n && r == 0; i++) {
         out[i].hash = hashes[i];
+        out[i].zeros = zeros[i];
+        if (zeros[i])
+            note_zeros(from->zeros, first + i);
         out[i].length = lh_block_length(from->size, blocks->block_bytes, first + i);
     }
     return r;
@@ -90,7 +137,7 @@ void lh_contents_begin(struct lh_contents *c, const struct lh_ahead_block *block
 {
     c->buf = block->buf;
     c->offset = block->buf != NULL ? 0 : block->block * c->from->blocks.block_bytes;
-    c->left = block->length;
+    c->left = block->zeros ? 0 : block->length;
 }
 
 static void give_back(struct lh_contents *c)

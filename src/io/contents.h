@@ -8,10 +8,24 @@
 #ifndef LH_IO_CONTENTS_H
 #define LH_IO_CONTENTS_H
 
+#include "core/runs.h"
 #include "io/ahead.h"
 #include "io/source.h"
 
+#include <pthread.h>
 #include <sys/types.h>
+
+/* Blocks of a file that turned out to be nothing but zeros. Any thread. */
+struct lh_zeros {
+    pthread_mutex_t lock;
+    struct lh_runs blocks;
+};
+
+void lh_zeros_init(struct lh_zeros *z);
+void lh_zeros_free(struct lh_zeros *z);
+void lh_zeros_clear(struct lh_zeros *z);
+/* Bytes of them, each once, in a file of that size. */
+uint64_t lh_zeros_bytes(struct lh_zeros *z, uint64_t size, uint32_t block_bytes);
 
 /* Where contents come from. What it points to outlives the stream. */
 struct lh_contents_from {
@@ -19,12 +33,13 @@ struct lh_contents_from {
     const struct lh_source *source; /* a file; */
     struct lh_packs *packs;         /* or packs */
     uint64_t size;                  /* of all blocks, bytes; of packs: no end */
+    struct lh_zeros *zeros;         /* blocks of zeros of a file do not travel; NULL: they do */
     bool zero_copy;
     bool zero_copy_must;
 };
 
-/* Blocks of a file: zero_copy and zero_copy_must are the caller's to set. pool: a buffer for each
- * prep thread. */
+/* Blocks of a file: zeros, zero_copy and zero_copy_must are the caller's to set. pool: a buffer for
+ * each prep thread. */
 struct lh_contents_from lh_contents_of_file(const struct lh_source *source, struct lh_pool *pool,
                                             uint32_t block_bytes);
 /* Packs (io/packs.h): a stream has at most `most` of them in memory, and the one at hand. */

@@ -119,7 +119,10 @@ static void deliver(struct lh_ctl *ctl)
     struct lh_frame frame = ctl->frame;
     struct lh_hash hash;
 
-    lh_hash_bytes(lh_buf_data(&ctl->in), frame.length, &hash);
+    if (frame.flags & LH_FRAME_ZEROS)
+        lh_hash_zeros(frame.raw_length, &hash);
+    else
+        lh_hash_bytes(lh_buf_data(&ctl->in), frame.length, &hash);
     if (memcmp(&hash, &frame.hash, sizeof(hash)) != 0) {
         die_protocol(ctl, "a payload does not match its hash");
         return;

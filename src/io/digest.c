@@ -21,7 +21,7 @@ int lh_source_digest_part(const struct lh_source *src, uint32_t block_bytes, uin
 
         if (stop != NULL && atomic_load_explicit(stop, memory_order_relaxed))
             return lh_err_set(err, LH_E_CANCELLED, "interrupted");
-        r = lh_source_hash_blocks(src, buffer, block_bytes, block, 1, &hash, err);
+        r = lh_source_hash_blocks(src, buffer, block_bytes, block, 1, &hash, NULL, err);
         if (r != 0)
             return r;
         lh_digest_add(d, &hash, 1);

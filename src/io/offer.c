@@ -31,7 +31,11 @@ static void send_small(struct lh_send *s)
     uint32_t size = (uint32_t)s->source.identity.size;
     struct lh_frame head = {.type = LH_FRAME_BLOCK, .transfer = s->transfer, .raw_length = size};
 
-    if (size > 0) {
+    if (s->small_zeros) {
+        head.flags = LH_FRAME_ZEROS;
+        lh_ctl_send_hashed(&s->session->ctl, &head, NULL, 0, &s->small_hash);
+        s->stats.bytes_holes = size;
+    } else if (size > 0) {
         lh_ctl_send_hashed(&s->session->ctl, &head, s->small, size, &s->small_hash);
         s->stats.bytes_sent += size;
         s->stats.fallback_bytes += size;
@@ -69,7 +73,7 @@ static uint16_t keep_flags(const struct lh_send *s)
 
 void lh_offer_send(struct lh_send *s)
 {
-    bool sparse = s->sparse && (s->session->features & LH_FEATURE_EXTENTS) != 0;
+    bool extents = s->has_holes && (s->session->features & LH_FEATURE_EXTENTS) != 0;
     struct lh_offer m = {
         .prev_epoch = s->prev_epoch,
         .claim = s->opts.claim,
@@ -77,7 +81,8 @@ void lh_offer_send(struct lh_send *s)
         .block_bytes = s->opts.block_bytes,
         .flags =
             (uint16_t)(keep_flags(s) | (s->drop_there ? LH_OFFER_RESTART : 0) |
-                       (s->small != NULL ? LH_OFFER_INLINE : 0) | (sparse ? LH_OFFER_EXTENTS : 0)),
+                       (s->small != NULL ? LH_OFFER_INLINE : 0) |
+                       (s->opts.sparse ? LH_OFFER_SPARSE : 0) | (extents ? LH_OFFER_EXTENTS : 0)),
         .n_files = 1,
         .path = s->dest,
         .path_len = s->dest_len,
@@ -99,7 +104,7 @@ void lh_offer_send(struct lh_send *s)
     lh_session_send(s, LH_FRAME_OFFER, 0, payload, lh_offer_encode(&m, payload));
     if (s->small != NULL)
         send_small(s);
-    if (sparse) /* where it has data: holes are neither sent nor given space */
+    if (extents) /* where it has data: holes are neither sent nor given space */
         lh_session_send_runs(s, LH_FRAME_EXTENTS, LH_FRAME_LAST, &s->extents);
     if (s->lane != NULL)
         s->lane->offered(s->lane);
@@ -181,13 +186,13 @@ static void count_skipped(struct lh_send *s)
     struct lh_runs data;
 
     lh_runs_init(&data, s->extents.max);
-    for (size_t i = 0; s->sparse && i < s->extents.n; i++)
+    for (size_t i = 0; s->has_holes && i < s->extents.n; i++)
         if (lh_runs_add(&data, s->extents.v[i].first / s->opts.block_bytes,
                         lh_blocks_of(s->extents.v[i].end, s->opts.block_bytes)) != 0)
             break; /* out of memory: only this count suffers */
-    holes = s->sparse ? holes - lh_sched_bytes(&s->sched, &data) : 0;
-    s->stats.bytes_holes = holes < durable ? holes : durable;
-    s->stats.bytes_skipped = durable - s->stats.bytes_holes;
+    holes = s->has_holes ? holes - lh_sched_bytes(&s->sched, &data) : 0;
+    s->hole_bytes = holes < durable ? holes : durable;
+    s->stats.bytes_skipped = durable - s->hole_bytes;
     lh_runs_free(&data);
 }
 

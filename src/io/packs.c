@@ -5,6 +5,7 @@
 
 #include "io/disk.h"
 #include "proto/tree.h"
+#include "util/buf.h"
 #include "util/mutant.h"
 
 #include <pthread.h>
@@ -19,6 +20,7 @@
 struct pack {
     unsigned refs; /* under the lock */
     unsigned n;
+    uint64_t hole_bytes; /* once it was made; under the lock */
     struct lh_packs_part parts[];
 };
 
@@ -28,7 +30,8 @@ struct lh_packs {
     struct pack **ring; /* cap of them: pack k is at k % cap; NULL: needed no more */
     uint64_t base;
     uint64_t end;
-    uint64_t cap; /* a power of two */
+    uint64_t cap;        /* a power of two */
+    uint64_t hole_bytes; /* of those that have arrived */
 };
 
 struct lh_packs *lh_packs_new(const struct lh_packs_how *how)
@@ -87,6 +90,7 @@ int lh_packs_add(struct lh_packs *packs, const struct lh_packs_part *parts, unsi
         return -LH_E_NOMEM;
     pack->refs = 1;
     pack->n = n;
+    pack->hole_bytes = 0;
     memcpy(pack->parts, parts, n * sizeof(*parts));
     pthread_mutex_lock(&packs->lock);
     r = make_room(packs);
@@ -129,7 +133,7 @@ static void let_go(struct lh_packs *packs, struct pack *pack)
     free(pack);
 }
 
-void lh_packs_drop(struct lh_packs *packs, uint64_t first, uint64_t end)
+static void drop(struct lh_packs *packs, uint64_t first, uint64_t end, bool arrived)
 {
     for (uint64_t k = first; k < end; k++) {
         struct pack *pack = NULL;
@@ -139,6 +143,8 @@ void lh_packs_drop(struct lh_packs *packs, uint64_t first, uint64_t end)
             pack = packs->ring[k % packs->cap];
             packs->ring[k % packs->cap] = NULL;
         }
+        if (pack != NULL && arrived)
+            packs->hole_bytes += pack->hole_bytes;
         while (packs->base < packs->end && packs->ring[packs->base % packs->cap] == NULL)
             packs->base++;
         pthread_mutex_unlock(&packs->lock);
@@ -147,9 +153,24 @@ void lh_packs_drop(struct lh_packs *packs, uint64_t first, uint64_t end)
     }
 }
 
+void lh_packs_drop(struct lh_packs *packs, uint64_t first, uint64_t end)
+{
+    drop(packs, first, end, true);
+}
+
+uint64_t lh_packs_holes(struct lh_packs *packs)
+{
+    uint64_t bytes;
+
+    pthread_mutex_lock(&packs->lock);
+    bytes = packs->hole_bytes;
+    pthread_mutex_unlock(&packs->lock);
+    return bytes;
+}
+
 void lh_packs_clear(struct lh_packs *packs)
 {
-    lh_packs_drop(packs, packs->base, packs->end);
+    drop(packs, packs->base, packs->end, false);
     packs->base = packs->end = 0;
 }
 
@@ -193,13 +214,9 @@ struct making {
     uint32_t head;  /* bytes before contents */
     uint32_t bytes; /* of contents */
     uint32_t n;
+    uint64_t hole_bytes;
     struct lh_part rows[LH_PACK_PARTS];
 };
-
-static bool is_zeros(const uint8_t *at, uint32_t length)
-{
-    return at[0] == 0 && memcmp(at, at + 1, length - 1) == 0;
-}
 
 /* Contents lie at the end of what is made: keep them, or note zeros and let them go. */
 static void add_row(struct making *m, const struct lh_item *item, uint64_t offset, uint32_t length,
@@ -208,6 +225,7 @@ static void add_row(struct making *m, const struct lh_item *item, uint64_t offse
     struct lh_part *last = m->n > 0 ? &m->rows[m->n - 1] : NULL;
 
     m->bytes += hole ? 0 : length;
+    m->hole_bytes += hole ? length : 0;
     if (last != NULL && last->entry == item->index && last->offset + last->length == offset &&
         last->flags == (hole ? LH_PART_HOLE : 0)) {
         last->length += length;
@@ -242,8 +260,8 @@ static void add_sparse(struct making *m, const struct lh_packs_part *part)
         if (step > part->length - at)
             step = part->length - at;
         hole = (step >= HOLE_LEAST || step == part->length || in_hole(m, part, offset)) && room &&
-               is_zeros(in + at, step);
-        if (!hole)
+               lh_buf_is_zeros(in + at, step);
+        if (!hole && in + at != m->out + m->head + m->bytes)
             memmove(m->out + m->head + m->bytes, in + at, step);
         add_row(m, part->item, offset, step, hole);
         at += step;
@@ -258,7 +276,7 @@ static void make_part(struct lh_packs *packs, const struct lh_packs_part *part, 
 
     if (!atomic_load(&item->spoilt)) {
         if (read_part(packs, part, m->out + m->head + m->bytes, &sparse, &err) == 0) {
-            if (sparse && part->length > 0)
+            if ((sparse || packs->how.sparse) && part->length > 0)
                 add_sparse(m, part);
             else
                 add_row(m, item, part->offset, part->length, false);
@@ -281,12 +299,16 @@ uint32_t lh_packs_make(struct lh_packs *packs, uint64_t number, uint8_t *out)
     m.out = out;
     m.head = LH_PACK_HEAD + pack->n * LH_PART_SIZE;
     m.bytes = m.n = 0;
+    m.hole_bytes = 0;
     for (unsigned i = 0; i < pack->n; i++)
         make_part(packs, &pack->parts[i], &m);
     head = LH_PACK_HEAD + m.n * LH_PART_SIZE;
     if (head != m.head)
         memmove(out + head, out + m.head, m.bytes);
     lh_pack_encode(m.rows, m.n, out);
+    pthread_mutex_lock(&packs->lock);
+    pack->hole_bytes = m.hole_bytes;
+    pthread_mutex_unlock(&packs->lock);
     let_go(packs, pack);
     return (uint32_t)head + m.bytes;
 }

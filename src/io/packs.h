@@ -14,6 +14,7 @@
 #include "io/item.h"
 #include "util/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define LH_PACKS_PARTS 2048u /* in one, at most: rows are made on the stack */
@@ -31,6 +32,7 @@ struct lh_packs_how {
     /* Any prep thread: the item is spoilt, for that reason. Once an item. */
     void (*failed)(void *user, struct lh_item *item, const struct lh_err *err);
     void *user;
+    bool sparse; /* runs of zeros are holes in every file, not only where it has holes */
 };
 
 struct lh_packs;
@@ -41,8 +43,10 @@ void lh_packs_free(struct lh_packs *packs); /* no make may be under way */
 
 /* One more, with the next number; takes a reference on each item. Returns 0 or -LH_E_NOMEM. */
 int lh_packs_add(struct lh_packs *packs, const struct lh_packs_part *parts, unsigned n);
-/* Those with numbers [first, end) are needed no more. */
+/* Those with numbers [first, end) have arrived, and are needed no more. */
 void lh_packs_drop(struct lh_packs *packs, uint64_t first, uint64_t end);
+/* Bytes of holes in those that have arrived. */
+uint64_t lh_packs_holes(struct lh_packs *packs);
 /* All go, and numbers begin at 0 again: a new session. No make may be under way. */
 void lh_packs_clear(struct lh_packs *packs);
 

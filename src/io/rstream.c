@@ -214,9 +214,12 @@ static bool take_header(struct rstream *st)
     if (st->target == NULL)
         return true;
     if ((st->frame.epoch != st->target->opened.epoch && !lh_mutant("ignore-epoch")) ||
-        st->frame.length > st->target->store->block_bytes ||
-        st->frame.raw_length != st->frame.length) {
+        st->frame.raw_length > st->target->store->block_bytes) {
         end_stream(st, "epoch or length does not fit the transfer");
+        return false;
+    }
+    if ((st->frame.flags & LH_FRAME_ZEROS) && !(st->target->offer.flags & LH_OFFER_SPARSE)) {
+        end_stream(st, "a block of zeros that was not announced");
         return false;
     }
     store = st->target->store;
@@ -240,7 +243,10 @@ static bool take_payload(struct rstream *st)
     st->in_payload = false;
     if (st->target == NULL)
         return true;
-    lh_hash_bytes(st->buf->base, st->frame.length, &hash);
+    if (st->frame.flags & LH_FRAME_ZEROS)
+        lh_hash_zeros(st->frame.raw_length, &hash);
+    else
+        lh_hash_bytes(st->buf->base, st->frame.length, &hash);
     if (memcmp(&hash, &st->frame.hash, sizeof(hash)) != 0 && !lh_mutant("skip-verify")) {
         tell_main(st, NULL);
         drop_block(st);
@@ -252,12 +258,13 @@ static bool take_payload(struct rstream *st)
     start_us = lh_now_us();
     atomic_store(&st->loop->writing_since_ms, start_us / 1000);
     store = st->target->store;
-    r = store->ops->write(store, st->frame.epoch, st->frame.offset, st->buf->base, st->frame.length,
-                          &hash, &soon, &err);
+    r = store->ops->write(store, st->frame.epoch, st->frame.offset,
+                          st->buf != NULL ? st->buf->base : NULL, st->frame.raw_length, &hash,
+                          &soon, &err);
     atomic_store(&st->loop->writing_since_ms, 0);
     atomic_fetch_add(&st->loop->writing_us, lh_now_us() - start_us);
     if (r == LH_CLAIM_OK)
-        lh_committer_wrote(st->target->committer, st->frame.length, soon);
+        lh_committer_wrote(st->target->committer, st->frame.raw_length, soon);
     else if (r < 0)
         tell_main(st, &err);
     drop_block(st);
@@ -340,6 +347,11 @@ static void on_readable(uv_poll_t *poll, int status, int events)
             return;
         if (!st->in_payload && st->header_have == LH_FRAME_HEADER_SIZE && !take_header(st))
             return;
+        if (st->in_payload && st->frame.length == 0) { /* zeros: work as for any block */
+            turn += st->frame.raw_length;
+            if (!take_payload(st))
+                return;
+        }
     }
 }
 

@@ -88,6 +88,10 @@ static void refresh(struct lh_send *s)
         st->bytes_sent = st->fallback_bytes;
         return;
     }
+    st->bytes_holes =
+        s->hole_bytes + lh_zeros_bytes(&s->zeros, s->source.identity.size, s->opts.block_bytes);
+    if (s->lane != NULL)
+        st->bytes_holes = lh_packs_holes(s->lane->packs);
     st->bytes_sent = st->zero_copy_bytes = st->fallback_bytes = 0;
     st->zero_copy_count = st->fallback_count = st->retransmits = 0;
     for (unsigned i = 0; i < LH_MAX_STREAMS; i++) {
@@ -159,6 +163,7 @@ static void free_send(struct lh_send *s)
     free((char *)s->opts.host);
     free(s->small);
     lh_runs_free(&s->extents);
+    lh_zeros_free(&s->zeros);
     lh_runs_free(&s->known);
     free(s);
 }
@@ -261,8 +266,8 @@ static void find_holes(struct lh_send *s)
     uint64_t size = s->source.identity.size;
 
     lh_runs_clear(&s->extents);
-    s->sparse = lh_source_extents(&s->source, &s->extents, &s->source_err) == 0 &&
-                !lh_runs_covers(&s->extents, 0, size);
+    s->has_holes = lh_source_extents(&s->source, &s->extents, &s->source_err) == 0 &&
+                   !lh_runs_covers(&s->extents, 0, size);
 }
 
 /* What a path leads to may be another file than the one that was meant. */
@@ -284,7 +289,8 @@ static void open_run(struct lh_job *job)
     memset(&s->source_err, 0, sizeof(s->source_err));
     if (s->source_open)
         lh_source_close(&s->source);
-    s->source_open = s->sparse = false;
+    s->source_open = s->has_holes = s->small_zeros = false;
+    lh_zeros_clear(&s->zeros);
     free(s->small);
     s->small = NULL;
     if (s->lane != NULL)
@@ -302,8 +308,9 @@ static void open_run(struct lh_job *job)
         lh_err_set(&s->source_err, LH_E_NOMEM, "out of memory");
         return;
     }
-    if (size == 0 || lh_source_hash_blocks(&s->source, s->small, s->opts.block_bytes, 0, 1,
-                                           &s->small_hash, &s->source_err) == 0)
+    if (size == 0 ||
+        lh_source_hash_blocks(&s->source, s->small, s->opts.block_bytes, 0, 1, &s->small_hash,
+                              s->opts.sparse ? &s->small_zeros : NULL, &s->source_err) == 0)
         lh_source_check(&s->source, &s->source_err);
 }
 
@@ -317,6 +324,7 @@ static void set_contents(struct lh_send *s)
         return;
     }
     s->from = lh_contents_of_file(&s->source, &s->engine->pool, s->opts.block_bytes);
+    s->from.zeros = s->opts.sparse ? &s->zeros : NULL;
     s->from.zero_copy_must = s->opts.zero_copy == LH_ZERO_COPY_ON;
     s->from.zero_copy = s->from.zero_copy_must ||
                         (s->opts.zero_copy == LH_ZERO_COPY_AUTO && size >= s->opts.zero_copy_min);
@@ -381,7 +389,7 @@ void lh_send_restart(struct lh_send *s, const char *what)
     s->stats.restarted = true;
     s->reopen = s->drop_there = true;
     s->started = false;
-    s->stats.bytes_skipped = s->stats.bytes_holes = 0;
+    s->stats.bytes_skipped = s->stats.bytes_holes = s->hole_bytes = 0;
     s->stats.bytes_durable = 0;
     lh_log(&s->log, LH_LOG_WARN, "%s: sending it from the beginning, once", what);
     if (s->phase == LH_PHASE_OPENING) {
@@ -489,6 +497,7 @@ int lh_send_begin(uv_loop_t *loop, const struct lh_send_options *opts, struct lh
     if (s == NULL)
         return -LH_E_NOMEM;
     memset(s, 0, offsetof(struct lh_send, sched));
+    lh_zeros_init(&s->zeros);
     s->loop = loop;
     s->lane = lane;
     s->must_be[0] = meant != NULL ? meant->dev : 0;

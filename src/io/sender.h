@@ -188,10 +188,13 @@ struct lh_send {
     bool source_busy;
     struct lh_err source_err;
     struct lh_contents_from from;
-    struct lh_runs extents; /* bytes that are data, when sparse */
-    bool sparse;
-    uint8_t *small; /* contents of a small file */
+    struct lh_runs extents; /* bytes that are data, when it has holes */
+    bool has_holes;
+    uint64_t hole_bytes;   /* that the receiver had made durable when this run began */
+    struct lh_zeros zeros; /* with opts.sparse; of this version of the source */
+    uint8_t *small;        /* contents of a small file */
     struct lh_hash small_hash;
+    bool small_zeros;             /* it is nothing but zeros, and they are not to travel */
     struct lh_hash digest;        /* the receiver's */
     struct lh_digest *own_digest; /* where that is in doubt: of so many blocks so far; the job's */
     uint64_t digest_at;

@@ -139,7 +139,7 @@ static void say_hello(struct lh_send *s)
 /* An offer that needs no feature need not wait for WELCOME: that saves a round trip. */
 static bool offers_with_hello(const struct lh_send *s)
 {
-    return !s->sparse;
+    return !s->has_holes;
 }
 
 static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)

@@ -95,8 +95,10 @@ static bool next_slice(const struct lh_sink *s, uint64_t *offset, uint64_t *leng
 {
     uint64_t end = s->source.size;
 
+    if (s->sparse)
+        return false;
     *offset = s->allocated;
-    if (s->sparse) {
+    if (s->has_holes) {
         size_t i = lh_runs_find(&s->data, s->allocated / s->block_bytes);
 
         if (i == s->data.n)
@@ -128,11 +130,29 @@ int lh_sink_preallocate(struct lh_sink *s, struct lh_err *err)
     return next_slice(s, &offset, &length);
 }
 
+/* Zeros at a claimed block. blank: nothing was ever written there, and it reads as zeros. Returns 0
+ * or an errno. */
+static int write_zeros(struct lh_sink *s, uint32_t len, uint64_t offset, bool blank)
+{
+    void *zeros;
+    int e;
+
+    if (blank || lh_mutant("skip-punch") || lh_staging_punch(s->fd, offset, len) == 0)
+        return 0;
+    zeros = calloc(1, len); /* a file system without holes */
+    if (zeros == NULL)
+        return ENOMEM;
+    e = lh_disk_write(s->fd, zeros, len, offset);
+    free(zeros);
+    return e;
+}
+
 int lh_sink_write(struct lh_sink *s, uint64_t epoch, uint64_t offset, const void *data,
                   uint32_t len, const struct lh_hash *hash, bool *commit_soon, struct lh_err *err)
 {
     uint64_t block = offset / s->block_bytes;
     enum lh_claim claim;
+    bool blank;
     int e;
     int r;
 
@@ -142,6 +162,7 @@ int lh_sink_write(struct lh_sink *s, uint64_t epoch, uint64_t offset, const void
     pthread_mutex_lock(&s->lock);
     r = failed_locked(s, err);
     claim = r == 0 ? lh_ledger_claim(&s->ledger, epoch, block) : LH_CLAIM_FENCED;
+    blank = s->new_made && !s->retracted;
     pthread_mutex_unlock(&s->lock);
     if (r != 0)
         return r;
@@ -153,7 +174,7 @@ int lh_sink_write(struct lh_sink *s, uint64_t epoch, uint64_t offset, const void
     }
     if (claim != LH_CLAIM_OK)
         return (int)claim;
-    e = lh_disk_write(s->fd, data, len, offset);
+    e = data != NULL ? lh_disk_write(s->fd, data, len, offset) : write_zeros(s, len, offset, blank);
     pthread_mutex_lock(&s->lock);
     r = write_ended(s, block, hash, e, err);
     if (r == 0)
@@ -450,6 +471,7 @@ int lh_sink_retract(struct lh_sink *s, uint64_t first, uint64_t end, struct lh_e
         return fail(s, &why, err);
     pthread_mutex_lock(&s->lock);
     r = lh_ledger_retract(&s->ledger, first, end);
+    s->retracted = true;
     pthread_mutex_unlock(&s->lock);
     if (r == 0)
         return 0;
@@ -513,25 +535,14 @@ static uint32_t length_of(const struct lh_sink *s, uint64_t block)
     return lh_block_length(s->source.size, s->block_bytes, block);
 }
 
-static int zero_hash(uint32_t length, struct lh_hash *out)
-{
-    void *zeros = calloc(1, length);
-
-    if (zeros == NULL)
-        return -LH_E_NOMEM;
-    lh_hash_bytes(zeros, length, out);
-    free(zeros);
-    return 0;
-}
-
 /* Blocks that nobody has had, in a staging file that reads as zeros there. */
 static int pend_zeros(struct lh_sink *s, uint64_t first, uint64_t end)
 {
     struct lh_hash full, last;
-    int r = zero_hash(s->block_bytes, &full);
+    int r = 0;
 
-    if (r == 0)
-        r = zero_hash(length_of(s, s->n_blocks - 1), &last);
+    lh_hash_zeros(s->block_bytes, &full);
+    lh_hash_zeros(length_of(s, s->n_blocks - 1), &last);
     pthread_mutex_lock(&s->lock);
     for (uint64_t block = first; block < end && r == 0; block++) {
         if (lh_ledger_claim(&s->ledger, s->ledger.epoch, block) != LH_CLAIM_OK)
@@ -566,7 +577,7 @@ int lh_sink_holes(struct lh_sink *s, struct lh_err *err)
     uint64_t n = 0, first, end;
     int r = 0;
 
-    if (!s->sparse || s->done)
+    if (!s->has_holes || s->done)
         return 0;
     while (r == 0 && n < turn && lh_runs_gap(&s->data, s->hole_at, s->n_blocks, &first, &end)) {
         if (end - first > turn - n)

@@ -42,6 +42,7 @@ struct lh_sink_open {
     struct lh_holder asker;
     size_t max_pending;         /* blocks, see core/ledger.h */
     const struct lh_runs *data; /* blocks with data, the rest are holes; NULL: all. Copied */
+    bool sparse;                /* space is not taken ahead, only by what is written */
 };
 
 struct lh_sink_opened {
@@ -80,7 +81,8 @@ int lh_sink_holes(struct lh_sink *sink, struct lh_err *err);
  * Returns 1 when there is more to take, 0 at the end, -LH_E_DEST*. */
 int lh_sink_preallocate(struct lh_sink *sink, struct lh_err *err);
 
-/* Claim a verified block and write it. Returns LH_CLAIM_OK when it is written; LH_CLAIM_DUPLICATE,
+/* Claim a verified block and write it. data NULL: it is zeros, which become a hole where the file
+ * system has holes. Returns LH_CLAIM_OK when it is written; LH_CLAIM_DUPLICATE,
  * _FENCED, _BOUNDS, _FULL as the ledger says; -LH_E_* (negative) when the write failed (the sink is
  * then failed). len must be the block's length on the grid, else LH_CLAIM_BOUNDS.
  * *commit_soon is set when a commit is due at once: the last block is in. */

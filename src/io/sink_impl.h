@@ -12,10 +12,11 @@
 
 struct lh_sink {
     struct lh_store store; /* first */
-    pthread_mutex_t lock;  /* the ledger and `why`; never held over a system call */
+    pthread_mutex_t lock;  /* the ledger, `why` and `retracted`; never held over a system call */
     pthread_cond_t quiet;  /* fenced, and the last write has ended */
     struct lh_ledger ledger;
     struct lh_err why; /* status != 0: failed, for this reason */
+    bool retracted;    /* some block was: what is free may have contents from before */
 
     /* Set by open, not changed afterwards. */
     int dirfd; /* the target's directory */
@@ -30,6 +31,7 @@ struct lh_sink {
     bool no_clobber;
     bool
         new_made; /* made by this open: of no use if it fails, and zeros where nothing is written */
+    bool sparse;  /* space is not taken ahead */
 
     /* Of the I/O thread that is at it. */
     struct lh_journal *journal;
@@ -37,8 +39,8 @@ struct lh_sink {
     bool done;             /* renamed, and the journal says so; or kept */
     bool kept;             /* what was there stays; the journal, if any, is of something else */
 
-    struct lh_runs data; /* blocks with data, when sparse */
-    bool sparse;
+    struct lh_runs data; /* blocks with data, when it has holes */
+    bool has_holes;
     uint64_t hole_at;   /* block from which holes are still to be made durable */
     uint64_t allocated; /* bytes from the start; of whoever calls preallocate */
 };

@@ -168,7 +168,9 @@ static uint64_t space_needed(const struct lh_sink *s)
 {
     uint64_t data = s->data.blocks * s->block_bytes;
 
-    return s->sparse && data < s->source.size ? data : s->source.size;
+    if (s->sparse) /* what of it is zeros is not known */
+        return 0;
+    return s->has_holes && data < s->source.size ? data : s->source.size;
 }
 
 /* Journal and staging file from nothing. */
@@ -380,6 +382,7 @@ static struct lh_sink *sink_new(const struct lh_sink_open *how)
     s->block_bytes = how->block_bytes;
     s->n_blocks = lh_blocks_of(how->source.size, how->block_bytes);
     s->no_clobber = how->no_clobber;
+    s->sparse = how->sparse;
     lh_ledger_init(&s->ledger, s->n_blocks, how->max_pending);
     lh_runs_init(&s->data, LH_RUNS_MAX);
     lh_text_escape(s->shown, sizeof(s->shown), how->path, how->path_len);
@@ -388,8 +391,8 @@ static struct lh_sink *sink_new(const struct lh_sink_open *how)
 
 static int copy_data(struct lh_sink *s, const struct lh_runs *data, struct lh_err *err)
 {
-    s->sparse = data != NULL;
-    for (size_t i = 0; s->sparse && i < data->n; i++)
+    s->has_holes = data != NULL;
+    for (size_t i = 0; s->has_holes && i < data->n; i++)
         if (lh_runs_add(&s->data, data->v[i].first, data->v[i].end) != 0)
             return lh_err_set(err, LH_E_NOMEM, "out of memory");
     return 0;

@@ -6,6 +6,7 @@
 
 #include "core/sched.h"
 #include "io/disk.h"
+#include "util/buf.h"
 #include "util/mutant.h"
 #include "util/text.h"
 
@@ -146,7 +147,8 @@ int lh_source_check(const struct lh_source *src, struct lh_err *err)
 }
 
 int lh_source_hash_blocks(const struct lh_source *src, void *buffer, uint32_t block_bytes,
-                          uint64_t first, uint32_t n, struct lh_hash *out, struct lh_err *err)
+                          uint64_t first, uint32_t n, struct lh_hash *out, bool *zeros,
+                          struct lh_err *err)
 {
     char shown[SHOWN_SIZE];
 
@@ -162,6 +164,8 @@ int lh_source_hash_blocks(const struct lh_source *src, void *buffer, uint32_t bl
         if (got < len)
             return lh_err_set(err, LH_E_SOURCE_CHANGED, "%s became shorter", show(src, shown));
         lh_hash_bytes(buffer, len, &out[i]);
+        if (zeros != NULL)
+            zeros[i] = lh_buf_is_zeros(buffer, len);
     }
     return 0;
 }

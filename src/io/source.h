@@ -31,10 +31,12 @@ void lh_source_close(struct lh_source *src);
  * Returns 0, -LH_E_SOURCE_CHANGED with what differs, or -LH_E_SOURCE when it cannot be told. */
 int lh_source_check(const struct lh_source *src, struct lh_err *err);
 
-/* Hash blocks [first, first + n) of the grid. `buffer` holds block_bytes. Returns 0,
- * -LH_E_SOURCE_CHANGED when the file ends too early, or -LH_E_SOURCE. */
+/* Hash blocks [first, first + n) of the grid. `buffer` holds block_bytes. zeros, unless NULL:
+ * whether each is nothing but zeros. Returns 0, -LH_E_SOURCE_CHANGED when the file ends too early,
+ * or -LH_E_SOURCE. */
 int lh_source_hash_blocks(const struct lh_source *src, void *buffer, uint32_t block_bytes,
-                          uint64_t first, uint32_t n, struct lh_hash *out, struct lh_err *err);
+                          uint64_t first, uint32_t n, struct lh_hash *out, bool *zeros,
+                          struct lh_err *err);
 
 /* Where it has data: runs of bytes, as lseek(2) SEEK_DATA and SEEK_HOLE tell; where the file system
  * cannot tell, all of it. `out` is initialised by the caller; with more runs than it may have, the

@@ -50,7 +50,8 @@ struct lh_sstream {
     uint8_t header[LH_FRAME_HEADER_SIZE + 64]; /* JOIN's payload too */
     size_t header_len;
     size_t header_sent;
-    bool in_block;
+    bool in_block;         /* contents of the block at hand are to follow its header */
+    bool in_zeros;         /* the block at hand is a header alone */
     uint32_t block_bytes;  /* of the block at hand as the schedule counts it, */
     uint32_t block_length; /* and of its contents */
     struct lh_contents contents;
@@ -231,7 +232,8 @@ static bool next_block(struct lh_sstream *st, struct lh_ahead_block *b)
 static void begin_block(struct lh_sstream *st, const struct lh_ahead_block *b)
 {
     struct lh_frame frame = {.type = LH_FRAME_BLOCK,
-                             .length = b->length,
+                             .flags = b->zeros ? LH_FRAME_ZEROS : 0,
+                             .length = b->zeros ? 0 : b->length,
                              .transfer = st->transfer,
                              .raw_length = b->length,
                              .offset = b->block * st->how.from->blocks.block_bytes,
@@ -243,8 +245,18 @@ static void begin_block(struct lh_sstream *st, const struct lh_ahead_block *b)
     st->header_sent = 0;
     lh_contents_begin(&st->contents, b);
     st->block_bytes = grid_length(st, b->block);
-    st->block_length = b->length;
-    st->in_block = true;
+    st->block_length = frame.length;
+    st->in_block = !b->zeros;
+    st->in_zeros = b->zeros;
+}
+
+/* All of the block at hand is in the socket. What is shorter than the schedule takes it for, a pack
+ * or zeros, counts as left out. */
+static void end_block(struct lh_sstream *st)
+{
+    st->in_block = st->in_zeros = false;
+    if (st->block_length < st->block_bytes)
+        lh_meter_skip(&st->meter, st->block_bytes - st->block_length);
 }
 
 static void count_sent(struct lh_sstream *st, size_t n)
@@ -260,9 +272,27 @@ static void count_sent(struct lh_sstream *st, size_t n)
         return;
     atomic_fetch_add_explicit(by_copy ? &c->fallback_count : &c->zero_copy_count, 1,
                               memory_order_relaxed);
-    st->in_block = false;
-    if (st->block_length < st->block_bytes) /* a pack; the schedule takes all for full */
-        lh_meter_skip(&st->meter, st->block_bytes - st->block_length);
+    end_block(st);
+}
+
+/* The header at hand, of a block or JOIN, or some of it. False: the socket is full, or the stream
+ * ended. */
+static bool send_header(struct lh_sstream *st)
+{
+    ssize_t n = send(st->fd, st->header + st->header_sent, st->header_len - st->header_sent,
+                     MSG_NOSIGNAL | (st->in_block ? MSG_MORE : 0));
+
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            end_errno(st, errno);
+        return false;
+    }
+    st->header_sent += (size_t)n;
+    if (st->in_block || st->in_zeros)
+        st->meter.written_bytes += (size_t)n;
+    if (st->in_zeros && st->header_sent == st->header_len)
+        end_block(st);
+    return true;
 }
 
 /* Some contents of the block at hand. Bytes, 0: the socket is full, -1: the stream ended. */
@@ -292,16 +322,8 @@ static void write_turn(struct lh_sstream *st)
             begin_block(st, &b);
         }
         if (st->header_sent < st->header_len) {
-            n = send(st->fd, st->header + st->header_sent, st->header_len - st->header_sent,
-                     MSG_NOSIGNAL | (st->in_block ? MSG_MORE : 0));
-            if (n < 0) {
-                if (errno != EAGAIN && errno != EINTR)
-                    end_errno(st, errno);
+            if (!send_header(st))
                 return;
-            }
-            st->header_sent += (size_t)n;
-            if (st->in_block)
-                st->meter.written_bytes += (size_t)n;
             continue;
         }
         n = send_contents(st);

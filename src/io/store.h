@@ -14,7 +14,8 @@
 
 struct lh_store;
 
-/* Each as sink.h and rtree.h tell. write: LH_CLAIM_* or -LH_E_*. */
+/* Each as sink.h and rtree.h tell. write: LH_CLAIM_* or -LH_E_*; data NULL: zeros, for a sink that
+ * was opened sparse alone. */
 struct lh_store_ops {
     int (*write)(struct lh_store *store, uint64_t epoch, uint64_t offset, const void *data,
                  uint32_t len, const struct lh_hash *hash, bool *commit_soon, struct lh_err *err);

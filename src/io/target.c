@@ -208,7 +208,7 @@ static void finish_run(struct lh_job *job)
 {
     struct lh_target *t = LH_CONTAINER_OF(job, struct lh_target, job);
 
-    if (t->inline_data != NULL && write_inline(t) < 0)
+    if (t->inline_len > 0 && write_inline(t) < 0)
         return;
     if (lh_committer_commit_now(&t->entry, &t->err) < 0)
         return;
@@ -398,6 +398,7 @@ static void open_run(struct lh_job *job)
         .asker = t->holder,
         .max_pending = (size_t)(2 * LH_WINDOW_BYTES / t->offer.block_bytes),
         .data = t->offer.flags & LH_OFFER_EXTENTS ? &t->data : NULL,
+        .sparse = t->offer.flags & LH_OFFER_SPARSE,
     };
 
     if (t->tree != NULL)
@@ -570,17 +571,23 @@ void lh_target_inline(struct lh_target *t, const struct lh_frame *frame, const u
 {
     if (t->state == LH_TARGET_CLOSING || t->done)
         return;
-    if (t->have_finish || t->inline_data != NULL || frame->offset != 0 ||
-        !(t->offer.flags & LH_OFFER_INLINE) || frame->length > t->offer.block_bytes) {
+    if (t->have_finish || t->inline_len > 0 || frame->offset != 0 ||
+        !(t->offer.flags & LH_OFFER_INLINE) || frame->raw_length > t->offer.block_bytes) {
         lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "BLOCK where none is due");
         return;
     }
-    t->inline_data = malloc(frame->length);
-    if (t->inline_data == NULL) {
-        refuse(t, LH_WIRE_INTERNAL, 0, "the receiver is out of memory");
+    if ((frame->flags & LH_FRAME_ZEROS) && !(t->offer.flags & LH_OFFER_SPARSE)) {
+        lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "a block of zeros that was not announced");
         return;
     }
-    memcpy(t->inline_data, payload, frame->length);
-    t->inline_len = frame->length;
+    if (frame->length > 0) {
+        t->inline_data = malloc(frame->length);
+        if (t->inline_data == NULL) {
+            refuse(t, LH_WIRE_INTERNAL, 0, "the receiver is out of memory");
+            return;
+        }
+        memcpy(t->inline_data, payload, frame->length);
+    }
+    t->inline_len = frame->raw_length;
     t->inline_hash = frame->hash;
 }

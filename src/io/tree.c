@@ -49,9 +49,11 @@ static void refresh(struct lh_tree *t)
     s->bytes_skipped = t->bytes_kept;
     s->bytes_durable = t->bytes_settled + t->bytes_kept;
     s->bytes_sent += t->big_bytes_sent;
+    s->bytes_holes += t->big_bytes_holes;
     for (unsigned i = 0; i < LH_TREE_BIGS_AT_ONCE; i++) {
         s->bytes_durable += t->big[i].bytes_durable;
         s->bytes_sent += t->big[i].bytes_sent;
+        s->bytes_holes += t->big[i].bytes_holes;
     }
     s->duration_s = (double)(lh_now_ms() - t->started_ms) / 1000;
     s->digest[0] = '\0';
@@ -355,6 +357,7 @@ static int begin_lane(struct lh_tree *t)
     struct lh_walk_entry root;
 
     how.user = t;
+    how.sparse = t->opts.send.sparse;
     o.engine = t->engine;
     t->lane.packs = lh_packs_new(&how);
     if (t->lane.packs == NULL)

@@ -63,6 +63,7 @@ static void on_progress(void *arg, const struct lh_send_stats *stats)
 
     big->bytes_durable = stats->bytes_durable;
     big->bytes_sent = stats->bytes_sent;
+    big->bytes_holes = stats->bytes_holes;
 }
 
 static bool owner_follows(const struct lh_tree *t)
@@ -88,8 +89,9 @@ static void on_done(void *arg, int status, const char *text, const struct lh_sen
     struct lh_item *item = big->item;
 
     big->send = NULL;
-    big->bytes_durable = big->bytes_sent = 0;
+    big->bytes_durable = big->bytes_sent = big->bytes_holes = 0;
     t->big_bytes_sent += stats->bytes_sent;
+    t->big_bytes_holes += stats->bytes_holes;
     if (t->stage == LH_TREE_ENDING) {
         lh_item_drop(item);
         lh_tree_maybe_end(t);

@@ -111,6 +111,7 @@ struct lh_tree_big {
     struct lh_item *item;
     uint64_t bytes_durable;
     uint64_t bytes_sent;
+    uint64_t bytes_holes;
 };
 
 struct lh_tree {
@@ -185,6 +186,7 @@ struct lh_tree {
     uint64_t bytes_settled;
     uint64_t bytes_kept;
     uint64_t big_bytes_sent; /* of those that have ended */
+    uint64_t big_bytes_holes;
     uint64_t started_ms;
     struct {
         uint64_t ms;

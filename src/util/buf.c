@@ -72,6 +72,13 @@ int lh_buf_append(struct lh_buf *b, const void *data, size_t len)
     return 0;
 }
 
+bool lh_buf_is_zeros(const void *data, size_t len)
+{
+    const uint8_t *at = data;
+
+    return at[0] == 0 && memcmp(at, at + 1, len - 1) == 0;
+}
+
 void lh_buf_consume(struct lh_buf *b, size_t len)
 {
     LH_REQUIRE(len <= lh_buf_len(b));

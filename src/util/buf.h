@@ -2,6 +2,7 @@
 #ifndef LH_UTIL_BUF_H
 #define LH_UTIL_BUF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,9 @@ void lh_buf_added(struct lh_buf *b, size_t len);
 int lh_buf_append(struct lh_buf *b, const void *data, size_t len);
 
 void lh_buf_consume(struct lh_buf *b, size_t len);
+
+/* Whether that memory, at least a byte, is nothing but zeros. */
+bool lh_buf_is_zeros(const void *data, size_t len);
 
 static inline size_t lh_buf_len(const struct lh_buf *b)
 {

@@ -280,6 +280,7 @@ def test_bad_packs():
     for what, bad in (
         ("another epoch", lambda t: t.pack((1, 3, b"abc"), epoch=t.epoch + 1)),
         ("a pack off the window", lambda t: t.pack((1, 3, b"abc"), number=(1 << 45) - 1)),
+        ("a pack of zeros", lambda t: (t.pack(), t.stream.send(e2e.zeros(BLOCK, epoch=t.epoch)))[1]),
     ):
         t = Tree(serve)
         need(t.ask(entry("b", size=3), entry("c", size=10)) == [NEW, NEW], what + ": asked")

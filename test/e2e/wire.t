@@ -11,12 +11,14 @@ import threading
 
 import e2e
 from e2e import (ACCEPT, BLOCK, BLOCK_FRAME, ERROR, MIB, NETWORK, REFUSED, WELCOME, Peer, Proxy, Send,
-                 Serve, done, fails, frame, hello, is_copy, join, make, need, offer, ok, same, send)
+                 Serve, done, fails, frame, hello, is_copy, join, make, need, offer, ok, same, send,
+                 zeros)
 
 # Codes of ERROR, proto/WIRE.md.
 E_VERSION, E_PATH, E_EXISTS, E_DEST_SPACE = 2, 4, 5, 9
 ACK, AGAIN, FINISH, DONE, STATS = 10, 11, 16, 17, 22
 F_STATS = 1 << 7
+INLINE, SPARSE = 2, 2048  # flags of OFFER
 
 
 def start(*args):
@@ -216,6 +218,82 @@ def test_blocks():
     got = control.read_until(ACK)
     ok(got is None or all(first != 0 for first, _ in runs(got)), "blocks of another epoch are not taken")
     well(serve, at, src, "blocks")
+
+
+def finish(control, size, epoch=0):
+    now = struct.pack("<qI", 1700000000, 0)
+    control.send(frame(FINISH, struct.pack("<QQQ", 1, 2, size) + now + now + struct.pack("<I", 0o644),
+                       transfer=0, epoch=epoch))
+    return control.read_until(DONE, ERROR)
+
+
+def test_zeros():
+    """Blocks of zeros by hand: refused where anything about them is wrong."""
+    serve, at, src = start("--commit-interval", "100ms")
+    size = 3 * BLOCK + 100
+    right = open(make(os.path.join(e2e.dir(), "right"), BLOCK, 9), "rb").read()
+
+    def begin(name, flags=SPARSE):
+        control, token = session(serve)
+        got = control.send(offer(name, size, flags)).read_until(ACCEPT, ERROR)
+        need(got is not None and got[0] == ACCEPT, name + ": accepted")
+        return control, token, struct.unpack_from("<Q", got[2])[0]
+
+    for what, flags, make_bad in (
+        ("where the offer has not announced them", 0, lambda e: zeros(BLOCK, epoch=e)),
+        ("with a payload", SPARSE, lambda e: zeros(BLOCK, epoch=e, payload=bytes(BLOCK))),
+        ("with a byte of payload", SPARSE, lambda e: zeros(BLOCK, epoch=e, payload=b"\0")),
+        ("that are none", SPARSE, lambda e: zeros(0, epoch=e)),
+        ("longer than a block", SPARSE, lambda e: zeros(BLOCK + 1, epoch=e)),
+        ("of two blocks", SPARSE, lambda e: zeros(2 * BLOCK, epoch=e)),
+        ("longer than any block", SPARSE, lambda e: zeros(4 * MIB, epoch=e)),
+        ("shorter than a block", SPARSE, lambda e: zeros(100, epoch=e)),
+        ("off the grid", SPARSE, lambda e: zeros(BLOCK, epoch=e, offset=1000)),
+        ("beyond the end", SPARSE, lambda e: zeros(BLOCK, epoch=e, offset=3 * BLOCK)),
+        ("far beyond the end", SPARSE, lambda e: zeros(BLOCK, epoch=e, offset=1 << 50)),
+        ("of another epoch", SPARSE, lambda e: zeros(BLOCK, epoch=e + 1)),
+        ("with an unknown flag", SPARSE, lambda e: zeros(BLOCK, epoch=e, flags=2 | 4)),
+    ):
+        control, token, epoch = begin(what.replace(" ", "-"), flags)
+        peer = Peer(serve.port).send(join(token), make_bad(epoch))
+        ok(peer.closed(), "zeros %s: the stream is closed" % what)
+        control.socket.close()
+    control, _ = session(serve)
+    control.send(frame(19, bytes(24), flags=2))
+    ok(control.closed(), "their flag on another frame ends the session")
+
+    control, token, epoch = begin("t")
+    peer = Peer(serve.port).send(join(token), zeros(BLOCK, epoch=epoch, digest=bytes(16)))
+    got = control.read_until(AGAIN, ACK)
+    ok(got is not None and got[0] == AGAIN, "zeros with another hash than theirs are asked for again")
+    peer.send(zeros(BLOCK, epoch=epoch))
+    got = control.read_until(ACK)
+    ok(got is not None and runs(got) == [(0, 1)], "with their hash they are taken")
+    peer.send(frame(BLOCK_FRAME, right, transfer=0, epoch=epoch),  # too late, and read to its end
+              frame(BLOCK_FRAME, right, transfer=0, offset=BLOCK, epoch=epoch),
+              zeros(BLOCK, offset=BLOCK, epoch=epoch),  # too late
+              zeros(BLOCK, offset=2 * BLOCK, epoch=epoch), zeros(100, offset=3 * BLOCK, epoch=epoch))
+    n = 1
+    while n < 4:
+        got = control.read_until(ACK)
+        need(got is not None, "the rest is taken")
+        n += sum(count for _, count in runs(got))
+    got = finish(control, size, epoch)
+    ok(got is not None and got[0] == DONE, "and the file finished")
+    with open(os.path.join(at, "t"), "rb") as f:
+        ok(f.read() == bytes(BLOCK) + right + bytes(BLOCK + 100), "of copies the first counts")
+
+    for flags, size, want in ((INLINE | SPARSE, 1000, DONE), (INLINE, 1000, ERROR),
+                              (INLINE | SPARSE, 1001, ERROR)):
+        control, _ = session(serve)
+        control.send(offer("small", size, flags), zeros(1000))
+        got = finish(control, size)
+        same(got and got[0], want, "zeros behind an offer of %d bytes with flags %d" % (size, flags))
+        if want == ERROR and got:
+            ok(got[2][8:], "are refused in words: %s" % got[2][8:].decode())
+    with open(os.path.join(at, "small"), "rb") as f:
+        ok(f.read() == bytes(1000), "a small file of zeros")
+    well(serve, at, src, "zeros")
 
 
 def test_stats():

@@ -29,6 +29,9 @@ static void header(const uint8_t in[LH_FRAME_HEADER_SIZE])
     LH_REQUIRE(f.length <= LH_BLOCK_MAX && f.type > 0 && f.type < LH_FRAME_TYPE_MAX);
     LH_REQUIRE(f.type == LH_FRAME_BLOCK || f.length <= LH_CONTROL_MAX);
     LH_REQUIRE(f.offset + f.raw_length <= INT64_MAX);
+    if (f.type == LH_FRAME_BLOCK)
+        LH_REQUIRE(f.raw_length > 0 && f.raw_length <= LH_BLOCK_MAX &&
+                   f.length == (f.flags & LH_FRAME_ZEROS ? 0 : f.raw_length));
     lh_frame_encode(&f, again);
     LH_REQUIRE(memcmp(again, in, sizeof(again)) == 0);
 }

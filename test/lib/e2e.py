@@ -746,16 +746,24 @@ class Shim:
 HEADER_SIZE = 64
 MAGIC = 0x3146484C
 HELLO, WELCOME, JOIN, OFFER, ACCEPT, BLOCK_FRAME, ACK, HEARTBEAT, ERROR = 1, 2, 3, 4, 7, 9, 10, 19, 20
+ZEROS = 2  # a flag of BLOCK_FRAME
 
 
 def frame(kind, payload=b"", flags=0, transfer=0xFFFFFFFF, offset=0, epoch=0, length=None,
-          magic=MAGIC, check=None):
+          magic=MAGIC, check=None, raw=None, digest=None):
     """A frame with everything about it right, unless told otherwise."""
     length = len(payload) if length is None else length
-    head = struct.pack("<IHHIIIIQQ", magic, kind, flags, length, transfer, 0,
-                       length if kind == BLOCK_FRAME else 0, offset, epoch)
-    head += xxhash.xxh3_128_digest(payload)
+    if raw is None:
+        raw = length if kind == BLOCK_FRAME else 0
+    head = struct.pack("<IHHIIIIQQ", magic, kind, flags, length, transfer, 0, raw, offset, epoch)
+    head += xxhash.xxh3_128_digest(payload) if digest is None else digest
     return head + struct.pack("<Q", xxhash.xxh3_64_intdigest(head) if check is None else check) + payload
+
+
+def zeros(length, **how):
+    """A BLOCK of so many zeros: a header alone."""
+    how = {"flags": ZEROS, "transfer": 0, "digest": xxhash.xxh3_128_digest(bytes(length)), **how}
+    return frame(BLOCK_FRAME, raw=length, **how)
 
 
 def hello(version_min=1, version_max=1, streams=1, role=1, features=1):

@@ -50,17 +50,14 @@ static struct lh_packs *fresh(struct seen *seen)
     return lh_packs_new(&how);
 }
 
-/* A file of made-up contents, as an item. */
-static struct lh_item *make(const char *name, size_t size, uint32_t index)
+/* A file of these contents, as an item. */
+static struct lh_item *make_with(const char *name, const uint8_t *data, size_t size, uint32_t index)
 {
-    uint8_t *data = malloc(size + 1);
     struct lh_walk_entry e = {.kind = LH_KIND_FILE, .path = name, .path_len = strlen(name)};
     struct lh_item *item;
     struct stat st;
 
-    scratch_fill(data, size, 0, index);
     scratch_write(name, data, size);
-    free(data);
     if (stat(scratch_path(name), &st) != 0)
         bail("cannot look at %s", name);
     e.link = "";
@@ -71,6 +68,18 @@ static struct lh_item *make(const char *name, size_t size, uint32_t index)
                                       .ctime = {st.st_ctim.tv_sec, (uint32_t)st.st_ctim.tv_nsec}};
     item = lh_item_new(&e);
     item->index = index;
+    return item;
+}
+
+/* A file of made-up contents. */
+static struct lh_item *make(const char *name, size_t size, uint32_t index)
+{
+    uint8_t *data = malloc(size + 1);
+    struct lh_item *item;
+
+    scratch_fill(data, size, 0, index);
+    item = make_with(name, data, size, index);
+    free(data);
     return item;
 }
 
@@ -139,6 +148,54 @@ static void test_holes(void)
     lh_item_drop(a);
     lh_item_drop(b);
     free(out);
+}
+
+/* The same file without holes: its zeros are found when that is asked for, and only then. */
+static void test_zeros(void)
+{
+    struct seen seen;
+    struct lh_packs_how how = {
+        .open = open_item, .failed = item_failed, .user = &seen, .sparse = true};
+    struct lh_packs *plain = fresh(&seen), *sparse = lh_packs_new(&how);
+    uint8_t *data = calloc(1, 30000), *out = malloc(GRID);
+    struct lh_item *a, *b = make("d", 100, 4);
+    struct lh_packs_part parts[] = {{NULL, 0, 30000}, {b, 0, 100}};
+    const char *why = "";
+
+    data[5000] = 'x';
+    data[20480] = 'y';
+    a = make_with("dense", data, 30000, 3);
+    parts[0].item = a;
+    is_i64(lh_packs_add(plain, parts, 2), 0, "a pack with a file that has no holes");
+    is_u64(lh_packs_make(plain, 0, out), LH_PACK_HEAD + 2 * LH_PART_SIZE + 30100, "has all of it");
+    lh_packs_drop(plain, 0, 1);
+    is_u64(lh_packs_holes(plain), 0, "and no holes");
+    is_i64(lh_packs_add(sparse, parts, 2), 0, "the same, sparse");
+    is_u64(lh_packs_make(sparse, 0, out), LH_PACK_HEAD + 6 * LH_PART_SIZE + 8192 + 100,
+           "has pages with data, and what is small");
+    is_i64(lh_pack_count(out, LH_PACK_HEAD + 6 * LH_PART_SIZE + 8292, &why), 6, "is one: %s", why);
+    is_part(out, 0, 0, 4096, LH_PART_HOLE);
+    is_part(out, 1, 4096, 4096, 0);
+    is_part(out, 2, 8192, 12288, LH_PART_HOLE);
+    is_part(out, 3, 20480, 4096, 0);
+    is_part(out, 4, 24576, 5424, LH_PART_HOLE);
+    is_part(out, 5, 0, 100, 0);
+    ok(holds(out + LH_PACK_HEAD + 6 * LH_PART_SIZE + 8192, 100, 0, 4), "the other file is whole");
+    lh_packs_make(sparse, 0, out);
+    is_u64(lh_packs_holes(sparse), 0, "its holes count");
+    lh_packs_drop(sparse, 0, 1);
+    is_u64(lh_packs_holes(sparse), 4096 + 12288 + 5424, "when it has arrived, once");
+    lh_packs_add(sparse, parts, 1);
+    lh_packs_make(sparse, 1, out);
+    lh_packs_clear(sparse);
+    is_u64(lh_packs_holes(sparse), 4096 + 12288 + 5424, "not when it is given up");
+    lh_packs_free(plain);
+    lh_packs_free(sparse);
+    lh_item_drop(a);
+    lh_item_drop(b);
+    free(data);
+    free(out);
+    scratch_clear();
 }
 
 static void test_contents(void)
@@ -347,6 +404,7 @@ int main(void)
 {
     test_contents();
     test_holes();
+    test_zeros();
     test_spoilt("it grew", grow, LH_E_SOURCE_CHANGED);
     test_spoilt("it shrank", shrink, LH_E_SOURCE_CHANGED);
     test_spoilt("it was touched", touch, LH_E_SOURCE_CHANGED);

@@ -757,6 +757,130 @@ static void test_holes_unpunched(void)
     scratch_source_free(&src);
 }
 
+/* Write a block as zeros, whatever the source has. */
+static int send_zeros(struct lh_sink *sink, const struct scratch_source *src, uint64_t block)
+{
+    uint32_t len = scratch_block_len(src, block);
+    struct lh_hash hash;
+    bool soon = false;
+
+    lh_hash_zeros(len, &hash);
+    return lh_sink_write(sink, opened.epoch, block * SCRATCH_BLOCK, NULL, len, &hash, &soon, &err);
+}
+
+static uint64_t used(const char *name)
+{
+    struct stat st;
+
+    return stat(scratch_path(name), &st) == 0 ? (uint64_t)st.st_blocks * 512 : UINT64_MAX;
+}
+
+/* Data in block 0, 3, 4 and 7; the rest is zeros that are told of as such. */
+static void complete_with_zeros(struct lh_sink *sink, const struct scratch_source *src,
+                                const struct lh_runs *data, const char *what)
+{
+    struct lh_hash digest, want = scratch_digest(src);
+
+    for (uint64_t b = 0; b < src->n_blocks; b++) {
+        int r = lh_runs_has(data, b) ? scratch_send(sink, src, opened.epoch, b, &err)
+                                     : send_zeros(sink, src, b);
+
+        if (r != LH_CLAIM_OK && r != LH_CLAIM_DUPLICATE)
+            bail("%s: block %llu: %d %s", what, (unsigned long long)b, r, err.text);
+    }
+    is_i64(scratch_commit(sink, NULL, &err), 0, "%s: committed", what);
+    is_i64(scratch_finish(sink, src, &digest, &err), 0, "%s: finished%s", what, err.text);
+    is_mem(&digest, &want, sizeof(want), "%s: the digest is that of the contents", what);
+    lh_sink_forget(sink);
+    lh_sink_close(sink);
+    ok(scratch_same("t", src), "%s: the contents are the source's", what);
+}
+
+/* All of it written and never committed, as a killed receiver leaves it. */
+static void leave_data(struct scratch_source *src)
+{
+    uint8_t *zeros = src->data;
+    struct lh_sink *sink;
+
+    src->data = malloc(src->how.source.size);
+    memset(src->data, 0x55, src->how.source.size);
+    scratch_clear();
+    sink = open_sink(src);
+    send_some(sink, src, 0, src->n_blocks);
+    lh_sink_close(sink);
+    free(src->data);
+    src->data = zeros;
+}
+
+static void test_zeros(void)
+{
+    struct scratch_source src;
+    struct lh_runs data;
+    struct lh_sink *sink;
+
+    scratch_clear();
+    sparse_source(&src, &data);
+    src.how.data = NULL;
+    src.how.sparse = true;
+    sink = open_sink(&src);
+    is_i64(lh_sink_preallocate(sink, &err), 0, "no space is taken ahead");
+    is_u64(used(hidden.part), 0, "none at all");
+    is_i64(send_zeros(sink, &src, 9), LH_CLAIM_BOUNDS, "zeros behind the end");
+    is_i64(send_zeros(sink, &src, 1), LH_CLAIM_OK, "zeros are a block");
+    is_i64(send_zeros(sink, &src, 1), LH_CLAIM_DUPLICATE, "of which the first copy counts");
+    is_i64(scratch_send(sink, &src, 1, 1, &err), LH_CLAIM_DUPLICATE, "also over contents");
+    is_i64(scratch_send(sink, &src, 1, 0, &err), LH_CLAIM_OK, "contents");
+    is_i64(send_zeros(sink, &src, 0), LH_CLAIM_DUPLICATE, "count before zeros that come later");
+    complete_with_zeros(sink, &src, &data, "a new file");
+    ok(used("t") <= 4 * SCRATCH_BLOCK, "a new file: takes space for data alone (%llu bytes)",
+       (unsigned long long)used("t"));
+
+    leave_data(&src);
+    sink = open_sink(&src);
+    ok(sink != NULL && !opened.resumed && used(hidden.part) > 8 * SCRATCH_BLOCK, "one left there");
+    complete_with_zeros(sink, &src, &data, "one left there");
+    ok(used("t") <= 5 * SCRATCH_BLOCK, "one left there: what was written is punched (%llu bytes)",
+       (unsigned long long)used("t"));
+
+    leave_data(&src);
+    sink = open_sink(&src);
+    lh_sysfault_arm_for_good(LH_SYS_BIT(LH_SYS_ALLOCATE), 0, EOPNOTSUPP);
+    complete_with_zeros(sink, &src, &data, "where holes cannot be");
+    lh_sysfault_disarm();
+
+    leave_data(&src);
+    sink = open_sink(&src);
+    lh_sysfault_arm_for_good(LH_SYS_BIT(LH_SYS_ALLOCATE) | LH_SYS_BIT(LH_SYS_WRITE), 0, EIO);
+    is_i64(send_zeros(sink, &src, 1), -LH_E_DEST, "neither holes nor writes");
+    lh_sysfault_disarm();
+    is_i64(send_zeros(sink, &src, 2), -LH_E_DEST, "and then nothing more");
+    lh_sink_close(sink);
+    lh_runs_free(&data);
+    scratch_source_free(&src);
+}
+
+/* In a file that is new, but where a block had other contents once. */
+static void test_zeros_retracted(void)
+{
+    struct scratch_source src;
+    struct lh_runs data;
+    struct lh_sink *sink;
+
+    scratch_clear();
+    sparse_source(&src, &data);
+    src.how.data = NULL;
+    src.how.sparse = true;
+    sink = open_sink(&src);
+    memset(src.data + SCRATCH_BLOCK, 0x55, SCRATCH_BLOCK);
+    send_some(sink, &src, 0, 2);
+    memset(src.data + SCRATCH_BLOCK, 0, SCRATCH_BLOCK);
+    scratch_commit(sink, NULL, &err);
+    is_i64(lh_sink_retract(sink, 1, 2, &err), 0, "a block is retracted");
+    complete_with_zeros(sink, &src, &data, "retracted");
+    lh_runs_free(&data);
+    scratch_source_free(&src);
+}
+
 /* tmpfs of 1 MiB: full at preallocation; and full in the middle where nothing could be reserved. */
 static void test_full(void)
 {
@@ -824,6 +948,8 @@ int main(void)
     test_finish_without_rename();
     test_holes();
     test_holes_unpunched();
+    test_zeros();
+    test_zeros_retracted();
     test_full();
     lh_place_close(root);
     return done_testing();

@@ -164,7 +164,8 @@ static void test_hash(void)
     uint8_t *buffer = malloc(SCRATCH_BLOCK);
     struct lh_hash got[3];
     struct lh_hash want[3];
-    struct lh_source src;
+    bool zeros[3] = {true, false, true};
+    struct lh_source src, other;
     struct lh_err err = {0};
 
     scratch_fill(data, size, 0, 1);
@@ -173,19 +174,26 @@ static void test_hash(void)
         lh_hash_bytes(data + (size_t)i * SCRATCH_BLOCK, i < 2 ? SCRATCH_BLOCK : SCRATCH_BLOCK / 2,
                       &want[i]);
     lh_source_open(scratch_path("f"), &src, &err);
-    is_i64(lh_source_hash_blocks(&src, buffer, SCRATCH_BLOCK, 0, 3, got, &err), 0, "hashed");
+    is_i64(lh_source_hash_blocks(&src, buffer, SCRATCH_BLOCK, 0, 3, got, NULL, &err), 0, "hashed");
     is_mem(got, want, sizeof(want), "the last block is short");
+    memset(data + SCRATCH_BLOCK, 0, SCRATCH_BLOCK);
+    scratch_write("z", data, size);
+    lh_source_open(scratch_path("z"), &other, &err);
+    lh_source_hash_blocks(&other, buffer, SCRATCH_BLOCK, 0, 3, got, zeros, &err);
+    lh_source_close(&other);
+    ok(!zeros[0] && zeros[1] && !zeros[2], "and which are nothing but zeros");
     lh_sysfault_limit(1000);
     memset(got, 0, sizeof(got));
-    is_i64(lh_source_hash_blocks(&src, buffer, SCRATCH_BLOCK, 1, 2, got, &err), 0, "short reads");
+    is_i64(lh_source_hash_blocks(&src, buffer, SCRATCH_BLOCK, 1, 2, got, NULL, &err), 0,
+           "short reads");
     lh_sysfault_limit(0);
     is_mem(got, want + 1, 2 * sizeof(want[0]), "make no difference");
     lh_sysfault_arm(LH_SYS_BIT(LH_SYS_READ), 1, EIO);
-    is_i64(lh_source_hash_blocks(&src, buffer, SCRATCH_BLOCK, 0, 3, got, &err), -LH_E_SOURCE,
+    is_i64(lh_source_hash_blocks(&src, buffer, SCRATCH_BLOCK, 0, 3, got, NULL, &err), -LH_E_SOURCE,
            "a read error");
     lh_sysfault_disarm();
     shrink();
-    is_i64(lh_source_hash_blocks(&src, buffer, SCRATCH_BLOCK, 0, 3, got, &err),
+    is_i64(lh_source_hash_blocks(&src, buffer, SCRATCH_BLOCK, 0, 3, got, NULL, &err),
            -LH_E_SOURCE_CHANGED, "it became shorter");
     lh_source_close(&src);
     free(data);

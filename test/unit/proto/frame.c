@@ -80,10 +80,40 @@ static void limits(void)
     f.type = LH_FRAME_TYPE_MAX;
     refused(&f, "a frame of unknown type", "the first unknown type");
     f = block();
-    f.flags = 2;
+    f.flags = 4;
     refused(&f, "a frame with unknown flags", "an unknown flag");
     f.flags = 0x8000 | LH_FRAME_LAST;
     refused(&f, "a frame with unknown flags", "an unknown flag beside a known one");
+}
+
+/* Blocks of zeros have a length, and no payload. */
+static void zeros(void)
+{
+    struct lh_frame f = block();
+
+    f.flags = LH_FRAME_ZEROS;
+    refused(&f, "a block of zeros with contents", "zeros with a payload");
+    f.length = 1;
+    refused(&f, "a block of zeros with contents", "zeros with a byte of payload");
+    f.length = 0;
+    ok(passes(&f), "a block of zeros is read back");
+    f.raw_length = 1;
+    ok(passes(&f), "the shortest");
+    f.raw_length = LH_BLOCK_MAX;
+    ok(passes(&f), "the longest");
+    f.raw_length = LH_BLOCK_MAX + 1;
+    refused(&f, "a block of zeros of a length that no block has", "a longer one");
+    f.raw_length = 0;
+    refused(&f, "a block of zeros of a length that no block has", "none");
+    f = block();
+    f.flags = LH_FRAME_ZEROS;
+    f.length = 0;
+    f.offset = (uint64_t)INT64_MAX - f.raw_length + 1;
+    refused(&f, "a block beyond the end of any file", "zeros beyond every end");
+    f = block();
+    f.flags = LH_FRAME_ZEROS | 4;
+    f.length = 0;
+    refused(&f, "a frame with unknown flags", "zeros and an unknown flag");
 }
 
 /* Every type but BLOCK: payloads up to its limit, none of them an offset. */
@@ -108,6 +138,9 @@ static void control_frames(void)
         f.offset = 0;
         f.raw_length = 1;
         refused(&f, "an offset or a raw length in a frame without contents", name);
+        f.raw_length = 0;
+        f.flags = LH_FRAME_ZEROS;
+        refused(&f, "a frame with unknown flags", name);
     }
 }
 
@@ -169,6 +202,7 @@ static void grids(void)
 int main(void)
 {
     limits();
+    zeros();
     control_frames();
     damage();
     names();

@@ -89,7 +89,10 @@ static void check_frame(struct lh_frame f, size_t len, const uint8_t *want, size
     int rc;
 
     f.length = (uint32_t)len;
-    lh_hash_bytes(out, len, &f.hash);
+    if (f.flags & LH_FRAME_ZEROS)
+        lh_hash_zeros(f.raw_length, &f.hash);
+    else
+        lh_hash_bytes(out, len, &f.hash);
     lh_frame_encode(&f, header);
     is_mem(header, want, sizeof(header), "%s: header as in the table", name);
     is_u64(LH_FRAME_HEADER_SIZE + len, want_len, "%s: length as in the table", name);
@@ -194,6 +197,8 @@ static void moving_frames(void)
     memcpy(out, contents, sizeof(contents) - 1);
     CHECK(block, sizeof(contents) - 1, .type = LH_FRAME_BLOCK, .raw_length = sizeof(contents) - 1,
           .offset = 5368709120, OF_TRANSFER);
+    CHECK(zeros, 0, .type = LH_FRAME_BLOCK, .flags = LH_FRAME_ZEROS, .raw_length = 262144,
+          .offset = 5ull * 262144, OF_TRANSFER);
     CHECK(ack, run_list(2, ack), .type = LH_FRAME_ACK, OF_TRANSFER);
     CHECK(again, run_list(1, one), .type = LH_FRAME_AGAIN, OF_TRANSFER);
     CHECK(hashes_wanted, lh_hashes_wanted_encode(&wanted, out), .type = LH_FRAME_HASHES_WANTED,

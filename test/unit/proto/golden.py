@@ -17,6 +17,7 @@ import xxhash
 
 NO_TRANSFER = 0xFFFFFFFF
 LAST = 1
+ZEROS = 2
 
 
 def table(*rows):
@@ -33,7 +34,8 @@ def run_of(start, n):
     return bytes((start + i) & 0xFF for i in range(n))
 
 
-def frame(kind, payload, flags=0, transfer=NO_TRANSFER, file=0, raw_length=0, offset=0, epoch=0):
+def frame(kind, payload, flags=0, transfer=NO_TRANSFER, file=0, raw_length=0, offset=0, epoch=0,
+          digest=None):
     head = table(
         (0, None, b"LHF1"),
         (4, "H", kind),
@@ -44,9 +46,15 @@ def frame(kind, payload, flags=0, transfer=NO_TRANSFER, file=0, raw_length=0, of
         (20, "I", raw_length),
         (24, "Q", offset),
         (32, "Q", epoch),
-        (40, None, xxhash.xxh3_128_digest(payload)),
+        (40, None, digest or xxhash.xxh3_128_digest(payload)),
     )
     return head + struct.pack("<Q", xxhash.xxh3_64_intdigest(head, seed=0)) + payload
+
+
+def zeros(length, **fields):
+    """A BLOCK that is nothing but a header: so many zeros."""
+    return frame(9, b"", flags=ZEROS, raw_length=length, digest=xxhash.xxh3_128_digest(bytes(length)),
+                 **fields)
 
 
 def identity(dev, ino, size, mtime, ctime):
@@ -193,6 +201,7 @@ def frames():
         ), transfer=3, epoch=7),
         "ledger": frame(8, runs((0, 100), (200, 1)), flags=LAST, **t),
         "block": frame(9, CONTENTS, transfer=3, raw_length=len(CONTENTS), offset=5368709120, epoch=7),
+        "zeros": zeros(262144, transfer=3, offset=5 * 262144, epoch=7),
         "ack": frame(10, runs((100, 100), (201, 0x123456789)), **t),
         "again": frame(11, runs((17, 1)), **t),
         "hashes_wanted": frame(12, table((0, "Q", 4096), (8, "I", 4000)), **t),

@@ -75,6 +75,21 @@ static void dispatch_agrees(void)
     is_u64(wrong, 0, "the library's dispatch and its plain functions agree over %u lengths", n);
 }
 
+static void zeros(void)
+{
+    static const uint8_t none[3 * 4096 + 1];
+    static const size_t lengths[] = {0, 1, 16, 241, 4096, 4097, sizeof(none)};
+    struct lh_hash have, want;
+
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        lh_hash_zeros(lengths[i], &have);
+        lh_hash_bytes(none, lengths[i], &want);
+        is_mem(&have, &want, sizeof(want), "the hash of %zu zeros", lengths[i]);
+    }
+    lh_hash_zeros(LH_HASH_ZEROS_MAX, &have);
+    is_hash(&have, "b6ef17a3448492b6918780b90550bf34", "of as many as there may be");
+}
+
 static void digests(void)
 {
     struct lh_hash list[1000];
@@ -134,6 +149,7 @@ int main(void)
 {
     hashes();
     dispatch_agrees();
+    zeros();
     digests();
     names();
     no_memory();

@@ -101,7 +101,7 @@ static void offer_limits(void)
     m.block_bytes = 0;
     is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: no grid");
     m = good_offer();
-    m.flags = LH_OFFER_DRY_RUN * 2;
+    m.flags = LH_OFFER_SPARSE * 2;
     is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: unknown flag");
     m.flags = 16; /* KEEP_OWNER once, now in `keep` */
     is_i64(offer_pass(&m), -LH_E_PROTOCOL, "OFFER: the flag that is no longer one");
@@ -190,7 +190,8 @@ static void offer_flags(void)
 {
     static const uint16_t exclusive[] = {LH_OFFER_NO_CLOBBER, LH_OFFER_KEEP_SAME,
                                          LH_OFFER_KEEP_NEWER, LH_OFFER_KEEP_ANY};
-    static const uint16_t of_files[] = {LH_OFFER_INLINE, LH_OFFER_RESTART, LH_OFFER_EXTENTS};
+    static const uint16_t of_files[] = {LH_OFFER_INLINE, LH_OFFER_RESTART, LH_OFFER_EXTENTS,
+                                        LH_OFFER_SPARSE};
     static const uint16_t of_trees[] = {LH_OFFER_CHECKSUM, LH_OFFER_DRY_RUN};
     struct lh_offer file = good_offer();
     struct lh_offer tree = good_tree();
@@ -205,7 +206,7 @@ static void offer_flags(void)
                    exclusive[a], exclusive[b]);
         }
     }
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         file.flags = of_files[i];
         tree.flags = LH_OFFER_MORE_FILES | of_files[i];
         is_i64(offer_pass(&file), 0, "OFFER: flag %u", of_files[i]);

@@ -75,8 +75,23 @@ static void test_no_memory(void)
     lh_buf_free(&b);
 }
 
+static void test_zeros(void)
+{
+    uint8_t data[70] = {0};
+    size_t wrong = 0;
+
+    ok(lh_buf_is_zeros(data, 1) && lh_buf_is_zeros(data, sizeof(data)), "zeros");
+    for (size_t i = 0; i < sizeof(data); i++) {
+        data[i] = 1;
+        wrong += lh_buf_is_zeros(data, sizeof(data)) || lh_buf_is_zeros(data, i + 1);
+        data[i] = 0;
+    }
+    is_u64(wrong, 0, "one byte that is none, at each place");
+}
+
 int main(void)
 {
+    test_zeros();
     test_limit();
     test_order();
     test_no_memory();
