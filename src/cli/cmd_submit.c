@@ -24,7 +24,7 @@
 _Static_assert(LH_PRIORITY_HIGH == 0 && LH_PRIORITY_NORMAL == 1 && LH_PRIORITY_LOW == 2,
                "the table's choices of --priority are in this order");
 
-#define MAX_FIELDS 22
+#define MAX_FIELDS 23
 #define NUMBER_SIZE 24
 
 struct submitted {
@@ -124,6 +124,7 @@ static void fill_fields(struct fields *fields, const struct submit *submit, size
         add(fields, "existing", lh_task_existing_name(args->send.existing));
     add_flag(fields, "no-clobber", args->send.no_clobber);
     add_flag(fields, "insecure", args->send.insecure);
+    add_flag(fields, "sparse", args->send.sparse);
     fill_tree_fields(fields, submit);
 }
 

@@ -204,6 +204,11 @@ static int read_insecure(const struct reader *r, const struct lh_field *f)
     return read_flag(r, f, &r->task->insecure);
 }
 
+static int read_sparse(const struct reader *r, const struct lh_field *f)
+{
+    return read_flag(r, f, &r->task->sparse);
+}
+
 /* ---- of a tree ---- */
 
 static int read_filter(const struct reader *r, const struct lh_field *f)
@@ -325,6 +330,7 @@ static const struct {
     {"existing", read_existing, ALLOWED},
     {"no-clobber", read_no_clobber, ALLOWED},
     {"insecure", read_insecure, ALLOWED},
+    {"sparse", read_sparse, ALLOWED},
     {"filter", read_filter, OF_TREE},
     {"links", read_links, OF_TREE},
     {"preserve", read_preserve, OF_TREE},

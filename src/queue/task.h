@@ -71,6 +71,7 @@ struct lh_task {
     enum lh_existing existing;
     bool no_clobber;
     bool insecure;
+    bool sparse;
     bool tree;    /* has fields that only a tree has a use for, or a source that ends in '/' */
     char *filter; /* owned: lines, taken apart */
     struct lh_tree_rule *rules; /* owned: n_rules, into `filter` */

@@ -224,6 +224,7 @@ static void fill_options(const struct lh_work *work, struct lh_send_options *opt
     opts->existing = task->existing;
     opts->no_clobber = task->no_clobber;
     opts->insecure = opts->insecure || task->insecure;
+    opts->sparse = task->sparse;
     if (opts->give_up_ms == 0)
         opts->give_up_ms = GIVE_UP_MS;
     opts->progress_ms = PROGRESS_MS;

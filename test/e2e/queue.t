@@ -42,6 +42,22 @@ def test_a_plain_entry():
     ok(worker.last("taken", task)["attempt"] == 1, "and that it was taken")
 
 
+def test_sparse():
+    fleet, serve, at = begin()
+    src = file_of("source", SIZE)
+    with open(src, "r+b") as f:
+        f.seek(MIB)
+        f.write(bytes(16 * MIB))
+    fleet.worker("a")
+    fleet.add("f", src, serve.url("name"), sparse="1")
+    fleet.add("t", os.path.dirname(src) + "/", serve.url("dir"), sparse="1", filter="+ source\n- *")
+    for task, name in (("f", "name"), ("t", "dir/source")):
+        fleet.until(task, "done")
+        is_copy(src, os.path.join(at, name), "%s: the same contents" % name)
+        ok(os.stat(os.path.join(at, name)).st_blocks * 512 <= SIZE - 15 * MIB,
+           "%s: zeros are holes" % name)
+
+
 @e2e.long
 def test_acknowledged_after_the_rename():
     fleet, _, at = begin()

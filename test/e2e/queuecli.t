@@ -150,7 +150,7 @@ def test_submit():
         got = rig.run("submit", "source", "lh://a/", "--json", "--priority", "low", "--retries",
                       "forever", "--streams", "3", "--max-streams", "4", "--limit-rate", "500M",
                       "--share", "background", "--block-size", "64K", "--existing", "newer",
-                      "--no-clobber", "--insecure")
+                      "--no-clobber", "--insecure", "--sparse")
     finally:
         os.chdir(here)
     event = lines(got)[0]
@@ -160,7 +160,7 @@ def test_submit():
     same({k: fields[k] for k in fields if k not in ("v", "source", "destination")},
          {"retries": "forever", "streams": "3", "max-streams": "4", "limit-rate": "500000000",
           "share": "background", "block-size": "65536", "existing": "newer", "no-clobber": "1",
-          "insecure": "1"},
+          "insecure": "1", "sparse": "1"},
          "what a task carries")
     same(fields["source"], src, "a relative name is completed")
     got = rig.run("submit", "/tree/", "lh://t/", "--priority", "high", "--exclude", "*.o",

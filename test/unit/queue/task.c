@@ -42,7 +42,8 @@ static void least(void)
     is_u64(task.streams + task.max_streams + task.limit_bps + task.block_bytes, 0,
            "the engine's defaults");
     is_u64(task.existing, LH_EXISTING_DIFFERENT, "what is the same stays");
-    ok(!task.no_clobber && !task.insecure && task.share == LH_SHARE_FULL, "no flags");
+    ok(!task.no_clobber && !task.insecure && !task.sparse && task.share == LH_SHARE_FULL,
+       "no flags");
     lh_task_free(&task);
 }
 
@@ -59,6 +60,7 @@ static void most(void)
                                         "existing=newer",
                                         "no-clobber=1",
                                         "insecure=1",
+                                        "sparse=1",
                                         "task=A-z.0_9",
                                         "ours=something else",
                                         "=",
@@ -75,7 +77,8 @@ static void most(void)
     is_u64(task.limit_bps, 500000000, "limit-rate");
     is_u64(task.block_bytes, 1048576, "block-size");
     is_u64(task.existing, LH_EXISTING_NEWER, "existing");
-    ok(task.no_clobber && task.insecure && task.share == LH_SHARE_BACKGROUND, "flags");
+    ok(task.no_clobber && task.insecure && task.sparse && task.share == LH_SHARE_BACKGROUND,
+       "flags");
     lh_task_free(&task);
 }
 
@@ -176,6 +179,7 @@ static const struct {
     {"existing=", "'existing' is ''"},
     {"existing=skipped", "'existing'"},
     {"no-clobber=yes", "'no-clobber' is 'yes'; it must be 0 or 1"},
+    {"sparse=2", "'sparse' is '2'; it must be 0 or 1"},
     {"insecure=", "'insecure' is ''"},
     {"filter=", "'filter' is empty"},
     {"links=copy", "'links' is 'copy'; it must be keep, follow or skip"},
