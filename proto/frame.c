@@ -41,6 +41,7 @@ static const char *const names[LH_FRAME_TYPE_MAX] = {
     [LH_FRAME_NAMES] = "NAMES",
     [LH_FRAME_REMOVE] = "REMOVE",
     [LH_FRAME_REMOVED] = "REMOVED",
+    [LH_FRAME_OWNERS] = "OWNERS",
 };
 
 bool lh_grid_allowed(uint32_t block_bytes)

@@ -50,6 +50,7 @@ enum lh_frame_type {
     LH_FRAME_NAMES = 28,
     LH_FRAME_REMOVE = 29,
     LH_FRAME_REMOVED = 30,
+    LH_FRAME_OWNERS = 31,
     LH_FRAME_TYPE_MAX
 };
 

@@ -49,6 +49,7 @@ struct lh_tree_options {
     enum lh_links links;
     unsigned preserve; /* enum lh_preserve */
     bool checksum;     /* compare contents in place of size and mtime */
+    bool numeric_ids;  /* owners keep their numbers: the receiver is told no names */
     bool one_file_system;
     bool dry_run;
     bool stop_on_error;

@@ -24,7 +24,7 @@
 _Static_assert(LH_PRIORITY_HIGH == 0 && LH_PRIORITY_NORMAL == 1 && LH_PRIORITY_LOW == 2,
                "the table's choices of --priority are in this order");
 
-#define MAX_FIELDS 23
+#define MAX_FIELDS 24
 #define NUMBER_SIZE 24
 
 struct submitted {
@@ -94,6 +94,7 @@ static void fill_tree_fields(struct fields *fields, const struct submit *submit)
         add(fields, "links", lh_task_links_name(tree->links));
     if (tree->preserve != usual.preserve)
         add(fields, "preserve", lh_task_preserve_text(fields->preserve, tree->preserve));
+    add_flag(fields, "numeric-ids", tree->numeric_ids);
     add_flag(fields, "devices", submit->run.args->devices);
     add_flag(fields, "checksum", tree->checksum);
     add_flag(fields, "one-file-system", tree->one_file_system);

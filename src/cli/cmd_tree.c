@@ -46,8 +46,8 @@ static bool has_tree_options(const struct lh_args *args)
 
     lh_tree_options_init(&usual);
     return args->n_rules > 0 || args->devices || o->files_from != NULL || o->links != usual.links ||
-           o->preserve != usual.preserve || o->checksum || o->one_file_system || o->dry_run ||
-           o->stop_on_error || o->remove;
+           o->preserve != usual.preserve || o->numeric_ids || o->checksum || o->one_file_system ||
+           o->dry_run || o->stop_on_error || o->remove;
 }
 
 bool lh_cmd_is_tree(const struct lh_args *args)

@@ -126,6 +126,9 @@ const struct lh_option lh_options[] = {
      .arg = "mode,times,owner,xattrs,acl,hardlinks", .def = "mode,times,owner",
      .help = "What is kept of the entries of a tree besides contents: any of these with commas "
              "between, or none. owner: where the receiver may, which is as root."},
+    {.name = "numeric-ids", .group = THERE, .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG, AT(tree.numeric_ids),
+     .help = "Owners keep their numbers. Otherwise a user or group that the receiver knows by name "
+             "gets the receiver's number of it."},
     {.name = "delete", .group = THERE, .commands = SEND | SUBMIT, .kind = LH_OPTION_FLAG, AT(tree.remove),
      .argv_only = true,
      .help = "At the end remove from the directories that were sent what the source does not have. "

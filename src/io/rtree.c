@@ -256,6 +256,7 @@ int lh_rtree_open(const struct lh_rtree_open *how, struct lh_rtree **tree, uint6
     t->is_root = t->uid == 0;
     t->whole_end = &t->whole;
     lh_text_escape(t->shown, sizeof(t->shown), how->path, how->path_len);
+    lh_idmap_init(&t->owners);
     lh_runs_init(&t->made, LH_RUNS_MAX);
     lh_runs_init(&t->settled, LH_RUNS_MAX);
     lh_runs_init(&t->batch_runs, LH_RUNS_MAX);

@@ -11,7 +11,8 @@
  * failing disk, or a failed sync: the tree is `failed`, nothing since the last good sync is
  * settled, and every later call returns that error.
  *
- * Threads: write (by `store`) on any stream loop, several at once. ask: one I/O thread at a time.
+ * Threads: write (by `store`) on any stream loop, several at once. owners, ask: one I/O thread at
+ * a time.
  * Commits, attrs, remove, finish, close: the committer. list: any I/O thread. The tree's lock is
  * never held over a system call. */
 #ifndef LH_IO_RTREE_H
@@ -21,6 +22,7 @@
 #include "io/place.h"
 #include "io/sink.h"
 #include "io/store.h"
+#include "proto/owners.h"
 #include "proto/tree.h"
 #include "util/err.h"
 
@@ -70,6 +72,10 @@ struct lh_rtree_answers {
 };
 void lh_rtree_answers_free(struct lh_rtree_answers *a);
 
+/* Names of owners, from an OWNERS payload: entries that come later get this host's numbers of them.
+ * Asks the data base of users, which may take its time. Returns as ask does, never 1. */
+int lh_rtree_owners(struct lh_rtree *tree, const uint8_t *payload, size_t len, struct lh_err *err);
+
 /* Answer the entries of a FILES payload from the `skip`-th on. `out` is zeroed before; it is filled
  * in whatever is returned. Returns 0: to the end. 1: the table has no place for the next one;
  * again with what was answered skipped, after a commit. -LH_E_PROTOCOL, -LH_E_NOMEM, -LH_E_DEST*:
@@ -114,7 +120,8 @@ struct lh_rtree_stats {
     uint64_t kept;
     uint64_t failed;
     uint64_t removed;
-    uint64_t not_kept; /* owners, extended attributes that could not be set */
+    uint64_t not_kept;  /* owners, extended attributes that could not be set */
+    uint64_t not_asked; /* names of owners that the data base of users did not answer for */
 };
 /* Any thread. */
 void lh_rtree_stats(struct lh_rtree *tree, struct lh_rtree_stats *stats);

@@ -170,6 +170,7 @@ int lh_rtree_attrs(struct lh_rtree *t, const uint8_t *payload, size_t len,
         int e = 0;
 
         path_of(&entry, path);
+        lh_rtree_own(t, &entry);
         if (why != NULL)
             r = path_failed(t, &entry, index, why, troubles, err);
         else

@@ -128,7 +128,7 @@ static int refresh(struct ask *a)
                           .xattrs_len = a->e.xattrs_len,
                           .mode_set = !(t->keep & LH_KEEP_MODE)};
     uint64_t not_kept = 0;
-    bool owner = (t->keep & LH_KEEP_OWNER) && t->is_root;
+    bool owner = lh_rtree_owner_kept(t);
     mode_t mask = lh_rtree_mode_mask(t);
     bool differs = ((t->keep & LH_KEEP_MODE) && ((st->mode ^ a->e.mode) & mask) != 0) ||
                    (owner && (st->uid != a->e.uid || st->gid != a->e.gid)) || a->e.xattrs_len > 0 ||
@@ -293,6 +293,7 @@ int lh_rtree_ask(struct lh_rtree *t, const uint8_t *payload, size_t len, uint32_
         may = may_ask(t, a->index);
         if (may <= 0)
             break;
+        lh_rtree_own(t, &a->e);
         r = ask_one(a);
         if (r >= 0) {
             count(t, r);

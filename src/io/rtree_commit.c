@@ -254,6 +254,7 @@ void lh_rtree_close(struct lh_store *store)
     lh_runs_free(&t->batch_runs);
     lh_batch_free(&t->packs);
     lh_ledger_free(&t->ledger);
+    lh_idmap_free(&t->owners);
     pthread_cond_destroy(&t->quiet);
     pthread_cond_destroy(&t->created);
     pthread_mutex_destroy(&t->lock);

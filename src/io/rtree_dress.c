@@ -21,7 +21,7 @@
 
 mode_t lh_rtree_mode_mask(const struct lh_rtree *t)
 {
-    return (t->keep & LH_KEEP_OWNER) && t->is_root ? 07777 : 01777;
+    return lh_rtree_owner_kept(t) ? 07777 : 01777;
 }
 
 static mode_t wanted_mode(const struct lh_rtree *t, uint16_t mode)
@@ -98,17 +98,12 @@ static void times_of(const struct lh_rdress *d, struct timespec times[2])
     times[1] = (struct timespec){.tv_sec = (time_t)d->mtime.sec, .tv_nsec = (long)d->mtime.nsec};
 }
 
-static bool owner_kept(const struct lh_rtree *t)
-{
-    return (t->keep & LH_KEEP_OWNER) && t->is_root;
-}
-
 int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, uint64_t *not_kept)
 {
     struct timespec times[2];
     int e = 0;
 
-    if (owner_kept(t) && !d->owner_set && fchown(fd, d->uid, d->gid) != 0)
+    if (lh_rtree_owner_kept(t) && !d->owner_set && fchown(fd, d->uid, d->gid) != 0)
         e = counted(errno, not_kept);
     if (e == 0 && d->xattrs_len > 0)
         e = set_xattrs(t, fd, d, not_kept);
@@ -126,7 +121,7 @@ int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, boo
     struct timespec times[2];
     int e = 0;
 
-    if (owner_kept(t) && fchownat(dirfd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) != 0)
+    if (lh_rtree_owner_kept(t) && fchownat(dirfd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) != 0)
         e = counted(errno, not_kept);
     /* The name is a hidden one, or was free: what it leads to is ours. A link has no mode. */
     if (e == 0 && !link && !d->mode_set &&

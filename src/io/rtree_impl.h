@@ -2,6 +2,7 @@
 #ifndef LH_IO_RTREE_IMPL_H
 #define LH_IO_RTREE_IMPL_H
 
+#include "core/idmap.h"
 #include "core/ledger.h"
 #include "io/disk.h"
 #include "io/rtree.h"
@@ -74,6 +75,8 @@ struct lh_rtree {
     struct lh_runs settled; /* not yet taken */
     struct lh_rtree_trouble *troubles;
     struct lh_rtree_stats stats;
+    struct lh_idmap owners; /* of the jobs that take entries, one at a time */
+    uint32_t n_owners_told;
 
     /* The commit at hand: the committer's. */
     struct lh_rfile *batch;
@@ -165,6 +168,13 @@ int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, boo
 mode_t lh_rtree_mode_mask(const struct lh_rtree *t);
 /* The mode that a file is made with, and whether no chmod is needed then. */
 mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *exact);
+
+/* ---- rtree_owner.c ---- */
+
+/* Owners are kept, and may be set. */
+bool lh_rtree_owner_kept(const struct lh_rtree *t);
+/* An entry's owner as this host numbers it. */
+void lh_rtree_own(const struct lh_rtree *t, struct lh_tree_entry *e);
 
 /* ---- rtree_make.c: what needs no contents ---- */
 

@@ -199,7 +199,7 @@ static int refresh(struct make *m)
 {
     const struct lh_rtree *t = m->t;
     const struct lh_disk_stat *st = &m->at->st;
-    bool owner = (t->keep & LH_KEEP_OWNER) && t->is_root;
+    bool owner = lh_rtree_owner_kept(t);
     bool mode = (t->keep & LH_KEEP_MODE) && m->e->kind != LH_KIND_SYMLINK;
     bool differs = (owner && (st->uid != m->e->uid || st->gid != m->e->gid)) ||
                    (mode && ((st->mode ^ m->e->mode) & lh_rtree_mode_mask(t)) != 0) ||

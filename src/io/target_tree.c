@@ -1,6 +1,7 @@
 /* What a target of a tree has besides that of a file: entries, lists, removal, what is settled.
  *
- * Thread: main loop; its jobs run on an opener (FILES, LIST) and on the committer (ATTRS, REMOVE).
+ * Thread: main loop; its jobs run on an opener (FILES, LIST, OWNERS) and on the committer (ATTRS,
+ * REMOVE).
  *
  * Happy path: frames queue up, also before the tree is open -> one job after the other answers them
  * in order: WANTED, NAMES, REMOVED, each behind the FAILED of its own -> commits bring SETTLED.
@@ -251,6 +252,14 @@ static void files_run(struct lh_job *job)
         lh_rtree_ask(tree->rtree, a->payload, a->length, a->skip, &tree->answers, &tree->err);
 }
 
+static void owners_run(struct lh_job *job)
+{
+    struct lh_target_tree *tree = LH_CONTAINER_OF(job, struct lh_target_tree, job);
+    const struct asked *a = tree->head;
+
+    lh_rtree_owners(tree->rtree, a->payload, a->length, &tree->err);
+}
+
 static void attrs_run(struct lh_job *job)
 {
     struct lh_target_tree *tree = LH_CONTAINER_OF(job, struct lh_target_tree, job);
@@ -318,8 +327,10 @@ static void pump(struct lh_target *t)
                             &t->serve->mbox);
     else
         lh_worker_submit(&t->serve->opener, &tree->job,
-                         a->type == LH_FRAME_FILES ? files_run : list_run, on_answered,
-                         &t->serve->mbox);
+                         a->type == LH_FRAME_FILES  ? files_run
+                         : a->type == LH_FRAME_LIST ? list_run
+                                                    : owners_run,
+                         on_answered, &t->serve->mbox);
 }
 
 /* ---- what comes ---- */
@@ -330,7 +341,8 @@ void lh_target_tree_frame(struct lh_target *t, const struct lh_frame *frame, con
     struct asked *a;
 
     if (frame->type != LH_FRAME_FILES && frame->type != LH_FRAME_LIST &&
-        frame->type != LH_FRAME_ATTRS && frame->type != LH_FRAME_REMOVE) {
+        frame->type != LH_FRAME_ATTRS && frame->type != LH_FRAME_REMOVE &&
+        frame->type != LH_FRAME_OWNERS) {
         lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "a frame that no tree has");
         return;
     }
@@ -387,16 +399,14 @@ int lh_target_tree_finish(struct lh_target *t, struct lh_err *err)
     return lh_rtree_finish(t->tree->rtree, err);
 }
 
-/* What could not be kept is said once. */
-static void say_not_kept(struct lh_target *t, uint64_t n)
+/* What could not be kept is said once. words: behind the number. */
+static void say_not_kept(struct lh_target *t, uint64_t n, const char *words)
 {
-    char text[160];
+    char text[200];
 
     if (n == 0)
         return;
-    snprintf(text, sizeof(text),
-             "%llu owners, modes or extended attributes could not be set at the receiver",
-             (unsigned long long)n);
+    snprintf(text, sizeof(text), "%llu %s", (unsigned long long)n, words);
     lh_log(&t->serve->log, LH_LOG_WARN, "tree=%s error=\"%s\"", t->store->shown, text);
     if (t->session != NULL)
         send_failed(t, LH_TREE_NO_ENTRY, LH_E_DEST, text);
@@ -411,7 +421,10 @@ void lh_target_tree_send_done(struct lh_target *t)
 
     lh_rtree_stats(t->tree->rtree, &stats);
     done.bytes = stats.bytes;
-    say_not_kept(t, stats.not_kept);
+    say_not_kept(t, stats.not_kept,
+                 "owners, modes or extended attributes could not be set at the receiver");
+    say_not_kept(t, stats.not_asked,
+                 "names of owners could not be looked up at the receiver: numbers were kept");
     lh_log(&t->serve->log, LH_LOG_INFO,
            "done tree=%s files=%llu bytes=%llu made=%llu kept=%llu failed=%llu removed=%llu",
            t->store->shown, (unsigned long long)stats.files, (unsigned long long)stats.bytes,

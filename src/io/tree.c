@@ -133,6 +133,7 @@ static void free_tree(struct lh_tree *t)
 {
     lh_tree_prune_free(t);
     lh_tree_big_free(t);
+    lh_tree_owners_free(&t->owners);
     if (t->attrs_dir != NULL)
         lh_item_drop(t->attrs_dir);
     if (t->pool_open)
@@ -483,6 +484,7 @@ int lh_tree_start(uv_loop_t *loop, const struct lh_tree_options *opts,
     t->started_ms = lh_now_ms();
     lh_tree_pack_reset(t);
     r = lh_tree_copy_options(t, opts);
+    lh_tree_owners_init(&t->owners, (opts->preserve & LH_PRESERVE_OWNER) && !opts->numeric_ids);
     t->ring = calloc(LH_TREE_SPAN, sizeof(struct lh_item *));
     t->frame = malloc(LH_CONTROL_MAX);
     t->attrs = malloc(LH_CONTROL_MAX);

@@ -30,7 +30,7 @@ static struct lh_item *next_dir(struct lh_tree *t)
 
     if (r == LH_WALK_ENTRY) {
         item = lh_item_new(&e);
-        if (item == NULL)
+        if (item == NULL || lh_tree_owners_note(&t->owners, e.uid, e.gid) != 0)
             lh_err_set(&t->attrs_err, LH_E_NOMEM, "out of memory");
     }
     return item;
@@ -83,6 +83,8 @@ static void on_attrs(struct lh_job *job)
 
     t->attrs_busy = false;
     t->attrs_begun = true;
+    if (lh_tree_owners_take(t) != 0)
+        lh_err_set(&t->attrs_err, LH_E_NOMEM, "out of memory");
     if (t->stage == LH_TREE_ENDING) {
         lh_tree_maybe_end(t);
         return;
@@ -121,10 +123,11 @@ void lh_tree_dress_step(struct lh_tree *t)
 {
     if (t->stage != LH_TREE_DRESSING || t->attrs_busy || !lh_lane_taken(t->send))
         return;
-    if (t->attrs_n > 0) {
+    while (t->attrs_n > 0) { /* names before whose they are */
         if (!lh_lane_may_tell(t->send))
             return;
-        tell(t);
+        if (!lh_tree_owners_tell(t))
+            tell(t);
     }
     if (t->attrs_over && t->n_items == 0)
         finish(t);

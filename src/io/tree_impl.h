@@ -12,11 +12,13 @@
 #ifndef LH_IO_TREE_IMPL_H
 #define LH_IO_TREE_IMPL_H
 
+#include "core/idmap.h"
 #include "io/engine.h"
 #include "io/lane.h"
 #include "io/packs.h"
 #include "io/spill.h"
 #include "io/walk.h"
+#include "proto/owners.h"
 #include "proto/tree.h"
 #include "util/log.h"
 
@@ -114,6 +116,30 @@ struct lh_tree_big {
     uint64_t bytes_holes;
 };
 
+/* Names of owners: an OWNERS frame. */
+struct lh_tree_owners_frame {
+    struct lh_tree_owners_frame *next;
+    size_t len;
+    uint8_t payload[];
+};
+
+struct lh_tree_owners {
+    bool on;
+    /* The job's that is under way: */
+    struct lh_idmap seen; /* looked up already */
+    uint32_t last_uid, last_gid;
+    uint8_t *scratch;
+    struct lh_owners_writer writer;
+    struct lh_tree_owners_frame *noted;
+    struct lh_tree_owners_frame **noted_end;
+    bool too_many;
+    /* The main loop's: */
+    struct lh_tree_owners_frame *frames; /* all, for a new session */
+    struct lh_tree_owners_frame **frames_end;
+    struct lh_tree_owners_frame *due; /* the next to be told */
+    bool said;
+};
+
 struct lh_tree {
     uv_loop_t *loop;
     struct lh_engine *engine;
@@ -137,6 +163,7 @@ struct lh_tree {
     struct lh_tree_batch batch;
     struct lh_walk_numbers numbers; /* when it is over */
 
+    struct lh_tree_owners owners;
     struct lh_lane lane;
     struct lh_send *send; /* the lane's; NULL: not begun */
     struct lh_pool pool;
@@ -251,6 +278,14 @@ const char *lh_tree_prune_names(struct lh_tree *t, const struct lh_frame *frame,
                                 const uint8_t *payload); /* what is wrong, or NULL */
 void lh_tree_prune_anew(struct lh_tree *t);              /* a new session */
 void lh_tree_prune_free(struct lh_tree *t);
+
+/* tree_owner.c: names of owners. */
+void lh_tree_owners_init(struct lh_tree_owners *o, bool on);
+void lh_tree_owners_free(struct lh_tree_owners *o);
+int lh_tree_owners_note(struct lh_tree_owners *o, uint32_t uid, uint32_t gid); /* 0, -LH_E_NOMEM */
+int lh_tree_owners_take(struct lh_tree *t);  /* a job has ended. 0 or -LH_E_NOMEM */
+bool lh_tree_owners_tell(struct lh_tree *t); /* a frame; false: all are told */
+void lh_tree_owners_anew(struct lh_tree *t); /* a new session */
 
 /* tree_dress.c: ATTRS, then FINISH. */
 void lh_tree_dress_start(struct lh_tree *t);

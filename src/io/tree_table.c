@@ -159,7 +159,7 @@ void lh_tree_tell(struct lh_tree *t)
         (t->opts.send.limit_bps > 0 && lh_tree_big_running(t) > 0))
         return;
     while (more && lh_lane_may_tell(t->send))
-        more = tell_some(t);
+        more = lh_tree_owners_tell(t) || tell_some(t);
     if (!more)
         say_last(t);
 }
@@ -170,6 +170,7 @@ void lh_tree_told_anew(struct lh_tree *t)
         if (*slot(t, i) != NULL)
             (*slot(t, i))->state = LH_ITEM_ASKED;
     t->told = t->answered = t->base;
+    lh_tree_owners_anew(t);
     t->said_last = false;
 }
 

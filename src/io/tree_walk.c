@@ -138,6 +138,8 @@ static void add_entry(struct lh_tree *t, const struct lh_walk_entry *e, uint64_t
     struct lh_item *item = lh_tree_batch_add(b, e);
     struct lh_err err = {0};
 
+    if (item != NULL && lh_tree_owners_note(&t->owners, e->uid, e->gid) != 0)
+        out_of_memory(b);
     if (item == NULL || !t->opts.checksum || item->kind != LH_KIND_FILE)
         return;
     *hashed += item->identity.size;
@@ -239,6 +241,8 @@ static void on_batch(struct lh_job *job)
         lh_walk_numbers(t->walk, &t->numbers);
         t->stats.skipped_special = t->numbers.n_specials;
     }
+    if (lh_tree_owners_take(t) != 0)
+        out_of_memory(&t->batch);
     lh_tree_batch_take(t);
 }
 

@@ -280,6 +280,11 @@ static int read_preserve(const struct reader *r, const struct lh_field *f)
     return 0;
 }
 
+static int read_numeric_ids(const struct reader *r, const struct lh_field *f)
+{
+    return read_flag(r, f, &r->task->numeric_ids);
+}
+
 static int read_devices(const struct reader *r, const struct lh_field *f)
 {
     return read_flag(r, f, &r->task->devices);
@@ -334,6 +339,7 @@ static const struct {
     {"filter", read_filter, OF_TREE},
     {"links", read_links, OF_TREE},
     {"preserve", read_preserve, OF_TREE},
+    {"numeric-ids", read_numeric_ids, OF_TREE},
     {"devices", read_devices, OF_TREE},
     {"checksum", read_checksum, OF_TREE},
     {"one-file-system", read_one_file_system, OF_TREE},

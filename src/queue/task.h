@@ -78,6 +78,7 @@ struct lh_task {
     size_t n_rules;
     enum lh_links links;
     unsigned preserve; /* enum lh_preserve, devices apart */
+    bool numeric_ids;
     bool devices;
     bool checksum;
     bool one_file_system;

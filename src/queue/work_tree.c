@@ -79,6 +79,7 @@ int lh_work_start_tree(struct lh_work *work, const struct lh_send_options *opts)
     tree.existing = task->existing;
     tree.links = task->links;
     tree.preserve = task->preserve | (task->devices ? LH_PRESERVE_DEVICES : 0);
+    tree.numeric_ids = task->numeric_ids;
     tree.checksum = task->checksum;
     tree.one_file_system = task->one_file_system;
     tree.stop_on_error = task->stop_on_error;

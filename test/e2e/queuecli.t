@@ -165,13 +165,13 @@ def test_submit():
     same(fields["source"], src, "a relative name is completed")
     got = rig.run("submit", "/tree/", "lh://t/", "--priority", "high", "--exclude", "*.o",
                   "--include", "a b/", "--links", "skip", "--preserve", "mode,acl", "--devices",
-                  "--checksum", "-x", "--stop-on-error", "--delete", "--max-delete", "5")
+                  "--checksum", "-x", "--numeric-ids", "--stop-on-error", "--delete", "--max-delete", "5")
     same(got.rc, OK, "a tree")
     fields = rig.redis.stream(rig.key("tasks:high"))[0][1]
     same({k: fields[k] for k in fields if k not in ("v", "destination")},
          {"source": "/tree/", "filter": "- *.o\n+ a b/\n", "links": "skip",
           "preserve": "mode,acl", "devices": "1", "checksum": "1", "one-file-system": "1",
-          "stop-on-error": "1", "delete": "1", "max-delete": "5"}, "what a tree's task carries")
+          "numeric-ids": "1", "stop-on-error": "1", "delete": "1", "max-delete": "5"}, "what a tree's task carries")
     same(rig.task(event["task"]).get("state"), "queued", "status knows it by its id")
     got = rig.run("submit", src, "lh://a/", "http://b/")
     same((got.rc, got.out()), (USAGE, ""), "one wrong destination")

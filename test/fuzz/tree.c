@@ -6,6 +6,7 @@
 #include "proto/tree.h"
 #include "payload.h"
 #include "proto/frame.h"
+#include "proto/owners.h"
 #include "target.h"
 #include "util/err.h"
 
@@ -82,6 +83,24 @@ static void names(const uint8_t *in, size_t len)
     LH_REQUIRE(n == r.n);
 }
 
+static void owners(const uint8_t *in, size_t len)
+{
+    struct lh_owners_reader r;
+    struct lh_owner o;
+    const char *why = NULL;
+    uint32_t n = 0;
+
+    if (lh_owners_decode(in, len, &r, &why) != 0)
+        return;
+    LH_REQUIRE(r.n <= LH_OWNERS_MAX);
+    for (; lh_owners_next(&r, &o); n++) {
+        LH_REQUIRE(o.kind == LH_OWNER_USER || o.kind == LH_OWNER_GROUP);
+        LH_REQUIRE(o.name_len >= 1 && o.name_len <= LH_OWNER_NAME_MAX);
+        path(o.name, o.name_len);
+    }
+    LH_REQUIRE(n == r.n);
+}
+
 static void pack(const uint8_t *in, size_t len)
 {
     const char *why = NULL;
@@ -136,9 +155,10 @@ static void again(uint16_t type, const uint8_t *in, size_t len)
 static void one(uint8_t select, const uint8_t *in, size_t len)
 {
     static const uint16_t types[] = {LH_FRAME_OFFER,  LH_FRAME_FILES, LH_FRAME_WANTED,
-                                     LH_FRAME_FAILED, LH_FRAME_LIST,  LH_FRAME_NAMES};
-    static void (*const promises[])(const uint8_t *, size_t) = {offer, files, NULL,
-                                                                NULL,  NULL,  names};
+                                     LH_FRAME_FAILED, LH_FRAME_LIST,  LH_FRAME_NAMES,
+                                     LH_FRAME_OWNERS};
+    static void (*const promises[])(const uint8_t *, size_t) = {offer, files, NULL,  NULL,
+                                                                NULL,  names, owners};
 
     if (select >= sizeof(types) / sizeof(types[0])) {
         if (len <= LH_BLOCK_MAX)

@@ -101,12 +101,13 @@ static void tell_options(const struct lh_tree_options *o)
 {
     char line[1024];
     int n = snprintf(line, sizeof(line),
-                     "tree host=%s port=%u path=%.*s from=%s existing=%d links=%d preserve=%u "
+                     "tree host=%s port=%u path=%.*s from=%s existing=%d links=%d preserve=%u%s "
                      "checksum=%d one=%d dry=%d stop=%d remove=%d max=%" PRIu64 " sources=",
                      o->send.host, (unsigned)o->send.port, (int)o->send.path_len,
                      (const char *)o->send.path, o->files_from != NULL ? o->files_from : "",
-                     (int)o->existing, (int)o->links, o->preserve, o->checksum, o->one_file_system,
-                     o->dry_run, o->stop_on_error, o->remove, o->max_removed);
+                     (int)o->existing, (int)o->links, o->preserve, o->numeric_ids ? " numeric" : "",
+                     o->checksum, o->one_file_system, o->dry_run, o->stop_on_error, o->remove,
+                     o->max_removed);
 
     for (size_t i = 0; i < o->n_sources; i++)
         n += snprintf(line + n, sizeof(line) - (size_t)n, "%s,", o->sources[i]);

@@ -76,6 +76,7 @@ static void test_options(void)
          "--stop-on-error --delete --max-delete 7",
          "links=1 preserve=56 checksum=1 one=1 dry=0 stop=1 remove=1 max=7 ");
     asks("send -vv d lh://h/x --preserve none --devices -n", "preserve=64 checksum=0 one=0 dry=1");
+    asks("send -vv d lh://h/x --numeric-ids", "preserve=7 numeric checksum=0 ");
     asks("send -vv d lh://h/x --files-from -", "from=- ");
     asks("send -vv d lh://h/x --exclude a --include=b --exclude-from patterns --exclude c",
          "rules=-a,+b,-*.o,+keep,-not,-/a b/,-c,");

@@ -208,6 +208,23 @@ bool rig_holds(const char *path, uint32_t index, size_t size)
     return same;
 }
 
+int rig_owner(struct rig *r, uint8_t kind, uint32_t id, const char *name)
+{
+    uint8_t *payload = malloc(LH_CONTROL_MAX);
+    struct lh_owners_writer w;
+    struct lh_owner owner = {kind, id, (const uint8_t *)name, strlen(name)};
+    int result;
+
+    if (payload == NULL)
+        bail("out of memory");
+    lh_owners_begin(&w, payload);
+    lh_owners_add(&w, &owner);
+    memset(&r->err, 0, sizeof(r->err));
+    result = lh_rtree_owners(r->tree, payload, lh_owners_end(&w), &r->err);
+    free(payload);
+    return result;
+}
+
 int rig_attrs(struct rig *r)
 {
     size_t len = end_frame(r);

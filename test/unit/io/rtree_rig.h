@@ -67,6 +67,9 @@ int rig_commit(struct rig *r);
 /* Whether scratch "t/…" holds what rig_part made of entry `index`. */
 bool rig_holds(const char *path, uint32_t index, size_t size);
 
+/* OWNERS with one name. */
+int rig_owner(struct rig *r, uint8_t kind, uint32_t id, const char *name);
+
 /* ATTRS and REMOVE of the frame that is being made. */
 int rig_attrs(struct rig *r);
 int rig_remove(struct rig *r, struct lh_runs *gone);

@@ -8,6 +8,7 @@
 #include "payload.h"
 #include "proto/frame.h"
 #include "proto/journal.h"
+#include "proto/owners.h"
 #include "proto/session.h"
 #include "proto/transfer.h"
 #include "proto/tree.h"
@@ -294,6 +295,21 @@ static void telling_frames(void)
     CHECK(attrs, entry_list(80000, attrs, 2), .type = LH_FRAME_ATTRS, OF_TREE);
 }
 
+static void owners_frame(void)
+{
+    static const struct lh_owner list[] = {
+        {LH_OWNER_USER, 1000, BYTES("alice")},
+        {LH_OWNER_GROUP, 1000, BYTES("\xffx")},
+        {LH_OWNER_USER, UINT32_MAX, BYTES("a b")},
+    };
+    struct lh_owners_writer w;
+
+    lh_owners_begin(&w, out);
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
+        lh_owners_add(&w, &list[i]);
+    CHECK(owners, lh_owners_end(&w), .type = LH_FRAME_OWNERS, OF_TREE);
+}
+
 static void answering_frames(void)
 {
     static const uint8_t answers[] = {LH_WANTED_NEW, LH_WANTED_MADE, LH_WANTED_FAILED,
@@ -438,6 +454,7 @@ int main(void)
     moving_frames();
     closing_frames();
     telling_frames();
+    owners_frame();
     answering_frames();
     removing_frames();
     pack_frame();

@@ -131,6 +131,13 @@ def names(tag, *rows):
     return out
 
 
+def owners(*rows):
+    out = struct.pack("<I", len(rows))
+    for kind, number, name in rows:
+        out += table((0, "B", kind), (1, "I", number), (5, "H", len(name)), (7, None, name))
+    return out
+
+
 def offer(path, file, flags, n_files):
     return table(
         (0, None, run_of(0x40, 16)),
@@ -258,6 +265,7 @@ def tree_frames():
             tree_entry(2, 0, 0, 0, 0, (0, 0), b"old"),
         ), **t),
         "removed": frame(30, runs((80002, 2)), **t),
+        "owners": frame(31, owners((1, 1000, b"alice"), (2, 1000, b"\xffx"), (1, 4294967295, b"a b")), **t),
         "pack": frame(9, contents, raw_length=len(contents), offset=5 * 262144, **t),
     }
 
@@ -341,7 +349,7 @@ def corpus(top):
 
     for name, data in frames().items():
         write("frame", name, data)
-    for select, name in enumerate(("offer_tree", "files", "wanted", "failed", "list", "names", "pack")):
+    for select, name in enumerate(("offer_tree", "files", "wanted", "failed", "list", "names", "owners", "pack")):
         write("tree", name, bytes([select]) + tree_frames()[name][64:])
     records = journal()
     whole = b"".join(records.values())

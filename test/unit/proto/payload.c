@@ -3,6 +3,7 @@
 
 #include "proto/frame.h"
 #include "proto/journal.h"
+#include "proto/owners.h"
 #include "proto/session.h"
 #include "proto/transfer.h"
 #include "proto/tree.h"
@@ -102,6 +103,23 @@ static int names_again(const uint8_t *in, size_t len, uint8_t *out, size_t *out_
     return 0;
 }
 
+static int owners_again(const uint8_t *in, size_t len, uint8_t *out, size_t *out_len,
+                        const char **why)
+{
+    struct lh_owners_reader r;
+    struct lh_owners_writer w;
+    struct lh_owner owner;
+    int rc = lh_owners_decode(in, len, &r, why);
+
+    if (rc != 0)
+        return rc;
+    lh_owners_begin(&w, out);
+    while (lh_owners_next(&r, &owner))
+        LH_REQUIRE(lh_owners_add(&w, &owner));
+    *out_len = lh_owners_end(&w);
+    return 0;
+}
+
 int pack_again(const uint8_t *in, size_t len, uint8_t *out, size_t *out_len, const char **why)
 {
     static struct lh_part parts[LH_PACK_PARTS];
@@ -175,6 +193,8 @@ int payload_again(uint16_t type, const uint8_t *in, size_t len, uint8_t *out, si
         return list_again(in, len, out, out_len, why);
     case LH_FRAME_NAMES:
         return names_again(in, len, out, out_len, why);
+    case LH_FRAME_OWNERS:
+        return owners_again(in, len, out, out_len, why);
     case LH_FRAME_ERROR: {
         struct lh_error_frame m;
         int rc = lh_error_decode(in, len, &m, why);

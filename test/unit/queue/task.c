@@ -90,6 +90,7 @@ static void tree(void)
                                         "filter=# remark\n*.o\n+ keep\n\n- a b/",
                                         "links=follow",
                                         "preserve=times,hardlinks",
+                                        "numeric-ids=1",
                                         "devices=1",
                                         "checksum=1",
                                         "one-file-system=1",
@@ -116,7 +117,8 @@ static void tree(void)
     is_u64(task.links, LH_LINKS_FOLLOW, "links");
     is_u64(task.preserve, LH_PRESERVE_TIMES | LH_PRESERVE_HARDLINKS, "preserve");
     is_str(lh_task_preserve_text(text, task.preserve), "times,hardlinks", "and its words");
-    ok(task.devices && task.checksum && task.one_file_system && task.stop_on_error && task.remove,
+    ok(task.numeric_ids && task.devices && task.checksum && task.one_file_system &&
+           task.stop_on_error && task.remove,
        "flags");
     is_u64(task.max_removed, 7, "max-delete");
     lh_task_free(&task);
