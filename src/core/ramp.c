@@ -14,7 +14,7 @@
 #define SETTLE_RTTS 5u
 #define MEASURE_MIN_MS 1000u
 #define MEASURE_RTTS 10u
-#define SETTLED_PERCENT 12u /* grew by no more: settled */
+#define SETTLED_PERCENT 12u /* changed by no more: settled */
 /* Of the round trip spent in a queue: more in flight only makes it longer. */
 #define FULL_PERCENT 25u
 #define HOLD_LOOK_MS 3000u
@@ -190,13 +190,15 @@ static void judge(struct lh_ramp *r, uint64_t sum_Bps, const struct lh_ramp_sigh
 static void look_settling(struct lh_ramp *r, const struct lh_ramp_sight *sight)
 {
     uint64_t sum_Bps = sum_of(r, sight);
-    bool settled =
-        r->settle_Bps > 0 && sum_Bps <= r->settle_Bps + r->settle_Bps / 100 * SETTLED_PERCENT;
+    uint64_t slack_Bps = r->settle_Bps / 100 * SETTLED_PERCENT;
+    bool grows = r->settle_Bps == 0 || sum_Bps > r->settle_Bps + slack_Bps;
+    /* Without BBR the first windows are large, and what they carry says nothing: losses come. */
+    bool falls = !r->path.loss_tolerant && sum_Bps < r->settle_Bps - slack_Bps;
 
     if (!lasted(r, sight, SETTLE_MIN_MS, SETTLE_RTTS))
         return;
     r->settle_Bps = sum_Bps;
-    enter(r, settled ? LH_RAMP_MEASURE : LH_RAMP_SETTLE, sight);
+    enter(r, grows || falls ? LH_RAMP_SETTLE : LH_RAMP_MEASURE, sight);
 }
 
 static void look_holding(struct lh_ramp *r, const struct lh_ramp_sight *sight)

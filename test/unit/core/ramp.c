@@ -97,6 +97,21 @@ static void test_without_bbr(void)
     is_u64(run.ramp.n, 32, "where nothing is lost there is nothing to gain");
 }
 
+/* What large first windows carry is over with the first losses; it is no base to judge by. */
+static void test_falls(void)
+{
+    struct link link = {120 * MB, 2 * MB, 0, 0};
+    struct run run = begin(1, 128, 100000, 2796202, false);
+
+    for (unsigned i = 0; i < 6; i++) {
+        go(&run, &link, 1);
+        link.stream_Bps -= link.stream_Bps / 3;
+    }
+    is_u64(run.changes, 0, "while the sum falls nothing is tried");
+    go(&run, &link, 4);
+    is_u64(run.ramp.n, 64, "it has settled: more");
+}
+
 static void test_round_trip(void)
 {
     struct lh_ramp r = begin(1, 16, 0, 2796202, true).ramp;
@@ -211,6 +226,7 @@ int main(void)
 {
     test_start();
     test_without_bbr();
+    test_falls();
     test_round_trip();
     test_asked_for();
     test_lossy();
