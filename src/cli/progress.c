@@ -190,6 +190,12 @@ static void fill_tree_parts(char parts[N_PARTS][64], const struct lh_tree_stats 
     fill_parts(parts, &stats->send);
     snprintf(parts[FILES], sizeof(parts[0]), "%" PRIu64 " of %" PRIu64 "%s files",
              stats->files_sent + stats->files_kept, stats->files_total, plus);
+    if (stats->links > 0) { /* hard links come last, and may be millions */
+        size_t len = strlen(parts[FILES]);
+
+        snprintf(parts[FILES] + len, sizeof(parts[0]) - len, ", %" PRIu64 " link%s", stats->links,
+                 stats->links == 1 ? "" : "s");
+    }
     if (!stats->walking)
         return;
     parts[PERCENT][0] = '\0';

@@ -144,19 +144,25 @@ static void test_tree(void)
                               .removed = 4};
 
     is_str(lh_progress_tree_bar(line, &t, 120),
-           "1234 of 5000+ files  2.0 GiB of 4.0 GiB+  107.6 MiB/s  ETA 0:20+  8 streams  "
+           "1234 of 5000+ files, 2 links  2.0 GiB of 4.0 GiB+  107.6 MiB/s  ETA 0:20+  8 streams  "
            "resumed 1.0 GiB",
            "a tree that is walked: no bar, no percentage");
-    is_str(lh_progress_tree_bar(line, &t, 40), "1234 of 5000+ files  107.6 MiB/s", "narrow");
+    is_str(lh_progress_tree_bar(line, &t, 40), "1234 of 5000+ files, 2 links  107.6 MiB/s",
+           "narrow");
     is_str(lh_progress_tree_report(line, &t),
-           "1234 of 5000+ files, 2.0 GiB of 4.0 GiB+, 107.6 MiB/s, ETA 0:20+, 8 streams, "
+           "1234 of 5000+ files, 2 links, 2.0 GiB of 4.0 GiB+, 107.6 MiB/s, ETA 0:20+, 8 streams, "
            "resumed 1.0 GiB",
            "the same for a log");
     t.walking = false;
     is_str(lh_progress_tree_bar(line, &t, 70),
-           " 50%  1234 of 5000 files  2.0 GiB of 4.0 GiB  107.6 MiB/s  ETA 0:20",
+           " 50%  1234 of 5000 files, 2 links  2.0 GiB of 4.0 GiB  107.6 MiB/s",
            "afterwards there is a percentage");
     ok(strncmp(lh_progress_tree_bar(line, &t, 120), "[====", 5) == 0, "and where it fits a bar");
+    t.links = 0;
+    is_str(lh_progress_tree_bar(line, &t, 70),
+           " 50%  1234 of 5000 files  2.0 GiB of 4.0 GiB  107.6 MiB/s  ETA 0:20",
+           "no links: no word of them");
+    t.links = 2;
     t.send.bytes_durable = t.send.bytes_total;
     is_str(lh_progress_tree_summary(line, &t),
            "1000 files, 3.0 GiB in 10.0 s, 107.6 MiB/s (903 Mbit/s), 100 files/s",
