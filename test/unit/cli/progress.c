@@ -147,7 +147,7 @@ static void test_tree(void)
            "1234 of 5000+ files, 2 links  2.0 GiB of 4.0 GiB+  107.6 MiB/s  ETA 0:20+  8 streams  "
            "resumed 1.0 GiB",
            "a tree that is walked: no bar, no percentage");
-    is_str(lh_progress_tree_bar(line, &t, 40), "1234 of 5000+ files, 2 links  107.6 MiB/s",
+    is_str(lh_progress_tree_bar(line, &t, 50), "1234 of 5000+ files, 2 links  107.6 MiB/s",
            "narrow");
     is_str(lh_progress_tree_report(line, &t),
            "1234 of 5000+ files, 2 links, 2.0 GiB of 4.0 GiB+, 107.6 MiB/s, ETA 0:20+, 8 streams, "
