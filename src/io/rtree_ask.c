@@ -30,6 +30,7 @@ struct ask {
     uint32_t index;
     char path[LH_PATH_MAX];
     struct lh_rspot at;
+    struct lh_tree_dir *dir; /* of the last one, with a reference; or NULL */
     struct lh_rtree_trouble **troubles;
     struct lh_err *err;
 };
@@ -62,11 +63,10 @@ static int look(struct ask *a)
 
     a->at = (struct lh_rspot){.name = a->path + dir_len + (dir_len > 0)};
     if (t->root_fd >= 0)
-        e = lh_tree_dir_get(&t->dirs, a->path, dir_len, !lh_rtree_dry(t), &a->at.dir);
-    if (e != 0) {
-        a->at.dir = NULL;
+        e = lh_tree_dir_turn(&t->dirs, a->path, dir_len, !lh_rtree_dry(t), &a->dir);
+    if (e != 0)
         return lh_rtree_dry(t) && (e == ENOENT || e == ENOTDIR || e == ELOOP) ? 0 : e;
-    }
+    a->at.dir = a->dir;
     if (a->at.dir->fresh && a->e.kind != LH_KIND_DIR)
         return 0; /* a name that comes twice is found when it is made or renamed */
     e = lh_disk_stat(a->at.dir->fd, a->at.name, &a->at.st);
@@ -236,8 +236,6 @@ static int ask_one(struct ask *a)
         answer = ask_file(a);
     else
         answer = lh_rtree_make(a->t, &a->e, a->index, &a->at, a->troubles, a->err);
-    if (a->at.dir != NULL)
-        lh_tree_dir_put(&a->t->dirs, a->at.dir);
     return answer;
 }
 
@@ -300,6 +298,8 @@ int lh_rtree_ask(struct lh_rtree *t, const uint8_t *payload, size_t len, uint32_
             out->v[out->n++] = (uint8_t)r;
         }
     }
+    if (a->dir != NULL)
+        lh_tree_dir_put(&t->dirs, a->dir);
     free(a);
     if (may < 0)
         return lh_err_set(err, LH_E_PROTOCOL, "an index was used twice");

@@ -19,6 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SETTLE_AT_ONCE 64u /* files, under the lock */
+
 /* ---- begin: snapshot, contents ---- */
 
 /* True when there is something to commit. */
@@ -111,27 +113,50 @@ static int trouble_of(struct lh_rtree *t, const struct lh_rfile *f, int e)
                             f->path_len, "cannot rename: %s", strerror(e));
 }
 
+/* Where files are being renamed: most lie where the one before does. */
+struct renames {
+    struct lh_tree_dir *dir; /* with a reference; or NULL */
+    bool touched;            /* something in it was renamed */
+};
+
+/* 0 or the errno of a disk that fails. */
+static int leave(struct lh_rtree *t, struct renames *at)
+{
+    int e = at->touched ? lh_tree_dir_touch(&t->dirs, at->dir) : 0;
+
+    at->touched = false;
+    return e;
+}
+
+static bool is_elsewhere(const struct renames *at, const struct lh_rfile *f, size_t dir_len)
+{
+    return at->dir == NULL || !lh_tree_dir_is(at->dir, f->path, dir_len);
+}
+
 /* 0 or the errno of a disk that fails; other failures are told. */
-static int rename_file(struct lh_rtree *t, struct lh_rfile *f)
+static int rename_file(struct lh_rtree *t, struct lh_rfile *f, struct renames *at)
 {
     size_t dir_len = lh_tree_dir_len(f->path, f->path_len);
     const char *name = f->path + dir_len + (dir_len > 0);
     char part[LH_HIDDEN_SIZE];
-    struct lh_tree_dir *dir;
-    int e = lh_tree_dir_get(&t->dirs, f->path, dir_len, false, &dir);
-    int r = 0;
+    int e = 0;
+    int r;
 
+    if (is_elsewhere(at, f, dir_len)) {
+        r = leave(t, at);
+        if (r != 0)
+            return r;
+        e = lh_tree_dir_turn(&t->dirs, f->path, dir_len, false, &at->dir);
+    }
     if (e == 0) {
         lh_rtree_part_of(t, name, part);
-        e = rename_part(dir, part, name, f->was_there);
+        e = rename_part(at->dir, part, name, f->was_there);
+        at->touched = at->touched || e == 0;
         if (e == 0)
-            r = lh_tree_dir_touch(&t->dirs, dir);
-        else if (!lh_rtree_fatal(e))
-            unlinkat(dir->fd, part, 0);
-        lh_tree_dir_put(&t->dirs, dir);
+            return 0;
+        if (!lh_rtree_fatal(e))
+            unlinkat(at->dir->fd, part, 0);
     }
-    if (e == 0)
-        return r;
     if (lh_rtree_fatal(e))
         return e;
     pthread_mutex_lock(&t->lock);
@@ -142,25 +167,66 @@ static int rename_file(struct lh_rtree *t, struct lh_rfile *f)
     return r;
 }
 
-/* The caller holds the lock. */
-static int settle(struct lh_rtree *t)
+static int rename_all(struct lh_rtree *t)
+{
+    struct renames at = {0};
+    int e = 0;
+    int last;
+
+    for (struct lh_rfile *f = t->batch; f != NULL && e == 0; f = f->next)
+        e = rename_file(t, f, &at);
+    last = leave(t, &at);
+    if (at.dir != NULL)
+        lh_tree_dir_put(&t->dirs, at.dir);
+    return e != 0 ? e : last;
+}
+
+/* A file of the batch is settled. The caller holds the lock. */
+static int settle_file(struct lh_rtree *t, struct lh_rfile *f)
+{
+    int r = f->dropped ? 0 : lh_runs_add(&t->settled, f->index, f->index + 1u);
+
+    if (r != 0)
+        return r;
+    if (!f->dropped) {
+        t->stats.files++;
+        t->stats.bytes += f->size;
+    }
+    lh_rtree_table_remove(t, f);
+    return 0;
+}
+
+/* The files of the batch, a few at a time: streams want the lock too. */
+static int settle_files(struct lh_rtree *t)
 {
     int r = 0;
 
     while (r == 0 && t->batch != NULL) {
-        struct lh_rfile *f = t->batch;
+        struct lh_rfile *over = t->batch;
+        struct lh_rfile *f = over;
 
-        if (!f->dropped) {
-            r = lh_runs_add(&t->settled, f->index, f->index + 1u);
-            if (r != 0)
-                break;
-            t->stats.files++;
-            t->stats.bytes += f->size;
+        pthread_mutex_lock(&t->lock);
+        for (unsigned n = 0; r == 0 && f != NULL && n < SETTLE_AT_ONCE; n++) {
+            r = settle_file(t, f);
+            f = r == 0 ? f->next : f;
         }
-        t->batch = f->next;
-        lh_rtree_table_remove(t, f);
-        lh_rfile_free(f);
+        pthread_mutex_unlock(&t->lock);
+        t->batch = f;
+        while (over != f) {
+            struct lh_rfile *next = over->next;
+
+            lh_rfile_free(over);
+            over = next;
+        }
     }
+    return r;
+}
+
+/* What was made without contents. The caller holds the lock. */
+static int settle_made(struct lh_rtree *t)
+{
+    int r = 0;
+
     for (size_t i = 0; i < t->batch_runs.n && r == 0; i++)
         r = lh_runs_add(&t->settled, t->batch_runs.v[i].first, t->batch_runs.v[i].end);
     return r;
@@ -179,11 +245,9 @@ static int add_packs(const struct lh_batch *b, struct lh_runs *acked)
 int lh_rtree_commit_end(struct lh_store *store, struct lh_runs *acked, struct lh_err *err)
 {
     struct lh_rtree *t = (struct lh_rtree *)store;
-    int e = 0;
+    int e = rename_all(t);
     int r = 0;
 
-    for (struct lh_rfile *f = t->batch; f != NULL && e == 0; f = f->next)
-        e = rename_file(t, f);
     if (e != 0)
         return lose(t, e, "rename what was received", err);
     e = lh_tree_dirs_sync(&t->dirs);
@@ -193,8 +257,10 @@ int lh_rtree_commit_end(struct lh_store *store, struct lh_runs *acked, struct lh
     if (t->packs.n > 0)
         r = lh_ledger_synced(&t->ledger, &t->packs);
     if (r == 0)
-        r = settle(t);
+        r = settle_made(t);
     pthread_mutex_unlock(&t->lock);
+    if (r == 0)
+        r = settle_files(t);
     lh_runs_clear(&t->batch_runs);
     if (r == 0)
         r = add_packs(&t->packs, acked);

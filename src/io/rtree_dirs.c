@@ -94,6 +94,15 @@ static int open_beneath(const struct lh_tree_dirs *d, const char *path)
     }
 }
 
+/* What tells a directory that was made for this tree when it is opened again. Two that are alike
+ * cost an entry its place: what is there is not looked at, and not replaced. */
+static uint64_t fresh_mark(uint64_t hash, uint64_t dev, uint64_t ino)
+{
+    const uint64_t what[] = {hash, dev, ino};
+
+    return lh_check64(what, sizeof(what), 0) | 1;
+}
+
 /* One that is not kept yet, with a reference. */
 static int open_dir(const struct lh_tree_dirs *d, const char *path, size_t len, uint64_t hash,
                     struct lh_tree_dir **out)
@@ -117,6 +126,7 @@ static int open_dir(const struct lh_tree_dirs *d, const char *path, size_t len, 
     }
     dir->dev = st.dev;
     dir->gid = st.gid;
+    dir->mark = fresh_mark(hash, st.dev, st.ino);
     dir->foreign = st.dev != d->dev;
     dir->acl = fgetxattr(dir->fd, "system.posix_acl_default", NULL, 0) > 0;
     *out = dir;
@@ -132,6 +142,11 @@ static void destroy(struct lh_tree_dir *dir)
 }
 
 /* ---- the kept ones; the caller holds the lock ---- */
+
+static uint64_t *fresh_at(struct lh_tree_dirs *d, const struct lh_tree_dir *dir)
+{
+    return &d->fresh[dir->mark / 2 % LH_TREE_DIRS_FRESH];
+}
 
 static struct lh_tree_dir *find(struct lh_tree_dirs *d, const char *path, size_t len, uint64_t hash)
 {
@@ -166,6 +181,8 @@ static struct lh_tree_dir *keep(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
     if (best == LH_TREE_DIRS_KEPT)
         return NULL; /* all are in use: it goes when its user has done */
     out = d->kept[best];
+    if (out != NULL && out->fresh)
+        *fresh_at(d, out) = out->mark;
     d->kept[best] = dir;
     dir->kept = true;
     dir->used = ++d->clock;
@@ -202,8 +219,10 @@ static int get(struct lh_tree_dirs *d, const char *path, size_t len, struct lh_t
         return e;
     pthread_mutex_lock(&d->lock);
     other = find(d, path, len, hash);
-    if (other == NULL)
+    if (other == NULL) {
+        dir->fresh = *fresh_at(d, dir) == dir->mark;
         gone = keep(d, dir);
+    }
     pthread_mutex_unlock(&d->lock);
     if (other != NULL) {
         destroy(dir);
@@ -260,6 +279,22 @@ int lh_tree_dir_get(struct lh_tree_dirs *d, const char *path, size_t len, bool m
     return e == ENOENT && make ? make_and_get(d, path, len, dir) : e;
 }
 
+bool lh_tree_dir_is(const struct lh_tree_dir *dir, const char *path, size_t len)
+{
+    return dir->path_len == len && memcmp(dir->path, path, len) == 0;
+}
+
+int lh_tree_dir_turn(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
+                     struct lh_tree_dir **dir)
+{
+    if (*dir != NULL && lh_tree_dir_is(*dir, path, len))
+        return 0;
+    if (*dir != NULL)
+        lh_tree_dir_put(d, *dir);
+    *dir = NULL;
+    return lh_tree_dir_get(d, path, len, make, dir);
+}
+
 void lh_tree_dir_made(struct lh_tree_dirs *d, const char *path, size_t len)
 {
     struct lh_tree_dir *dir;
@@ -287,6 +322,7 @@ void lh_tree_dirs_forget(struct lh_tree_dirs *d)
     unsigned n = 0;
 
     pthread_mutex_lock(&d->lock);
+    memset(d->fresh, 0, sizeof(d->fresh));
     for (unsigned i = 0; i < LH_TREE_DIRS_KEPT; i++) {
         struct lh_tree_dir *dir = d->kept[i];
 
@@ -370,7 +406,10 @@ static bool syncfs_tells(void)
 
 void lh_tree_dirs_init(struct lh_tree_dirs *d, int root_fd, uint64_t dev)
 {
-    *d = (struct lh_tree_dirs){.root_fd = root_fd, .dev = dev, .each = !syncfs_tells()};
+    memset(d, 0, sizeof(*d)); /* no value of it on the stack: it is large */
+    d->root_fd = root_fd;
+    d->dev = dev;
+    d->each = !syncfs_tells();
     pthread_mutex_init(&d->lock, NULL);
 }
 

@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 #define LH_TREE_DIRS_KEPT 64
-#define LH_TREE_SYNC_FEW 32 /* so many are synced one by one; more: the whole file system is */
+#define LH_TREE_DIRS_FRESH 16384 /* a power of two; 128 KiB */
+#define LH_TREE_SYNC_FEW 32      /* so many are synced one by one; more: the whole file system is */
 
 struct lh_tree_dir {
     int fd;
@@ -29,6 +30,7 @@ struct lh_tree_dir {
     unsigned refs;
     uint64_t used;
     uint64_t hash;
+    uint64_t mark; /* of this very directory */
     size_t path_len;
     char path[];
 };
@@ -40,6 +42,7 @@ struct lh_tree_dirs {
     pthread_mutex_t lock;
     uint64_t clock;
     struct lh_tree_dir *kept[LH_TREE_DIRS_KEPT];
+    uint64_t fresh[LH_TREE_DIRS_FRESH]; /* of those that are kept no more: fresh_mark, or 0 */
     unsigned n_dirty;
     struct lh_tree_dir *dirty[LH_TREE_SYNC_FEW]; /* with a reference */
     bool many;                                   /* more than fit: sync the file system */
@@ -58,7 +61,13 @@ void lh_tree_dirs_free(struct lh_tree_dirs *d);
  * ELOOP, ENOTDIR: something of another kind is in the way. */
 int lh_tree_dir_get(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
                     struct lh_tree_dir **dir);
-/* The same of one that was made just now. Failures are left to who needs it next. */
+/* Whether it is the one at path[0..len). */
+bool lh_tree_dir_is(const struct lh_tree_dir *dir, const char *path, size_t len);
+/* For many paths in a row, most of them in the directory of the one before: *dir is that, or NULL,
+ * and it is put back when another is needed. NULL after a failure. */
+int lh_tree_dir_turn(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
+                     struct lh_tree_dir **dir);
+/* Like get, of one that was made just now. Failures are left to who needs it next. */
 void lh_tree_dir_made(struct lh_tree_dirs *d, const char *path, size_t len);
 void lh_tree_dir_put(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
 

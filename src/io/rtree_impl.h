@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <sys/types.h>
 
-#define LH_RTREE_BUCKETS 32768u
+#define LH_RTREE_BUCKETS 131072u
 #define LH_RTREE_BYTES_MAX (16u * 1024 * 1024) /* of files in the table */
 #define LH_RTREE_BEGUN_MAX 4096                /* files of more than a part, not whole yet */
 #define LH_RTREE_RUNS_MAX 256                  /* of the parts of one file */

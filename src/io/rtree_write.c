@@ -94,6 +94,14 @@ static void discard(struct lh_rtree *t, struct lh_rfile *f)
 
 /* ---- a part ---- */
 
+/* What is kept from part to part of a pack. Most files are of one part, and most lie where the one
+ * before does: so the lock is taken once for the end of all of them, and the directory held. */
+struct run {
+    struct lh_tree_dir *dir; /* of the last part, with a reference; or NULL */
+    struct lh_rfile *ended;  /* whole, and nobody knows yet; by `next` */
+    struct lh_rfile **end;
+};
+
 /* A part on its way. */
 struct part {
     struct lh_rfile *f;
@@ -101,6 +109,7 @@ struct part {
     uint32_t length;
     bool create; /* the staging file is ours to make */
     bool alone;  /* it is the whole file */
+    bool loose;  /* enough descriptors are kept for their sync */
     bool exact;  /* made with its mode */
     bool hole;   /* zeros that take no room */
     int status;  /* when it is refused */
@@ -169,8 +178,9 @@ static int take_part(struct lh_rtree *t, const struct lh_part *row, struct part 
         while (p->f->state == LH_RFILE_CREATING)
             pthread_cond_wait(&t->created, &t->lock);
         p->create = p->f->state == LH_RFILE_WANTED;
-        if (p->create)
-            p->f->state = LH_RFILE_CREATING;
+        p->loose = p->alone && t->n_open >= LH_TREE_SYNC_FEW;
+        if (p->create) /* one part alone has nobody who waits for it */
+            p->f->state = p->alone ? LH_RFILE_STAGED : LH_RFILE_CREATING;
     }
     pthread_mutex_unlock(&t->lock);
     if (gone != NULL)
@@ -214,6 +224,8 @@ static int open_part(struct lh_rtree *t, struct part *p, const struct lh_tree_di
             fd = -e;
         }
     }
+    if (p->alone)
+        return fd;
     pthread_mutex_lock(&t->lock);
     p->f->state = fd >= 0 ? LH_RFILE_STAGED : LH_RFILE_WANTED;
     p->f->ino = st.ino;
@@ -267,7 +279,7 @@ static int finish_file(struct lh_rtree *t, const struct part *p, const struct lh
     bool sync_first = false;
     int e = dress(t, p, dir, fd);
 
-    if (e != 0)
+    if (e != 0 || p->loose)
         return e;
     pthread_mutex_lock(&t->lock);
     *kept = keep_open(t, dir->foreign, &sync_first);
@@ -277,7 +289,25 @@ static int finish_file(struct lh_rtree *t, const struct part *p, const struct lh
     return sync_first ? lh_disk_sync(fd) : 0;
 }
 
-/* The part is written, or e says why not. The last writer of a file that is dropped cleans up. */
+/* One writer less. True: the file was dropped, and it was the last one, who cleans up. The caller
+ * holds the lock. */
+static bool writer_ended(struct lh_rtree *t, struct lh_rfile *f)
+{
+    if (--f->n_writers > 0)
+        return false;
+    if (!f->dropped && f->dressed) {
+        t->n_begun -= f->parts != NULL;
+        t->n_partial--;
+        f->state = LH_RFILE_WHOLE;
+        f->next = NULL;
+        *t->whole_end = f;
+        t->whole_end = &f->next;
+        t->n_whole++;
+    }
+    return f->dropped;
+}
+
+/* The part is written, or e says why not. */
 static void part_ended(struct lh_rtree *t, struct part *p, int e)
 {
     struct lh_rfile *f = p->f;
@@ -292,20 +322,46 @@ static void part_ended(struct lh_rtree *t, struct part *p, int e)
             t->why.status == 0)
             lh_err_set(&t->why, LH_E_NOMEM, "%s: out of memory", t->shown);
     }
-    f->n_writers--;
-    gone = f->dropped && f->n_writers == 0;
-    if (!f->dropped && f->dressed && f->n_writers == 0) {
-        t->n_begun -= f->parts != NULL;
-        t->n_partial--;
-        f->state = LH_RFILE_WHOLE;
-        f->next = NULL;
-        *t->whole_end = f;
-        t->whole_end = &f->next;
-        t->n_whole++;
-    }
+    gone = writer_ended(t, f);
     pthread_mutex_unlock(&t->lock);
     if (gone)
         discard(t, f);
+}
+
+/* The file is whole, in one part. */
+static void add_ended(struct run *run, struct lh_rfile *f)
+{
+    f->next = NULL;
+    *run->end = f;
+    run->end = &f->next;
+}
+
+/* All files of the run are in: a commit may take them. */
+static void end_run(struct lh_rtree *t, struct run *run)
+{
+    struct lh_rfile *gone = NULL;
+
+    pthread_mutex_lock(&t->lock);
+    t->loose = t->loose || run->ended != NULL;
+    while (run->ended != NULL) {
+        struct lh_rfile *f = run->ended;
+
+        run->ended = f->next;
+        f->dressed = true;
+        if (writer_ended(t, f)) {
+            f->next = gone;
+            gone = f;
+        }
+    }
+    pthread_mutex_unlock(&t->lock);
+    while (gone != NULL) {
+        struct lh_rfile *f = gone;
+
+        gone = f->next;
+        discard(t, f);
+    }
+    if (run->dir != NULL)
+        lh_tree_dir_put(&t->dirs, run->dir);
 }
 
 /* Whether the file has all its bytes now: once. */
@@ -320,10 +376,9 @@ static bool written(struct lh_rtree *t, const struct part *p)
     return last;
 }
 
-static int write_part(struct lh_rtree *t, const struct lh_part *row, const uint8_t *contents,
-                      struct lh_err *err)
+static int write_part(struct lh_rtree *t, struct run *run, const struct lh_part *row,
+                      const uint8_t *contents, struct lh_err *err)
 {
-    struct lh_tree_dir *dir = NULL;
     struct part p;
     bool kept = false;
     int fd = -1;
@@ -332,11 +387,13 @@ static int write_part(struct lh_rtree *t, const struct lh_part *row, const uint8
 
     if (r != 0 || p.f == NULL)
         return r;
-    e = dir_of(t, p.f, &dir);
+    e = lh_tree_dir_turn(&t->dirs, p.f->path, lh_tree_dir_len(p.f->path, p.f->path_len), false,
+                         &run->dir);
     if (e == 0) {
-        fd = open_part(t, &p, dir);
+        p.loose = p.loose && !run->dir->foreign && !t->dirs.each;
+        fd = open_part(t, &p, run->dir);
         e = fd < 0 ? -fd : 0;
-    } else if (p.create) {
+    } else if (p.create && !p.alone) {
         pthread_mutex_lock(&t->lock);
         p.f->state = LH_RFILE_WANTED;
         pthread_cond_broadcast(&t->created);
@@ -346,15 +403,16 @@ static int write_part(struct lh_rtree *t, const struct lh_part *row, const uint8
         e = ftruncate(fd, (off_t)p.f->size) == 0 ? 0 : errno;
     else if (e == 0)
         e = lh_disk_write(fd, contents, p.length, p.offset);
-    if (e == 0 && written(t, &p))
-        e = finish_file(t, &p, dir, fd, &kept);
+    if (e == 0 && (p.loose || written(t, &p)))
+        e = finish_file(t, &p, run->dir, fd, &kept);
     if (fd >= 0 && !kept && close(fd) != 0 && errno != EINTR && e == 0)
         e = errno; /* where writes fail no sooner */
-    if (dir != NULL)
-        lh_tree_dir_put(&t->dirs, dir);
     if (e != 0 && lh_rtree_fatal(e))
         r = lh_rtree_fail_at(t, e, "write", p.f->path, p.f->path_len, err);
-    part_ended(t, &p, e);
+    if (e == 0 && p.loose)
+        add_ended(run, p.f);
+    else
+        part_ended(t, &p, e);
     return r;
 }
 
@@ -383,6 +441,7 @@ int lh_rtree_write(struct lh_store *store, uint64_t epoch, uint64_t offset, cons
     uint64_t pack = offset / store->block_bytes;
     const uint8_t *contents = data;
     const char *why = "a pack off the grid";
+    struct run run = {.end = &run.ended};
     int n = offset % store->block_bytes == 0 ? lh_pack_count(data, len, &why) : -LH_E_PROTOCOL;
     int r = n < 0 ? fail_set(t, LH_E_PROTOCOL, why, err) : claim(t, epoch, pack, err);
 
@@ -392,9 +451,10 @@ int lh_rtree_write(struct lh_store *store, uint64_t epoch, uint64_t offset, cons
     for (int i = 0; i < n && r == 0; i++) {
         struct lh_part row = lh_pack_get(data, (size_t)i);
 
-        r = write_part(t, &row, contents, err);
+        r = write_part(t, &run, &row, contents, err);
         contents += lh_part_contents(&row);
     }
+    end_run(t, &run);
     pthread_mutex_lock(&t->lock);
     if (r != 0)
         lh_ledger_failed(&t->ledger, pack);

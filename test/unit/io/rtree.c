@@ -553,6 +553,29 @@ static void test_fresh(void)
     close_rig();
 }
 
+/* Made just now is remembered of more directories than are kept open; but not of one that somebody
+ * else has put in the place of it. */
+static void test_fresh_ones_of_many(void)
+{
+    char name[16];
+
+    open_rig(LH_OFFER_KEEP_SAME, 0);
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof(name), "d%03d", i);
+        rig_add(rig, LH_KIND_DIR, name, 0);
+    }
+    is_i64(rig_ask(rig), 0, "asked");
+    scratch_write("t/d000/f", "x", 1);
+    scratch_write("t/d199/f", "x", 1);
+    is_i64(rename(scratch_path("t/d001"), scratch_path("t/away")), 0, "one of them is moved away");
+    is_i64(mkdir(scratch_path("t/d001"), 0755), 0, "and another put in its place");
+    scratch_write("t/d001/f", "x", 1);
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "d199/f", 9), LH_WANTED_NEW, "the last: not looked at");
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "d000/f", 9), LH_WANTED_NEW, "the first: neither");
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "d001/f", 9), LH_WANTED_CHANGED, "in the other one: is");
+    close_rig();
+}
+
 /* ---- leaving and coming back ---- */
 
 static void test_leftovers(void)
@@ -755,6 +778,7 @@ int main(void)
     test_claims();
     test_collisions();
     test_fresh();
+    test_fresh_ones_of_many();
     test_leftovers();
     test_dry();
     test_attributes();
