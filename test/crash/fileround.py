@@ -53,6 +53,10 @@ class Plan:
         # blocks has just shrunk into it (seen with Linux 6.1), so there only what fsync(2) has
         # finished is safe: a whole file.
         self.ext4_journal = kinds != ["done"] or rng.random() < 0.5
+        # Of a stream of its own, so that a seed's other facts stay what they were.
+        self.sparse = not mutant and random.Random("sparse %d" % seed).random() < 0.4
+        if self.sparse:
+            self.send_args += " --sparse"
         if mutant:
             self.aim(mutant)
 
@@ -80,10 +84,11 @@ class Plan:
         return kind, self.rng.choice([0.0, self.rng.uniform(0, 0.01), self.rng.uniform(0, 0.1)])
 
     def __str__(self):
-        return "seed=%d size=%d fs=%s%s %s%s%s cuts=%s" % (
+        return "seed=%d size=%d fs=%s%s %s%s%s%s cuts=%s" % (
             self.seed, self.size, "ext4" if self.ext4_journal else "ext4-without-journal",
             " volatile-disk" if self.volatile else "", "lazy" if self.lazy else "eager",
-            " over-old" if self.with_old else "", " " + self.target,
+            " sparse" if self.sparse else "", " over-old" if self.with_old else "",
+            " " + self.target,
             ",".join("%s:%.3f" % c for c in self.cuts))
 
 
@@ -114,7 +119,7 @@ class Round:
         plan = self.plan
         stuff = random.Random("contents %d" % plan.seed)
         source = os.path.join(self.scratch, "source")
-        known = write_source(source, stuff, plan.size)
+        known = write_source(source, stuff, plan.size, plan.sparse)
         os.utime(source, ns=(10**18, 10**18))
         tree = os.path.join(self.scratch, "tree")
         directory = os.path.join(tree, "root")
@@ -290,14 +295,19 @@ class Round:
             self.plan, ", ".join(self.at_cuts) or "none", self.n_blocks, found or "unfit")
 
 
-def write_source(path, rng, size):
-    """Make a file; returns what check.py wants to know of it."""
+def write_source(path, rng, size, zeros=False):
+    """Make a file, with runs of zeros or without; returns what check.py wants to know of it."""
     import xxhash
     hashes = []
+    run = 0  # blocks of the same kind that are still to come, and
+    blank = False  # which
     with open(path, "wb") as f:
         left = size
         while left:
-            data = rng.randbytes(min(BLOCK, left))
+            if zeros and run == 0:
+                run, blank = rng.randrange(1, 40), not blank
+            run -= 1
+            data = bytes(min(BLOCK, left)) if blank else rng.randbytes(min(BLOCK, left))
             f.write(data)
             hashes.append(xxhash.xxh3_128_hexdigest(data))
             left -= len(data)
