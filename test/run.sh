@@ -76,7 +76,7 @@ tap() {
         return 1
     fi
     # The time limit only ends what hangs.
-    PERL_TEST_HARNESS_DUMP_TAP=$dump prove -j "$n_jobs" -e 'timeout -k 10 900' "$@" || rc=1
+    PERL_TEST_HARNESS_DUMP_TAP=$dump prove --timer -j "$n_jobs" -e 'timeout -k 10 900' "$@" || rc=1
     : >"$tmp/skips.now"
     # shellcheck disable=SC2046
     read -r passed bad skipped < <(find "$dump" -type f -print0 |
@@ -90,7 +90,7 @@ tap() {
     fi
 }
 
-# build PRESET [CMAKE-ARG...]: configure and build one tree.
+# build PRESET [CMAKE-ARG...]: configure and build one tree; of it $targets only, if that is set.
 build() {
     local preset=$1
     shift
@@ -100,8 +100,9 @@ build() {
 build_tree() {
     local preset=$1
     shift
-    cmake --preset "$preset" -G Ninja -B "$build_root/build-$preset" "$@" &&
-        ninja -j "$jobs" -C "$build_root/build-$preset"
+    cmake --preset "$preset" -G Ninja -B "$build_root/build-$preset" "$@" || return
+    # shellcheck disable=SC2086
+    ninja -j "$jobs" -C "$build_root/build-$preset" ${targets:-}
 }
 
 # Unit tests of a tree: all but the simulations.
@@ -161,7 +162,7 @@ fi
 
 if wants fuzz; then
     title fuzz
-    build fuzz && tap fuzz 1 test/fuzz/smoke.sh :: "$build_root/build-fuzz" 10
+    targets="longhaul fuzzers" build fuzz && tap fuzz 1 test/fuzz/smoke.sh :: "$build_root/build-fuzz" 10
 fi
 
 if wants mutants; then
