@@ -80,11 +80,11 @@ for i in $(seq "$n_files"); do
 done
 ls -l "$work/outbox"
 
-# Slow enough to be watched: a worker sends at 200 Mbit/s.
-say "5. longhaul submit film*.bin $to"
+# Slow enough to be watched, and for a worker to be killed in the middle: eight seconds each.
+say "5. longhaul submit --limit-rate ${size_mib}M film*.bin $to"
 ids=()
 for i in $(seq "$n_files"); do
-    ids+=("$("$longhaul" submit --limit-rate 200M "$work/outbox/film$i.bin" "$to")")
+    ids+=("$("$longhaul" submit --limit-rate "${size_mib}M" "$work/outbox/film$i.bin" "$to")")
     echo "${ids[-1]}"
 done
 
@@ -93,15 +93,22 @@ state_of() {
     "$longhaul" status --json "$1" | sed -n 's/.*"state":"\([a-z]*\)".*/\1/p'
 }
 
-# While somebody watches: kill the first worker when some of its file is safe, and end the watch when
-# there is nothing left to see.
+# w1 has made some of a file durable, and not yet half of it.
+in_the_middle() {
+    local durable
+    durable=$("$longhaul" status --json |
+        sed -n 's/.*"state":"active".*"worker":"w1".*"bytes_durable":\([0-9]*\).*/\1/p')
+    [ "${durable:-0}" -gt 0 ] && [ "$durable" -lt $((size_mib * 1024 * 1024 / 2)) ]
+}
+
+# While somebody watches: kill the first worker in the middle of a file, and end the watch when there
+# is nothing left to see.
 meanwhile() {
     local id
-    until "$longhaul" status --json |
-        grep -q '"state":"active".*"worker":"w1".*"bytes_durable":[1-9]'; do
+    sleep 2
+    until in_the_middle; do
         sleep 0.2
     done
-    sleep 2
     kill -9 "$victim"
     for id in "${ids[@]}"; do
         until [ "$(state_of "$id")" = "done" ]; do
