@@ -137,7 +137,10 @@ if wants sim; then
 fi
 if wants e2e; then
     title e2e
-    tap e2e "$waiting" test/e2e/*.t test/wan/{wan,netem}.t test/bench/smoke.t
+    # Those that take longest begin first.
+    mapfile -t tests < <(printf '%s\n' test/e2e/{verdict,network,queue,disk,storm}.t test/wan/{wan,netem}.t \
+        test/e2e/*.t test/bench/smoke.t | awk '!seen[$0]++')
+    tap e2e "$waiting" "${tests[@]}"
 fi
 
 # The sanitizers: every unit test, a part of the simulations and of the end-to-end tests.

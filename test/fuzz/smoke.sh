@@ -17,6 +17,7 @@ build=$(cd "$build" && pwd) || {
     exit 1
 }
 n_at_once=$(nproc)
+# shellcheck source=test/lib/checks.sh
 . "$(dirname "$0")/../lib/checks.sh"
 
 names=()
