@@ -148,10 +148,7 @@ def test_interrupt():
 
 def test_no_receiver():
     src = make(os.path.join(e2e.dir(), "source"), 10)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    fails(send(src, "lh://127.0.0.1:%d/x" % port), NETWORK, "refused|connect", "nobody listens")
+    fails(send(src, "lh://127.0.0.1:%d/x" % e2e.keep_port()), NETWORK, "refused|connect", "nobody listens")
     fails(send(src, "lh://no-such-host.invalid/x", "--insecure"), NETWORK, "resolve|name",
           "a name that does not resolve")
 

@@ -82,7 +82,8 @@ def test_over_loopback():
     at = os.path.join(e2e.dir(), "root")
     os.mkdir(at)
     src = make(os.path.join(e2e.dir(), "source"), SIZE)
-    job(lambda port: Serve(at, "--commit-interval", "100ms", listen="127.0.0.1:%d" % port),
+    port = e2e.keep_port()
+    job(lambda _: Serve(at, "--commit-interval", "100ms", listen="127.0.0.1:%d" % port),
         lambda serve: Send(src, serve.url("t"), "-vv"), os.path.join(at, "t"), src)
 
 

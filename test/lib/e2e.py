@@ -242,6 +242,18 @@ def hidden(root):
     return sorted(found)
 
 
+def keep_port(below=65536):
+    """A port of 127.0.0.1 that nobody else is given until the test function ends, whether the one that it
+    is for listens just then or not. That one has to set SO_REUSEADDR."""
+    while True:
+        keeper = socket.socket()
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", 0))
+        cleanup(keeper.close)
+        if keeper.getsockname()[1] < below:
+            return keeper.getsockname()[1]
+
+
 # ---- processes ---------------------------------------------------------------------------------
 
 
@@ -355,8 +367,9 @@ class Serve(Process):
 
     READY = re.compile(r"longhaul: receiving into .* on (.*):(\d+)\s*$", re.M)
 
-    def __init__(self, root, *args, listen="127.0.0.1:0", ready=True, **how):
+    def __init__(self, root, *args, listen=None, ready=True, **how):
         self.root = root
+        listen = listen or "127.0.0.1:%d" % keep_port()
         super().__init__(["serve", "--root", root, "--listen", listen, *args], **how)
         self.host = self.port = None
         if ready:
@@ -510,16 +523,16 @@ class Proxy:
         self.open = True
         self._lock = threading.Lock()
         self._budget_at = time.monotonic()
+        self.port = keep_port()
         self._listen()
         Proxy.all.append(self)
         cleanup(self.close)
 
-    def _listen(self, port=0):
+    def _listen(self):
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", port))
+        self.listener.bind(("127.0.0.1", self.port))
         self.listener.listen(64)
-        self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def _accept(self, listener):
@@ -614,7 +627,7 @@ class Proxy:
         self.listener.close()
 
     def mend(self):
-        self._listen(self.port)
+        self._listen()
 
     def close(self):
         if not self.open:

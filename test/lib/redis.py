@@ -80,7 +80,7 @@ class Redis:
         self.dir = tempfile.mkdtemp(prefix="redis.", dir=e2e.dir())
         self.path = os.path.join(self.dir, "sock")
         self.password = password
-        self.port = free_port(65536 - 10000 if cluster else 65536) if tcp or cluster else 0
+        self.port = e2e.keep_port(65536 - 10000 if cluster else 65536) if tcp or cluster else 0
         self.args = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
         self.args += ["--unixsocket", self.path, "--unixsocketperm", "777", "--dir", self.dir]
         self.args += ["--save", "", "--logfile", "log", "--appendonly", "yes" if appendonly else "no"]
@@ -205,12 +205,3 @@ class Redis:
         except (OSError, Error):
             self._hang_up()
             return False
-
-
-def free_port(below=65536):
-    """A port of 127.0.0.1 that nobody has now."""
-    while True:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            if s.getsockname()[1] < below:
-                return s.getsockname()[1]

@@ -63,30 +63,32 @@ static void commands(void)
     is_u64(c.n_down, 0, "and never down");
 }
 
-/* A port of 127.0.0.1 that nobody has now. */
-static unsigned free_port(void)
+/* A port of 127.0.0.1 that nobody is given but the server, which sets SO_REUSEADDR as well. */
+static unsigned keep_port(int *keeper)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(addr);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int on = 1;
 
-    if (bind(fd, (struct sockaddr *)&addr, len) != 0 ||
-        getsockname(fd, (struct sockaddr *)&addr, &len) != 0)
+    *keeper = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(*keeper, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(*keeper, (struct sockaddr *)&addr, len) != 0 ||
+        getsockname(*keeper, (struct sockaddr *)&addr, &len) != 0)
         bail("no free port");
-    close(fd);
     return ntohs(addr.sin_port);
 }
 
 static void tcp(void)
 {
     struct redis_server tcp_server;
+    int keeper;
     char port[8];
     const char *options[] = {"--port", port, "--bind", "127.0.0.1", NULL};
     struct client c;
     struct asked a;
     char url[64];
 
-    snprintf(port, sizeof(port), "%u", free_port());
+    snprintf(port, sizeof(port), "%u", keep_port(&keeper));
     redis_server_start(&tcp_server, options);
     snprintf(url, sizeof(url), "redis://localhost:%s", port);
     client_init(&c, url);
@@ -102,6 +104,7 @@ static void tcp(void)
     client_wait_up(&c, 2);
     client_close(&c);
     redis_server_stop(&tcp_server);
+    close(keeper);
 }
 
 /* Log in with a url's "USER:PASSWORD@", or fail to. */
