@@ -53,17 +53,17 @@ def test_limit():
 
 
 def test_limit_is_divided_anew():
-    source, _, serve = a_transfer(256 * MIB)  # longer than it takes to look
+    source, _, serve = a_transfer(256 * MIB)  # minutes: longer than it takes to look
     proxy = Proxy(serve.port)
-    s = Send(source, serve.url("target", port=proxy.port), "--limit-rate", "40M", "--streams", "4")
+    s = Send(source, serve.url("target", port=proxy.port), "--limit-rate", "8M", "--streams", "4")
     # A connection is there before the proxy has taken it up and seen what it is.
-    wait_until("4 streams share it", lambda: len(proxy.streams()) == 4 and settled(proxy.port, 4, 40e6))
+    wait_until("4 streams share it", lambda: len(proxy.streams()) == 4 and settled(proxy.port, 4, 8e6))
     proxy.stop_listening()
     proxy.streams()[0].reset()
-    wait_until("3 streams share it", lambda: settled(proxy.port, 3, 40e6))
+    wait_until("3 streams share it", lambda: settled(proxy.port, 3, 8e6))
     ok(True, "a stream is gone, its part goes to the others")
     proxy.mend()
-    wait_until("4 streams share it again", lambda: settled(proxy.port, 4, 40e6))
+    wait_until("4 streams share it again", lambda: settled(proxy.port, 4, 8e6))
     ok(True, "it is back, and has its part again")
     s.signal(signal.SIGINT)
     same(s.wait(), 130, "interrupted")

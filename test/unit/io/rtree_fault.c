@@ -338,8 +338,11 @@ static void *swapper(void *arg)
 
     snprintf(dir, sizeof(dir), "%s", rig_path("d"));
     snprintf(link, sizeof(link), "%s", rig_path("l"));
-    while (!stop && __real_renameat2(AT_FDCWD, dir, AT_FDCWD, link, RENAME_EXCHANGE) == 0)
+    while (!stop) {
+        if (__real_renameat2(AT_FDCWD, dir, AT_FDCWD, link, RENAME_EXCHANGE) != 0)
+            bail("%s and %s are not swapped: %s", dir, link, strerror(errno));
         n_swaps++;
+    }
     return NULL;
 }
 
