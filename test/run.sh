@@ -4,9 +4,10 @@
 #   test/run.sh                 all stages
 #   test/run.sh unit e2e        only those
 #
-# Stages: format unit sim e2e asan tsan fuzz mutants crash. Build trees are build-*/ beside the
-# sources (LH_BUILD_ROOT puts them elsewhere). The last line is "N passed, N failed, N skipped"; the
-# exit code is 0 only when nothing failed and every skip is on test/skips.allowed.
+# Stages: format unit sim e2e asan tsan fuzz mutants crash. The last two wait more than they compute and
+# run beside the others; what they say comes at the end. Build trees are build-*/ beside the sources
+# (LH_BUILD_ROOT puts them elsewhere). The last line is "N passed, N failed, N skipped"; the exit code
+# is 0 only when nothing failed and every skip is on test/skips.allowed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 here=$PWD
@@ -31,11 +32,10 @@ build_root=${LH_BUILD_ROOT:-$here}
 jobs=$(nproc)
 waiting=$((2 * jobs + 1)) # of tests that wait more than they compute
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/longhaul-test.XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
+beside=''
+trap '[ -z "$beside" ] || { kill -- "-$beside"; wait; } 2>/dev/null; rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
-: >"$tmp/skips"
-n_passed=0 n_failed=0 n_skipped=0
-failures=()
+touch "$tmp/counts" "$tmp/failures" "$tmp/skips"
 
 wants() {
     case " $stages " in *" $1 "*) return 0 ;; esac
@@ -46,21 +46,27 @@ title() {
     printf '\n== %s\n' "$1"
 }
 
+# count PASSED FAILED SKIPPED: written down, as two stages may run at a time.
+count() {
+    echo "$1 $2 $3" >>"$tmp/counts"
+}
+
+# failed NAME [N]
 failed() {
-    n_failed=$((n_failed + ${2:-1}))
-    failures+=("$1")
+    count 0 "${2:-1}" 0
+    echo "$1" >>"$tmp/failures"
     echo "FAILED: $1"
 }
 
 # check NAME COMMAND...: one check; its output is shown only when it fails.
 check() {
-    local name=$1 start=$SECONDS
+    local name=$1 start=$SECONDS log=$tmp/log.$BASHPID
     shift
-    if "$@" >"$tmp/log" 2>&1; then
-        n_passed=$((n_passed + 1))
+    if "$@" >"$log" 2>&1; then
+        count 1 0 0
         echo "ok: $name ($((SECONDS - start)) s)"
     else
-        tail -n 60 "$tmp/log"
+        tail -n 60 "$log"
         failed "$name"
         return 1
     fi
@@ -69,21 +75,22 @@ check() {
 # tap NAME JOBS TEST... [:: ARG...]: programs that speak TAP, run by prove; every check in them is
 # counted.
 tap() {
-    local name=$1 n_jobs=$2 passed bad skipped dump=$tmp/tap/$1 rc=0
+    local name=$1 n_jobs=$2 passed bad skipped dump=$tmp/tap/$1 skips=$tmp/skips.$1 rc=0
     shift 2
     if [ ! -e "$1" ]; then
         failed "$name: there are no tests ($1)"
         return 1
     fi
     # The time limit only ends what hangs.
-    PERL_TEST_HARNESS_DUMP_TAP=$dump prove --timer -j "$n_jobs" -e 'timeout -k 10 900' "$@" || rc=1
-    : >"$tmp/skips.now"
+    PERL_TEST_HARNESS_DUMP_TAP=$dump \
+        prove --timer -j "$n_jobs" -e 'timeout --foreground -k 10 900' "$@" || rc=1
+    : >"$skips"
     # shellcheck disable=SC2046
     read -r passed bad skipped < <(find "$dump" -type f -print0 |
-        xargs -0 awk -v skips="$tmp/skips.now" -f test/lib/tally.awk)
-    sed "s|^|$name/|" "$tmp/skips.now" >>"$tmp/skips"
+        xargs -0 awk -v skips="$skips" -f test/lib/tally.awk)
+    sed "s|^|$name/|" "$skips" >>"$tmp/skips"
     [ $rc -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
-    n_passed=$((n_passed + passed)) n_skipped=$((n_skipped + skipped))
+    count "$passed" 0 "$skipped"
     if [ "$bad" -ne 0 ]; then
         grep -rhA 12 '^not ok' "$dump" | cut -c 1-500 | head -n 200
         failed "$name" "$bad"
@@ -125,6 +132,24 @@ if wants unit || wants sim || wants e2e || wants crash; then
 fi
 tree=$build_root/build-release
 export LONGHAUL=$tree/longhaul
+
+mutations_and_power_cuts() {
+    if wants mutants; then
+        title mutants
+        build mutants && BUILD=$build_root/build-mutants tap mutants 1 test/mutate.t
+    fi
+    if wants crash; then
+        title crash
+        tap crash 1 test/crash/run :: --build "$build_root/build-release" --rounds "${LH_CRASH_ROUNDS:-5}"
+    fi
+}
+if wants mutants || wants crash; then
+    set -m # in a process group of its own: what is interrupted ends with all that it has started
+    mutations_and_power_cuts >"$tmp/beside" 2>&1 </dev/null &
+    beside=$!
+    set +m
+fi
+
 if wants unit; then
     title unit
     mapfile -t tests < <(unit_tests "$tree")
@@ -138,7 +163,7 @@ fi
 if wants e2e; then
     title e2e
     # Those that take longest begin first.
-    mapfile -t tests < <(printf '%s\n' test/e2e/{verdict,network,queue,disk,storm}.t test/wan/{wan,netem}.t \
+    mapfile -t tests < <(printf '%s\n' test/e2e/{verdict,network,queue,mainjob,disk,storm}.t test/wan/{wan,netem}.t \
         test/e2e/*.t test/bench/smoke.t | awk '!seen[$0]++')
     tap e2e "$waiting" "${tests[@]}"
 fi
@@ -168,14 +193,10 @@ if wants fuzz; then
     targets="longhaul fuzzers" build fuzz && tap fuzz 1 test/fuzz/smoke.sh :: "$build_root/build-fuzz" 10
 fi
 
-if wants mutants; then
-    title mutants
-    build mutants && BUILD=$build_root/build-mutants tap mutants 1 test/mutate.t
-fi
-
-if wants crash; then
-    title crash
-    tap crash 1 test/crash/run :: --build "$build_root/build-release" --rounds "${LH_CRASH_ROUNDS:-5}"
+if [ -n "$beside" ]; then
+    wait "$beside"
+    beside=''
+    cat "$tmp/beside"
 fi
 
 # A skip that nobody has allowed is a failure.
@@ -189,8 +210,7 @@ while IFS=$'\t' read -r test reason; do
     done <test/skips.allowed
     [ -n "$allowed" ] || failed "$test skips and test/skips.allowed does not name it: $reason"
 done <"$tmp/skips"
-for failure in ${failures[@]+"${failures[@]}"}; do
-    echo "FAILED: $failure"
-done
+sed 's/^/FAILED: /' "$tmp/failures"
+read -r n_passed n_failed n_skipped < <(awk '{p += $1; f += $2; s += $3} END {print p + 0, f + 0, s + 0}' "$tmp/counts")
 echo "$n_passed passed, $n_failed failed, $n_skipped skipped"
 [ "$n_failed" -eq 0 ]
