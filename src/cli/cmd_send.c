@@ -254,6 +254,24 @@ static int start(struct sender *s, uv_loop_t *loop)
     return 0;
 }
 
+/* The address, and behind a slash the name that the file gets there. */
+static void show_target(struct sender *s)
+{
+    const char *address = s->args->operands[1];
+    const char *source = s->args->operands[0];
+    const char *name = strrchr(source, '/');
+    size_t used;
+
+    lh_text_escape(s->target, sizeof(s->target), address, strlen(address));
+    if (s->url.path[s->url.path_len - 1] != '/')
+        return;
+    used = strlen(s->target);
+    if (used + 1 < sizeof(s->target) && s->target[used - 1] != '/') /* of lh://host alone */
+        s->target[used++] = '/';
+    name = name != NULL ? name + 1 : source;
+    lh_text_escape(s->target + used, sizeof(s->target) - used, name, strlen(name));
+}
+
 int lh_cmd_send(const struct lh_args *args, struct lh_term *term)
 {
     struct sender s = {.args = args, .term = term};
@@ -271,7 +289,7 @@ int lh_cmd_send(const struct lh_args *args, struct lh_term *term)
         return lh_cmd_fail(term, -LH_E_INTERNAL, "cannot set up an event loop");
     }
     lh_text_escape(s.source, sizeof(s.source), args->operands[0], strlen(args->operands[0]));
-    lh_text_escape(s.target, sizeof(s.target), args->operands[1], strlen(args->operands[1]));
+    show_target(&s);
     s.bar = !args->quiet && !args->json && lh_term_is_terminal(stderr);
     s.report = !args->quiet && !args->json && !s.bar;
     ret = start(&s, &loop);

@@ -134,6 +134,10 @@ def test_words():
         same(got.rc, OK, "%s: a success" % args)
         ok(e2e.re.search(words, got.err(), e2e.re.M) is not None, "%s: says why" % args)
         ok("sending" not in got.err() and "digest" not in got.err(), "%s: and nothing else" % args)
+    done(send(src, serve.url("images/")), "sent into a directory")
+    got = run("send", src, serve.url("images/"))
+    ok(e2e.re.search(r"kept: lh://\S+/images/%s is there already" % e2e.re.escape(os.path.basename(src)), got.err(), e2e.re.M)
+       is not None, "a file in a directory is named, not the directory") or e2e.diag(got.err())
     got = run("send", "--quiet", src, serve.url("name"))
     same((got.rc, got.err()), (OK, ""), "--quiet says nothing")
     fails(run("send", "--existing", "keep", src, serve.url("name")), e2e.USAGE,
