@@ -216,11 +216,21 @@ size_t lh_send_ranges(const struct lh_send *send, enum lh_ranges which, struct l
 
 struct lh_serve;
 
+/* What a sender of a tree may ask of a receiver that is root, a bit each. What is not permitted is
+ * left out, and the sender is told; a device fails. */
+enum lh_allow {
+    LH_ALLOW_OWNER = 1,   /* users and groups other than the receiver's own */
+    LH_ALLOW_SET_ID = 2,  /* set-user-id and set-group-id bits of files; with owners only */
+    LH_ALLOW_DEVICES = 4, /* character and block devices */
+    LH_ALLOW_SECURITY = 8 /* extended attributes security.* (capabilities) and trusted.* */
+};
+
 struct lh_serve_options {
     const char *root;   /* directory that everything is written below */
     const char *listen; /* "HOST:PORT", "[::1]:7410", ":7410"; NULL: loopback, v4 and v6, on
                            LH_DEFAULT_PORT. Port 0: any free one, see lh_serve_port */
     bool insecure;      /* allow an address that is not loopback */
+    unsigned allow;     /* enum lh_allow; LH_ALLOW_OWNER is the default, 0 nothing of it */
     uint32_t loops;     /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS */
     uint64_t commit_ms; /* at most so long between commits; 0: 1000 */
     uint64_t commit_bytes;      /* at most so much between commits; 0: 256 MiB */

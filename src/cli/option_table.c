@@ -207,6 +207,13 @@ const struct lh_option lh_options[] = {
     {.name = "insecure", .commands = SERVE, .kind = LH_OPTION_FLAG, AT(serve.insecure),
      .help = "Allow an address that other hosts can reach, with no key and no encryption: whoever "
              "can reach it can write below the root."},
+    {.name = "allow", .commands = SERVE, .kind = LH_OPTION_SET, AT(serve.allow),
+     .arg = "owner,set-id,devices,security", .def = "owner",
+     .help = "What senders of trees may ask of a receiver that is root: any of these with commas "
+             "between, or none. owner: users and groups other than its own. set-id: with owner, the "
+             "set-user-id and set-group-id bits of files. devices: device files. security: extended "
+             "attributes security.* and trusted.*, capabilities among them. With each of the last "
+             "three a sender can make itself root where the root directory is in use."},
     {.name = "loops", .commands = SERVE, .kind = LH_OPTION_NUMBER, AT(serve.loops),
      .min = 1, .max = LH_MAX_LOOPS, .arg = "N", .def = "one a core, at most 4",
      .help = "Threads that the streams are spread over."},

@@ -249,6 +249,7 @@ int lh_rtree_open(const struct lh_rtree_open *how, struct lh_rtree **tree, uint6
     t->store = (struct lh_store){.ops = &ops, .block_bytes = how->block_bytes, .shown = t->shown};
     t->flags = how->flags;
     t->keep = how->keep;
+    t->allow = how->allow;
     t->root_fd = -1;
     t->umask = umask_of_process();
     t->uid = geteuid();

@@ -37,6 +37,7 @@ struct lh_rtree_open {
     size_t path_len;
     uint16_t flags; /* enum lh_offer_flag; with DRY_RUN nothing is changed */
     uint32_t keep;  /* enum lh_tree_keep */
+    unsigned allow; /* enum lh_allow */
     uint32_t block_bytes;
     uint64_t epoch;     /* that blocks must name */
     size_t max_pending; /* packs, see core/ledger.h */
@@ -120,8 +121,11 @@ struct lh_rtree_stats {
     uint64_t kept;
     uint64_t failed;
     uint64_t removed;
-    uint64_t not_kept;  /* owners, extended attributes that could not be set */
-    uint64_t not_asked; /* names of owners that the data base of users did not answer for */
+    uint64_t not_kept;   /* owners, extended attributes that could not be set */
+    uint64_t n_owners;   /* not permitted: entries, */
+    uint64_t n_set_id;   /* files, */
+    uint64_t n_security; /* attributes */
+    uint64_t not_asked;  /* names of owners that the data base of users did not answer for */
 };
 /* Any thread. */
 void lh_rtree_stats(struct lh_rtree *tree, struct lh_rtree_stats *stats);

@@ -171,6 +171,7 @@ int lh_rtree_attrs(struct lh_rtree *t, const uint8_t *payload, size_t len,
 
         path_of(&entry, path);
         lh_rtree_own(t, &entry);
+        lh_rtree_permit(t, &entry, entry.kind == LH_KIND_DIR);
         if (why != NULL)
             r = path_failed(t, &entry, index, why, troubles, err);
         else

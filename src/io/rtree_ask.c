@@ -292,6 +292,7 @@ int lh_rtree_ask(struct lh_rtree *t, const uint8_t *payload, size_t len, uint32_
         if (may <= 0)
             break;
         lh_rtree_own(t, &a->e);
+        lh_rtree_permit(t, &a->e, a->e.kind != LH_KIND_DIR);
         r = ask_one(a);
         if (r >= 0) {
             count(t, r);

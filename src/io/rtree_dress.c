@@ -62,8 +62,8 @@ static bool is_kept(const struct lh_rtree *t, const char *name)
     if (strncmp(name, ACL_PREFIX, strlen(ACL_PREFIX)) == 0)
         return t->keep & LH_KEEP_ACL;
     return (t->keep & LH_KEEP_XATTRS) &&
-           (strncmp(name, "user.", 5) == 0 || strncmp(name, "trusted.", 8) == 0 ||
-            strncmp(name, "security.", 9) == 0);
+           (strncmp(name, "user.", 5) == 0 ||
+            ((t->allow & LH_ALLOW_SECURITY) && lh_rtree_is_security(name, strlen(name))));
 }
 
 static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *d,

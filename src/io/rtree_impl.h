@@ -9,6 +9,7 @@
 #include "io/rtree_dirs.h"
 #include "io/staging.h"
 
+#include <longhaul/longhaul.h>
 #include <pthread.h>
 #include <sys/types.h>
 
@@ -89,6 +90,7 @@ struct lh_rtree {
     uint64_t dev;
     uint16_t flags;
     uint32_t keep;
+    unsigned allow; /* enum lh_allow */
     unsigned umask;
     bool is_root;
     uint32_t uid; /* of what is made; so is gid in a directory of that group */
@@ -168,6 +170,14 @@ int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, boo
 mode_t lh_rtree_mode_mask(const struct lh_rtree *t);
 /* The mode that a file is made with, and whether no chmod is needed then. */
 mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *exact);
+
+/* ---- rtree_permit.c: what a sender may ask for ---- */
+
+/* What is not permitted is taken out of an entry, and counted when that is asked for. */
+void lh_rtree_permit(struct lh_rtree *t, struct lh_tree_entry *e, bool count);
+bool lh_rtree_device_permitted(const struct lh_rtree *t);
+/* An extended attribute that only root may set, and that means something to the system. */
+bool lh_rtree_is_security(const char *name, size_t len);
 
 /* ---- rtree_owner.c ---- */
 

@@ -222,6 +222,9 @@ static int make_other(struct make *m)
         return failed(m, LH_E_DEST_KIND, "there is a directory of that name");
     if (at->there && stays(m))
         return LH_WANTED_KEPT;
+    if (is_device(m->e->kind) && !lh_rtree_device_permitted(m->t))
+        return failed(m, LH_E_REFUSED,
+                      "this receiver makes no devices for a sender (--allow devices)");
     if (lh_rtree_dry(m->t))
         return LH_WANTED_MADE;
     if (at->there) {

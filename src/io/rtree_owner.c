@@ -20,7 +20,7 @@
 
 bool lh_rtree_owner_kept(const struct lh_rtree *t)
 {
-    return (t->keep & LH_KEEP_OWNER) && t->is_root;
+    return (t->keep & LH_KEEP_OWNER) && t->is_root && (t->allow & LH_ALLOW_OWNER);
 }
 
 /* One try. 0 with *found, or an errno. */

@@ -31,6 +31,7 @@
 void lh_serve_options_init(struct lh_serve_options *opts)
 {
     memset(opts, 0, sizeof(*opts));
+    opts->allow = LH_ALLOW_OWNER;
     opts->commit_ms = 1000;
     opts->commit_bytes = 256ull * 1024 * 1024;
     opts->holder_timeout_ms = 15000;

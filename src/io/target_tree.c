@@ -96,6 +96,7 @@ void lh_target_tree_open(struct lh_target *t)
         .path_len = t->offer.path_len,
         .flags = t->offer.flags,
         .keep = t->offer.keep,
+        .allow = t->serve->opts.allow,
         .block_bytes = t->offer.block_bytes,
         .epoch = 1,
         .max_pending = (size_t)(2 * LH_WINDOW_BYTES / t->offer.block_bytes),
@@ -423,6 +424,15 @@ void lh_target_tree_send_done(struct lh_target *t)
     done.bytes = stats.bytes;
     say_not_kept(t, stats.not_kept,
                  "owners, modes or extended attributes could not be set at the receiver");
+    say_not_kept(t, stats.n_owners,
+                 "entries belong to the receiver's own user: it permits no owners (--allow owner)");
+    say_not_kept(
+        t, stats.n_set_id,
+        "files have no set-user-id or set-group-id bits: the receiver does not permit them "
+        "(--allow set-id)");
+    say_not_kept(t, stats.n_security,
+                 "extended attributes security.* or trusted.* were left out: the receiver does not "
+                 "permit them (--allow security)");
     say_not_kept(t, stats.not_asked,
                  "names of owners could not be looked up at the receiver: numbers were kept");
     lh_log(&t->serve->log, LH_LOG_INFO,

@@ -34,7 +34,7 @@ class Plan:
         self.volatile = rng.random() < 0.5
         self.ext4_journal = True
         self.target = rng.choice(["tree", "box/tree"])
-        self.serve_args = "--commit-interval %dms --commit-bytes %dM" % (
+        self.serve_args = "--allow owner,set-id,devices,security --commit-interval %dms --commit-bytes %dM" % (
             rng.choice([40, 100, 250, 600]), rng.choice([2, 8, 32, 256]))
         self.send_args = "--streams %d" % rng.choice([1, 2, 4])
         kinds = [fileround.KINDS[seed // 2 % 4]]  # any few seeds in a row have them all

@@ -10,7 +10,7 @@ import e2e
 import tree
 import treecmp
 from e2e import MIB, Proxy, Serve, done, need, ok, same
-from treerun import TreeSend, idle, is_same, send_tree, start
+from treerun import EVERYTHING, TreeSend, idle, is_same, send_tree, start
 
 SEED = int(os.environ.get("LH_SEED") or random.SystemRandom().randrange(1 << 32))
 ROUNDS = int(os.environ.get("LH_ROUNDS") or (2 if e2e.SHORT else 4))
@@ -94,7 +94,7 @@ def test_receiver_killed():
             so_far = told(sent)
             serve.kill()
             half_made(src, at, so_far, "round %d, receiver killed" % i)
-            serve = Serve(root, "--commit-interval", "100ms", listen="127.0.0.1:%d" % serve.port)
+            serve = Serve(root, "--commit-interval", "100ms", "--allow", EVERYTHING, listen="127.0.0.1:%d" % serve.port)
         sent.wait(240)
         done(sent, "round %d: the sender goes on by itself" % i)
         is_same(src, at, "round %d: the same, and nothing left behind" % i)
@@ -115,7 +115,7 @@ def test_both_killed():
             proxy.close()
             so_far.update(told(sent))
             half_made(src, at, so_far, "round %d, both killed" % i)
-            serve = Serve(root, "--commit-interval", "100ms", listen="127.0.0.1:%d" % serve.port)
+            serve = Serve(root, "--commit-interval", "100ms", "--allow", EVERYTHING, listen="127.0.0.1:%d" % serve.port)
         finish(src, serve, at, "round %d" % i)
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Whose the entries of a tree are: by name where both sides know the name, by number otherwise."""
 import os
+import stat
 import struct
 import subprocess
 import sys
@@ -172,6 +173,57 @@ def test_many():
     done(send_tree(src + "/", serve.url("t"), verbose=False, wrap=wrap + [os.path.join(at, "s")]), "%d users" % n)
     same([i for i in range(n) if os.lstat(os.path.join(root, "t", "f%d" % i)).st_uid != 200000 + i], [],
          "each file belongs to its own")
+
+
+def warnings(sent):
+    return [line for line in sent.err().splitlines() if "--allow" in line and "failed:" not in line]
+
+
+def test_permitted():
+    """What a receiver that is root lets a sender set."""
+    need_root()
+    root, src = os.path.join(e2e.dir(), "root"), os.path.join(e2e.dir(), "src")
+    os.mkdir(root)
+    write(src, {"prog": "p", "plain": "f", "team/x": "x"})
+    os.chown(os.path.join(src, "prog"), 5001, 6001)
+    os.chown(os.path.join(src, "team"), 5001, 6001)
+    os.chmod(os.path.join(src, "prog"), 0o6755)
+    os.chmod(os.path.join(src, "team"), 0o2775)
+    os.mkfifo(os.path.join(src, "fifo"))
+    os.mknod(os.path.join(src, "null"), 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    with_xattrs = True
+    try:
+        os.setxattr(os.path.join(src, "plain"), "trusted.x", b"1")
+        os.setxattr(os.path.join(src, "plain"), "user.x", b"1")
+    except OSError:
+        with_xattrs = False
+    for name, allow in (("usual", None), ("none", "none"), ("all", "owner,set-id,devices,security")):
+        serve = Serve(root, *(("--allow", allow) if allow else ()))
+        sent = send_tree(src + "/", serve.url(name), "--preserve", "mode,times,owner,xattrs", "--devices", verbose=False)
+        at = os.path.join(root, name)
+        said = "\n".join(warnings(sent))
+        all_ = name == "all"
+        owner = name != "none"
+        same(sent.rc, 0 if all_ else 8, "%s: exit code" % name)
+        same(sent.paths("failed"), set() if all_ else {b"null"}, "%s: a device fails by name, or is made" % name)
+        ok(all_ or "--allow devices" in sent.entries("failed")[b"null"]["message"], "%s: in words" % name)
+        same(os.path.exists(os.path.join(at, "null")), all_, "%s: the device" % name)
+        ok(stat.S_ISFIFO(os.lstat(os.path.join(at, "fifo")).st_mode), "%s: a FIFO is made" % name)
+        st = os.lstat(os.path.join(at, "prog"))
+        same((st.st_uid, st.st_gid), (5001, 6001) if owner else (0, 0), "%s: owners" % name)
+        same(stat.S_IMODE(st.st_mode), 0o6755 if all_ else 0o755, "%s: set-id bits of a file" % name)
+        same(stat.S_IMODE(os.lstat(os.path.join(at, "team")).st_mode), 0o2775 if owner else 0o775,
+             "%s: of a directory they go with its owner" % name)
+        same(said.count("--allow set-id"), 0 if all_ else 1, "%s: said once, or nothing to say" % name) or e2e.diag(said)
+        same(said.count("--allow owner"), 0 if owner else 1, "%s: of owners" % name)
+        if with_xattrs:
+            same(sorted(n for n in os.listxattr(os.path.join(at, "plain")) if n.endswith(".x")),
+                 ["trusted.x", "user.x"] if all_ else ["user.x"], "%s: extended attributes" % name)
+            same(said.count("--allow security"), 0 if all_ else 1, "%s: of them" % name)
+        again = send_tree(src + "/", serve.url(name), "--preserve", "mode,times,owner,xattrs", "--devices", verbose=False)
+        same(again.last().get("files_sent"), 0, "%s: the same again sends nothing" % name)
+        same(warnings(again), warnings(sent), "%s: and says the same" % name)
+        serve.stop()
 
 
 def test_hostile():

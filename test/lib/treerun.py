@@ -44,10 +44,15 @@ def send_tree(sources, url, *args, limit=e2e.LIMIT, **how):
     return run
 
 
+EVERYTHING = "owner,set-id,devices,security"
+
+
 def start(*args, **how):
-    """A receiver, its root, and where a source may be made."""
+    """A receiver that permits everything, its root, and where a source may be made."""
     root = os.path.join(e2e.dir(), "root")
     os.mkdir(root)
+    if "--allow" not in args:
+        args += ("--allow", EVERYTHING)
     serve = e2e.Serve(root, *args, **how)
     return serve, root, os.path.join(e2e.dir(), "src")
 

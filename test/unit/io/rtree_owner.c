@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <longhaul/longhaul.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static struct rig *rig; /* large */
@@ -187,6 +189,96 @@ static void test_not_kept(void)
     scratch_clear();
 }
 
+/* ---- what is permitted ---- */
+
+static void ask_all(void)
+{
+    static const uint8_t xattrs[] = "\x06\0user.a\1\0x\x09\0trusted.a\1\0x\x0a\0security.a\1\0x";
+    struct lh_tree_entry e = rig_entry(rig, LH_KIND_FILE, "f", 0);
+
+    e.mode = 06755;
+    e.uid = 1001;
+    e.gid = 1002;
+    e.xattrs = xattrs;
+    e.xattrs_len = sizeof(xattrs) - 1;
+    rig_add_entry(rig, &e);
+    add(LH_KIND_DIR, "d", 1001, 1002);
+    e = rig_entry(rig, LH_KIND_CHAR, "null", 0x0103);
+    rig_add_entry(rig, &e);
+    add(LH_KIND_FIFO, "p", 1001, 1002);
+    is_i64(rig_ask(rig), 0, "asked: %s", rig->err.text);
+    is_i64(rig_file(rig, 0, 0), LH_CLAIM_OK, "a pack");
+    is_i64(rig_commit(rig), 0, "committed");
+    e = rig_entry(rig, LH_KIND_DIR, "d", 0);
+    e.mode = 02775;
+    e.uid = 1001;
+    e.gid = 1002;
+    rig_add_entry(rig, &e);
+    is_i64(rig_attrs(rig), 0, "ATTRS");
+}
+
+static mode_t mode_of(const char *path)
+{
+    struct stat st = {0};
+
+    return lstat(rig_path(path), &st) == 0 ? st.st_mode & 07777 : 0;
+}
+
+static void counted(uint64_t owners, uint64_t set_id, uint64_t security)
+{
+    struct lh_rtree_stats stats;
+
+    lh_rtree_stats(rig->tree, &stats);
+    is_u64(stats.n_owners, owners, "owners that are not permitted");
+    is_u64(stats.n_set_id, set_id, "files with set-id bits that are not");
+    is_u64(stats.n_security, security, "attributes that are not");
+}
+
+static bool has(const char *name)
+{
+    char value[4];
+
+    return getxattr(rig_path("f"), name, value, sizeof(value)) == 1;
+}
+
+static void test_permitted(void)
+{
+    for (unsigned allow = 0; allow < 16; allow++) {
+        bool owner = allow & LH_ALLOW_OWNER;
+        bool set_id = allow & LH_ALLOW_SET_ID;
+        bool devices = allow & LH_ALLOW_DEVICES;
+        bool security = allow & LH_ALLOW_SECURITY;
+
+        diag("allow %u", allow);
+        if (rig_open_allowing(rig, LH_OFFER_KEEP_SAME, RIG_ALL, allow) != 0)
+            bail("%s", rig->err.text);
+        ask_all();
+        counted(owner ? 0 : 3, set_id ? 0 : 1, security ? 0 : 2);
+        owned("f", owner ? 1001 : geteuid(), owner ? 1002 : getegid());
+        owned("d", owner ? 1001 : geteuid(), owner ? 1002 : getegid());
+        owned("p", owner ? 1001 : geteuid(), owner ? 1002 : getegid());
+        is_u64(mode_of("f"), owner && set_id ? 06755 : 0755, "mode of a file");
+        is_u64(mode_of("d"), owner ? 02775 : 0775, "mode of a directory");
+        is_u64(rig->answers.v[2], devices ? LH_WANTED_MADE : LH_WANTED_FAILED, "a device");
+        ok(scratch_exists("t/null") == devices, "is made or not");
+        is_u64(rig->answers.v[3], LH_WANTED_MADE, "a FIFO is made");
+        ok(has("user.a") && has("trusted.a") == security && has("security.a") == security,
+           "extended attributes");
+        rig_close(rig);
+
+        /* What is there already is as good, and what is not permitted is told again. */
+        if (rig_open_allowing(rig, LH_OFFER_KEEP_SAME, RIG_ALL, allow) != 0)
+            bail("%s", rig->err.text);
+        rig->next = 0;
+        ask_all();
+        is_u64(rig->answers.v[0], LH_WANTED_KEPT, "kept");
+        counted(owner ? 0 : 3, set_id ? 0 : 1, security ? 0 : 2);
+        is_u64(mode_of("f"), owner && set_id ? 06755 : 0755, "its mode is as it was");
+        rig_close(rig);
+        scratch_clear();
+    }
+}
+
 /* A sender that has no end. */
 static void test_bound(void)
 {
@@ -226,6 +318,7 @@ int main(void)
         test_names();
         test_room();
         test_bound();
+        test_permitted();
     } else {
         skip("owners need root");
     }

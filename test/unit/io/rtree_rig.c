@@ -24,10 +24,16 @@ struct lh_time rig_mtime(uint32_t index)
 
 int rig_open(struct rig *r, uint16_t flags, uint32_t keep)
 {
+    return rig_open_allowing(r, flags, keep, ~0u);
+}
+
+int rig_open_allowing(struct rig *r, uint16_t flags, uint32_t keep, unsigned allow)
+{
     struct lh_rtree_open how = {.path = (const uint8_t *)"t",
                                 .path_len = 1,
                                 .flags = flags,
                                 .keep = keep,
+                                .allow = allow,
                                 .block_bytes = RIG_GRID,
                                 .epoch = RIG_EPOCH,
                                 .max_pending = 1000};
