@@ -209,6 +209,7 @@ void lh_tree_end(struct lh_tree *t, int status, const char *text)
     if (t->stage == LH_TREE_ENDING)
         return;
     t->stage = LH_TREE_ENDING;
+    atomic_store(&t->ending, true);
     t->status = status;
     snprintf(t->text, sizeof(t->text), "%s", text);
     if (t->send != NULL) {

@@ -179,6 +179,7 @@ struct lh_tree {
     uint32_t n_contents; /* of them no hard links: those wait for the others */
     uint64_t path_bytes;
     atomic_uint n_notes; /* of spoilt items, on their way to the main loop */
+    atomic_bool ending;  /* the stage is ENDING: jobs may stop where they are */
     bool said_last; /* that nothing follows which waits for an answer, and so far nothing did */
     uint8_t *frame; /* LH_CONTROL_MAX, scratch of the main loop */
 

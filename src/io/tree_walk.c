@@ -88,7 +88,8 @@ static int hash_file(struct lh_tree *t, struct lh_item *item, uint8_t *buffer,
 
     if (r != 0)
         return r;
-    while (e == 0 && got > 0 && at <= size) { /* whatever is there now, it may have no end */
+    /* Whatever is there now, it may have no end. */
+    while (e == 0 && got > 0 && at <= size && !atomic_load(&t->ending)) {
         e = lh_disk_read(fd, buffer, READ_BYTES, at, &got);
         if (e == 0)
             lh_digest_bytes(digest, buffer, got);
@@ -161,7 +162,8 @@ static void walk_run(struct lh_job *job)
     uint64_t hashed = 0;
 
     lh_tree_batch_init(b);
-    while (b->n < LH_TREE_BATCH && hashed < HASH_BYTES && b->err.status == 0) {
+    while (b->n < LH_TREE_BATCH && hashed < HASH_BYTES && b->err.status == 0 &&
+           !atomic_load(&t->ending)) {
         struct lh_err err = {0};
         int r = lh_walk_next(t->walk, &e, &err);
 
@@ -169,7 +171,7 @@ static void walk_run(struct lh_job *job)
             add_entry(t, &e, &hashed);
         } else if (r == LH_WALK_FAILED) {
             add_trouble(b, e.path, e.path_len, &err);
-        } else {
+        } else if (r != LH_WALK_NOTHING) {
             b->over = true;
             if (r < 0)
                 b->err = err;

@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define NOTHINGS_MAX 4096
 #define HELD_MAX 128 /* descriptors of sources; those of more are opened anew each time */
 
 const char *lh_walk_rel(const struct lh_walk_source *src, const char *path)
@@ -324,6 +325,7 @@ static int start_source(struct lh_walk *w, struct lh_walk_entry *e, struct lh_er
 
 int lh_walk_next(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *err)
 {
+    unsigned n = 0;
     int r;
 
     do {
@@ -337,7 +339,7 @@ int lh_walk_next(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *err)
             r = start_source(w, e, err);
         else
             r = lh_walk_links_next(w, e, err);
-    } while (r == LH_WALK_NOTHING);
+    } while (r == LH_WALK_NOTHING && ++n < NOTHINGS_MAX);
     return r;
 }
 

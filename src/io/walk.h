@@ -46,9 +46,11 @@ struct lh_walk_entry {
 
 enum lh_walk_step {
     LH_WALK_END = 0,
-    LH_WALK_ENTRY = 1, /* *e is one; its pointers hold until the next call with this walk */
-    LH_WALK_FAILED = 2 /* source and path of *e are set, err says why it is left out (of a
-                          directory also: why not all that is in it comes). Counted; goes on */
+    LH_WALK_ENTRY = 1,  /* *e is one; its pointers hold until the next call with this walk */
+    LH_WALK_FAILED = 2, /* source and path of *e are set, err says why it is left out (of a
+                           directory also: why not all that is in it comes). Counted; goes on */
+    LH_WALK_NOTHING = 3 /* nothing to yield for a while, as when all is excluded: again, unless it
+                           has become pointless */
 };
 
 struct lh_walk_numbers {

@@ -11,7 +11,6 @@
 
 #include <stdatomic.h>
 
-#define LH_WALK_NOTHING 3 /* besides enum lh_walk_step: nothing to yield, go on */
 #define LH_WALK_PATH_MAX (LH_PATH_MAX - 1)
 #define LH_WALK_NAME_MAX 255
 #define LH_WALK_SHOWN 320
@@ -126,7 +125,7 @@ void lh_walk_kept(const void *record, struct lh_walk_entry *e);
 /* ---- walk_scan.c ---- */
 
 /* Look at `name` in dirfd, which is the entry at w->path. descend: a directory is to be read later.
- * Returns enum lh_walk_step, LH_WALK_NOTHING, -LH_E_NOMEM or -LH_E_INTERNAL. */
+ * Returns enum lh_walk_step, -LH_E_NOMEM or -LH_E_INTERNAL. */
 int lh_walk_take(struct lh_walk *w, int dirfd, const char *name, bool descend,
                  struct lh_walk_entry *e, struct lh_err *err);
 

@@ -31,6 +31,17 @@ static struct {
 static struct lh_walk *walk;
 static struct lh_tree_options opts;
 static const char *sources[4];
+static unsigned n_nothings;
+
+/* What comes next; how often there was nothing for a while is counted. */
+static int next(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *err)
+{
+    int r;
+
+    while ((r = lh_walk_next(w, e, err)) == LH_WALK_NOTHING)
+        n_nothings++;
+    return r;
+}
 
 static void begin(const char *first, ...)
 {
@@ -82,7 +93,7 @@ static int run(void)
         ok(err.text[0] != '\0', "  says: %s", err.text);
         return r;
     }
-    while ((r = lh_walk_next(walk, &e, &err)) == LH_WALK_ENTRY || r == LH_WALK_FAILED) {
+    while ((r = next(walk, &e, &err)) == LH_WALK_ENTRY || r == LH_WALK_FAILED) {
         if (strlen(e.path) != e.path_len || (r == LH_WALK_ENTRY && strlen(e.link) != e.link_len))
             ok(false, "lengths are right");
         note(&e, r == LH_WALK_FAILED ? err.text : NULL);
@@ -409,7 +420,7 @@ static void test_deep(void)
     lh_walk_close(walk);
     if (lh_walk_open(&opts, &walk, &err) != 0)
         bail("%s", err.text);
-    while ((r = lh_walk_next(walk, &e, &err)) != LH_WALK_END) {
+    while ((r = next(walk, &e, &err)) != LH_WALK_END) {
         if (r == LH_WALK_FAILED) {
             n_failed++;
             ok(strstr(err.text, "4095") != NULL, "a path that is too long fails: %s", err.text);
@@ -433,6 +444,7 @@ static void test_many(void)
 {
     enum { N = 12000 };
     static bool seen[N];
+    struct lh_tree_rule all = {.pattern = "*"};
     char name[400];
     struct lh_walk_entry e;
     struct lh_err err;
@@ -455,7 +467,7 @@ static void test_many(void)
     lh_walk_close(walk);
     if (lh_walk_open(&opts, &walk, &err) != 0)
         bail("%s", err.text);
-    while ((r = lh_walk_next(walk, &e, &err)) == LH_WALK_ENTRY) {
+    while ((r = next(walk, &e, &err)) == LH_WALK_ENTRY) {
         int i = atoi(e.path);
 
         if (e.kind == LH_KIND_FILE)
@@ -471,6 +483,15 @@ static void test_many(void)
     while (lh_walk_dirs_next(walk, &e, &err) == LH_WALK_ENTRY)
         n_again++;
     is_u64(n_again, N + 1, "directories come again, and the root");
+    is_u64(n_nothings, 0, "there always was something");
+    lh_walk_close(walk);
+    opts.rules = &all;
+    opts.n_rules = 1;
+    if (lh_walk_open(&opts, &walk, &err) != 0)
+        bail("%s", err.text);
+    is_i64(next(walk, &e, &err), LH_WALK_END, "with all of it excluded nothing comes");
+    ok(n_nothings > 0, "and one is asked whether to go on (%u times)", n_nothings);
+    n_nothings = 0;
     scratch_clear();
 }
 
@@ -502,7 +523,7 @@ static void test_many_sources(void)
     lh_walk_close(walk);
     if (lh_walk_open(&opts, &walk, &err) != 0)
         bail("%s", err.text);
-    while (lh_walk_next(walk, &e, &err) != LH_WALK_END) {
+    while (next(walk, &e, &err) != LH_WALK_END) {
         n_files += e.kind == LH_KIND_FILE;
         n_others += e.kind != LH_KIND_FILE;
     }
@@ -588,7 +609,7 @@ static void test_xattrs(void)
     lh_walk_close(walk);
     if (lh_walk_open(&opts, &walk, &err) != 0)
         bail("%s", err.text);
-    r = lh_walk_next(walk, &e, &err);
+    r = next(walk, &e, &err);
     ok(r == LH_WALK_ENTRY && e.xattrs_len == sizeof(want) - 1 &&
            memcmp(e.xattrs, want, e.xattrs_len) == 0,
        "an extended attribute comes");
@@ -599,7 +620,7 @@ static void test_xattrs(void)
     lh_walk_close(walk);
     if (lh_walk_open(&opts, &walk, &err) != 0)
         bail("%s", err.text);
-    while (lh_walk_next(walk, &e, &err) == LH_WALK_ENTRY) {
+    while (next(walk, &e, &err) == LH_WALK_ENTRY) {
         bool has = (e.kind == LH_KIND_FILE && e.path[0] == 'x') || strcmp(e.path, "a") == 0;
 
         ok(e.xattrs_len == (has ? sizeof(want) - 1 : 0) &&
@@ -664,7 +685,7 @@ static void test_one_file_system(void)
     lh_walk_close(walk);
     if (lh_walk_open(&opts, &walk, &err) != 0)
         bail("%s", err.text);
-    while (lh_walk_next(walk, &e, &err) != LH_WALK_END) {
+    while (next(walk, &e, &err) != LH_WALK_END) {
         within += strncmp(e.path, "pts/", 4) == 0;
         there = there || (strcmp(e.path, "pts") == 0 && e.kind == LH_KIND_DIR);
     }
