@@ -163,7 +163,7 @@ fi
 if wants e2e; then
     title e2e
     # Those that take longest begin first.
-    mapfile -t tests < <(printf '%s\n' test/e2e/{verdict,network,queue,mainjob,disk,storm}.t test/wan/{wan,netem}.t \
+    mapfile -t tests < <(printf '%s\n' test/e2e/{verdict,network,tree,tree_kill,queue,mainjob}.t test/wan/{wan,netem}.t \
         test/e2e/*.t test/bench/smoke.t | awk '!seen[$0]++')
     tap e2e "$waiting" "${tests[@]}"
 fi

@@ -220,10 +220,12 @@ def test_blocks():
     well(serve, at, src, "blocks")
 
 
-def finish(control, size, epoch=0):
+def finish(control, size, epoch=0, before=b""):
+    """The answer to FINISH, which goes in one piece with what belongs before it: a receiver that refuses
+    that does not wait for more for long, and a reset takes its last words along."""
     now = struct.pack("<qI", 1700000000, 0)
-    control.send(frame(FINISH, struct.pack("<QQQ", 1, 2, size) + now + now + struct.pack("<I", 0o644),
-                       transfer=0, epoch=epoch))
+    control.send(before + frame(FINISH, struct.pack("<QQQ", 1, 2, size) + now + now + struct.pack("<I", 0o644),
+                                transfer=0, epoch=epoch))
     return control.read_until(DONE, ERROR)
 
 
@@ -286,8 +288,7 @@ def test_zeros():
     for flags, size, want in ((INLINE | SPARSE, 1000, DONE), (INLINE, 1000, ERROR),
                               (INLINE | SPARSE, 1001, ERROR)):
         control, _ = session(serve)
-        control.send(offer("small", size, flags), zeros(1000))
-        got = finish(control, size)
+        got = finish(control, size, before=offer("small", size, flags) + zeros(1000))
         same(got and got[0], want, "zeros behind an offer of %d bytes with flags %d" % (size, flags))
         if want == ERROR and got:
             ok(got[2][8:], "are refused in words: %s" % got[2][8:].decode())

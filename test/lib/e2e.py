@@ -264,6 +264,14 @@ def drop_to_nobody():
     os.setuid(entry.pw_uid)
 
 
+def for_nobody():
+    """A copy of the program that everybody may run, wherever the build tree is."""
+    copy = os.path.join(_base, "longhaul")
+    if not os.path.exists(copy):
+        shutil.copy(BIN, copy)
+    return copy
+
+
 def need_root():
     if os.geteuid() != 0:
         raise Skip("needs root")
@@ -280,7 +288,7 @@ class Process:
         _serial += 1
         self.out_path = os.path.join(_dir, "out.%d" % _serial)
         self.err_path = os.path.join(_dir, "err.%d" % _serial)
-        self.args = list(wrap) + [BIN] + list(args)
+        self.args = list(wrap) + [for_nobody() if nobody else BIN] + list(args)
         self.killed = False
 
         def before_exec():
