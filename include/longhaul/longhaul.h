@@ -237,6 +237,8 @@ struct lh_serve_options {
     uint64_t partial_ttl_ms;    /* remove what nobody has touched for so long; 0: never */
     uint64_t holder_timeout_ms; /* a holder silent for so long is taken over; 0: 15000 */
     uint64_t pool_bytes;        /* receive buffers, all streams together; 0: 32 MiB */
+    uint64_t tree_memory_bytes; /* what trees that are being received are remembered by, all
+                                   together; 0: 512 MiB */
     lh_log_fn log;              /* may be NULL */
     void *log_arg;
     enum lh_log_level log_level;

@@ -235,6 +235,11 @@ const struct lh_option lh_options[] = {
     {.name = "pool", .commands = SERVE, .kind = LH_OPTION_SIZE, AT(serve.pool_bytes),
      .min = 4 * MIB, .max = 64 * GIB, .arg = "SIZE", .def = "32M",
      .help = "Receive buffers of all streams together."},
+    {.name = "tree-memory", .commands = SERVE, .kind = LH_OPTION_SIZE, AT(serve.tree_memory_bytes),
+     .min = 4 * MIB, .max = 1024 * GIB, .arg = "SIZE", .def = "512M",
+     .help = "Memory for what is known of the trees that are being received, all together. A tree "
+             "takes 4 MiB at least: when they are not there its sender is told to come again. Less "
+             "than they would like makes trees slower."},
     /* ---- digest ---- */
     {.name = "block-size", .commands = DIGEST, .kind = LH_OPTION_POWER, AT(digest_block_bytes),
      .min = 64 * KIB, .max = MIB, .arg = "SIZE", .def = "256K",

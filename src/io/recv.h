@@ -220,6 +220,7 @@ struct lh_serve {
     struct lh_loops loops;
     struct lh_worker opener; /* resolves, opens, recovers, preallocates */
     struct lh_pool pool;
+    struct lh_quota tree_memory;
     struct lh_committer *committers;
     struct lh_rsession *sessions;
     unsigned n_sessions;

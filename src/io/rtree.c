@@ -228,6 +228,30 @@ static int open_root(struct lh_rtree *t, const struct lh_rtree_open *how, uint64
     return 0;
 }
 
+#define OWN_BYTES (LH_RTREE_TABLE_BYTES + LH_RTREE_ENTRIES_OWN + LH_RTREE_RUNS_OWN)
+
+static int take_memory(struct lh_rtree *t, struct lh_quota *memory, struct lh_err *err)
+{
+    if (memory != NULL && !lh_quota_take(memory, OWN_BYTES))
+        return lh_err_set(err, LH_E_BUSY,
+                          "this receiver has no memory for another tree now (--tree-memory): try "
+                          "again when others have ended");
+    t->memory = memory;
+    lh_account_init(&t->entries, memory, LH_RTREE_ENTRIES_OWN);
+    lh_account_init(&t->runs, memory, LH_RTREE_RUNS_OWN);
+    return 0;
+}
+
+/* All that it holds is freed. */
+void lh_rtree_give_memory(struct lh_rtree *t)
+{
+    if (t->memory == NULL)
+        return;
+    lh_account_end(&t->entries);
+    lh_account_end(&t->runs);
+    lh_quota_give(t->memory, OWN_BYTES);
+}
+
 static const struct lh_store_ops ops = {
     .write = lh_rtree_write,
     .wants = lh_rtree_wants,
@@ -267,10 +291,10 @@ int lh_rtree_open(const struct lh_rtree_open *how, struct lh_rtree **tree, uint6
     pthread_cond_init(&t->created, NULL);
     pthread_cond_init(&t->quiet, NULL);
     lh_tree_dirs_init(&t->dirs, -1, 0);
-    r = lh_rtree_table_init(t);
-    if (r != 0)
+    r = take_memory(t, how->memory, err);
+    if (r == 0 && (r = lh_rtree_table_init(t)) != 0)
         lh_err_set(err, LH_E_NOMEM, "out of memory");
-    else
+    if (r == 0)
         r = open_root(t, how, dev, err);
     if (r != 0) {
         lh_rtree_close(&t->store);

@@ -20,6 +20,7 @@
 
 #include "core/runs.h"
 #include "io/place.h"
+#include "io/quota.h"
 #include "io/sink.h"
 #include "io/store.h"
 #include "proto/owners.h"
@@ -39,12 +40,14 @@ struct lh_rtree_open {
     uint32_t keep;  /* enum lh_tree_keep */
     unsigned allow; /* enum lh_allow */
     uint32_t block_bytes;
-    uint64_t epoch;     /* that blocks must name */
-    size_t max_pending; /* packs, see core/ledger.h */
+    uint64_t epoch;          /* that blocks must name */
+    size_t max_pending;      /* packs, see core/ledger.h */
+    struct lh_quota *memory; /* that all trees share; NULL: no bound */
 };
 
 /* Makes the tree's root and its parents when they are missing. *dev: which committer it belongs to.
- * Returns 0, -LH_E_PATH, -LH_E_DEST_KIND, -LH_E_DEST*, -LH_E_NOMEM. */
+ * Returns 0, -LH_E_PATH, -LH_E_DEST_KIND, -LH_E_DEST*, -LH_E_NOMEM, -LH_E_BUSY (not enough left of
+ * what all trees share). */
 int lh_rtree_open(const struct lh_rtree_open *how, struct lh_rtree **tree, uint64_t *dev,
                   struct lh_err *err);
 

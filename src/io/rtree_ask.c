@@ -7,7 +7,8 @@
  * wanted is entered into the table; all else is made at once (rtree_make.c).
  *
  * Failures: of one entry: told, and the next. An index that was used: the protocol is broken. A
- * table that is full, or a place in it that is still another's: the rest waits for a commit. (A
+ * table that is full, alone or all trees together, or a place in it that is still another's: the
+ * rest waits for a commit. (A
  * sender is over with an entry that it has voided before the pack that says so is here.) */
 #include "io/rtree_impl.h"
 
@@ -240,14 +241,15 @@ static int ask_one(struct ask *a)
 }
 
 /* Whether the index is one that may come now: -1 no, 0 not yet, 1 yes. */
-static int may_ask(struct lh_rtree *t, uint32_t index)
+static int may_ask(struct lh_rtree *t, uint32_t index, const struct lh_tree_entry *e)
 {
     int may = 1;
 
     pthread_mutex_lock(&t->lock);
     if (index < t->told)
         may = -1;
-    else if (t->ring[index % LH_TREE_SPAN] != NULL || t->n_bytes >= LH_RTREE_BYTES_MAX)
+    else if (t->ring[index % LH_TREE_SPAN] != NULL || t->entries.bytes >= LH_RTREE_BYTES_MAX ||
+             !lh_account_room(&t->entries, lh_rtree_bytes_of(e)))
         may = 0;
     else
         t->told = index + 1;
@@ -288,7 +290,7 @@ int lh_rtree_ask(struct lh_rtree *t, const uint8_t *payload, size_t len, uint32_
     for (; r >= 0 && lh_files_next(&reader, &a->e); a->index++) {
         if (a->index < out->first)
             continue;
-        may = may_ask(t, a->index);
+        may = may_ask(t, a->index, &a->e);
         if (may <= 0)
             break;
         lh_rtree_own(t, &a->e);

@@ -311,6 +311,7 @@ void lh_rtree_close(struct lh_store *store)
         if (t->ring[i] != NULL)
             remove_part(t, t->ring[i]);
     lh_rtree_table_free(t);
+    lh_rtree_give_memory(t);
     lh_tree_dirs_free(&t->dirs);
     if (t->root_fd >= 0)
         close(t->root_fd);

@@ -15,9 +15,13 @@
 
 #define LH_RTREE_BUCKETS 131072u
 #define LH_RTREE_BYTES_MAX (16u * 1024 * 1024) /* of files in the table */
-#define LH_RTREE_BEGUN_MAX 4096                /* files of more than a part, not whole yet */
-#define LH_RTREE_RUNS_MAX 256                  /* of the parts of one file */
-#define LH_RTREE_COMMIT_FILES 16384            /* so many are not left waiting for the clock */
+/* Of what all trees share each has so much from its beginning to its end: */
+#define LH_RTREE_TABLE_BYTES ((size_t)(LH_TREE_SPAN + LH_RTREE_BUCKETS) * sizeof(void *))
+#define LH_RTREE_ENTRIES_OWN (512u * 1024)
+#define LH_RTREE_RUNS_OWN (1024u * 1024)
+#define LH_RTREE_BEGUN_MAX 4096     /* files of more than a part, not whole yet */
+#define LH_RTREE_RUNS_MAX 256       /* of the parts of one file */
+#define LH_RTREE_COMMIT_FILES 16384 /* so many are not left waiting for the clock */
 #define LH_RTREE_SHOWN_SIZE 320
 
 enum lh_rfile_state {
@@ -61,12 +65,14 @@ struct lh_rtree {
     struct lh_err why;       /* status != 0: failed, for this reason */
     struct lh_rfile **ring;  /* by index, LH_TREE_SPAN */
     struct lh_rfile **buckets;
-    size_t n_bytes;
-    uint32_t n_files;   /* in the table */
-    uint32_t n_begun;   /* STAGED or CREATING */
-    uint32_t n_partial; /* not WHOLE */
-    uint32_t told;      /* indexes below it have been told of */
-    bool waited_for;    /* the sender told of all that it has */
+    struct lh_quota *memory;   /* NULL: no bound */
+    struct lh_account entries; /* bytes of files in the table */
+    struct lh_account runs;    /* and of which of their parts have come */
+    uint32_t n_files;          /* in the table */
+    uint32_t n_begun;          /* STAGED or CREATING */
+    uint32_t n_partial;        /* not WHOLE */
+    uint32_t told;             /* indexes below it have been told of */
+    bool waited_for;           /* the sender told of all that it has */
     struct lh_rfile *whole;
     struct lh_rfile **whole_end;
     uint32_t n_whole;
@@ -113,6 +119,8 @@ static inline bool lh_rtree_dry(const struct lh_rtree *t)
     return t->flags & LH_OFFER_DRY_RUN;
 }
 
+void lh_rtree_give_memory(struct lh_rtree *t);
+
 /* An errno that is the disk's, not an entry's. */
 bool lh_rtree_fatal(int sys_errno);
 
@@ -137,6 +145,8 @@ void lh_rtree_part_of(const struct lh_rtree *t, const char *name, char part[LH_H
 
 int lh_rtree_table_init(struct lh_rtree *t);
 void lh_rtree_table_free(struct lh_rtree *t);
+/* Bytes that an entry takes there. */
+size_t lh_rtree_bytes_of(const struct lh_tree_entry *e);
 /* The caller holds the lock. */
 struct lh_rfile *lh_rtree_find_path(const struct lh_rtree *t, const char *path, size_t len);
 struct lh_rfile *lh_rtree_find(const struct lh_rtree *t, uint32_t index);

@@ -50,6 +50,11 @@ static size_t bytes_of(const struct lh_rfile *f)
     return sizeof(*f) + f->path_len + 1 + f->xattrs_len;
 }
 
+size_t lh_rtree_bytes_of(const struct lh_tree_entry *e)
+{
+    return sizeof(struct lh_rfile) + e->path_len + 1 + e->xattrs_len;
+}
+
 struct lh_rfile *lh_rfile_new(const struct lh_tree_entry *e, uint32_t index, bool was_there)
 {
     struct lh_rfile *f = malloc(sizeof(*f) + e->path_len + 1 + e->xattrs_len);
@@ -93,7 +98,7 @@ void lh_rtree_table_add(struct lh_rtree *t, struct lh_rfile *f)
     *bucket = f;
     t->n_files++;
     t->n_partial++;
-    t->n_bytes += bytes_of(f);
+    lh_account_add(&t->entries, bytes_of(f));
 }
 
 void lh_rtree_table_remove(struct lh_rtree *t, struct lh_rfile *f)
@@ -107,5 +112,7 @@ void lh_rtree_table_remove(struct lh_rtree *t, struct lh_rfile *f)
     t->n_files--;
     t->n_partial -= f->state != LH_RFILE_WHOLE;
     t->n_begun -= f->parts != NULL && f->state != LH_RFILE_WHOLE;
-    t->n_bytes -= bytes_of(f);
+    lh_account_sub(&t->entries, bytes_of(f));
+    if (f->parts != NULL)
+        lh_account_sub(&t->runs, f->parts->cap * sizeof(struct lh_run));
 }

@@ -120,6 +120,7 @@ struct part {
 static const char *take_bytes(struct lh_rtree *t, struct part *p)
 {
     struct lh_rfile *f = p->f;
+    size_t had;
 
     if (f->state == LH_RFILE_WHOLE || p->length > f->size || p->offset > f->size - p->length ||
         (p->length == 0 && f->size > 0))
@@ -141,9 +142,14 @@ static const char *take_bytes(struct lh_rtree *t, struct part *p)
     p->status = LH_E_PROTOCOL;
     if (lh_runs_overlaps(f->parts, p->offset, p->offset + p->length))
         return "a part comes again";
+    had = f->parts->cap;
     p->status = -lh_runs_add(f->parts, p->offset, p->offset + p->length);
+    lh_account_add(&t->runs, (f->parts->cap - had) * sizeof(struct lh_run));
     if (p->status != 0)
         return "too many holes between the parts of a file, or out of memory";
+    p->status = LH_E_LIMIT;
+    if (!lh_account_room(&t->runs, 0))
+        return "too many parts of too many files, for the memory that all trees share";
     return NULL;
 }
 

@@ -36,6 +36,7 @@ void lh_serve_options_init(struct lh_serve_options *opts)
     opts->commit_bytes = 256ull * 1024 * 1024;
     opts->holder_timeout_ms = 15000;
     opts->pool_bytes = 32ull * 1024 * 1024;
+    opts->tree_memory_bytes = 512ull * 1024 * 1024;
     opts->log_level = LH_LOG_WARN;
 }
 
@@ -342,6 +343,8 @@ static void fill_defaults(struct lh_serve_options *o)
         o->commit_bytes = d.commit_bytes;
     if (o->holder_timeout_ms == 0)
         o->holder_timeout_ms = d.holder_timeout_ms;
+    if (o->tree_memory_bytes == 0)
+        o->tree_memory_bytes = d.tree_memory_bytes;
     if (o->pool_bytes < 2 * LH_BLOCK_MAX)
         o->pool_bytes = o->pool_bytes == 0 ? d.pool_bytes : 2 * LH_BLOCK_MAX;
 }
@@ -414,6 +417,7 @@ int lh_serve_start(uv_loop_t *loop, const struct lh_serve_options *opts,
         return say(r, err.text, text, text_size);
     }
     lh_pool_init(&serve->pool, serve->opts.pool_bytes);
+    lh_quota_init(&serve->tree_memory, serve->opts.tree_memory_bytes);
     lh_random_bytes(serve->id, sizeof(serve->id));
     serve->spare_fd = open_spare();
     serve->connection_fd_max = connection_fd_max();

@@ -26,6 +26,7 @@ struct asked {
     struct lh_target *target; /* while a job is at it */
     uint16_t type;
     bool last;
+    bool counted;  /* in what all trees share */
     uint32_t skip; /* entries that are answered already */
     uint32_t length;
     uint8_t payload[];
@@ -33,13 +34,16 @@ struct asked {
 
 struct lh_target_tree {
     struct lh_rtree *rtree;
+    struct lh_quota *memory;
     struct asked *head;
     struct asked **end;
     unsigned n_queued;
     bool paused;
     bool busy;    /* a job is at the head of the queue */
     bool starved; /* the head waits for a commit */
-    bool slow;    /* the head is a list that nobody reads */
+    unsigned n_commits;
+    unsigned n_commits_before; /* the job at hand */
+    bool slow;                 /* the head is a list that nobody reads */
     struct lh_job job;
     int result;
     struct lh_err err;
@@ -60,6 +64,7 @@ bool lh_target_tree_new(struct lh_target *t)
     if (t->tree == NULL)
         return false;
     t->tree->end = &t->tree->head;
+    t->tree->memory = &t->serve->tree_memory;
     lh_runs_init(&t->tree->gone, LH_RUNS_MAX);
     return true;
 }
@@ -68,6 +73,8 @@ static void pop(struct lh_target_tree *tree)
 {
     struct asked *a = tree->head;
 
+    if (a->counted)
+        lh_quota_give(tree->memory, sizeof(*a) + a->length);
     tree->head = a->next;
     if (tree->head == NULL)
         tree->end = &tree->head;
@@ -99,6 +106,7 @@ void lh_target_tree_open(struct lh_target *t)
         .allow = t->serve->opts.allow,
         .block_bytes = t->offer.block_bytes,
         .epoch = 1,
+        .memory = &t->serve->tree_memory,
         .max_pending = (size_t)(2 * LH_WINDOW_BYTES / t->offer.block_bytes),
     };
 
@@ -162,6 +170,7 @@ void lh_target_tree_committed(struct lh_target *t)
         lh_rsession_send_runs(t->session, LH_FRAME_SETTLED, 0, t, &settled);
     lh_runs_free(&settled);
     t->tree->starved = false;
+    t->tree->n_commits++;
     pump(t);
 }
 
@@ -194,12 +203,13 @@ static bool answer(struct lh_target *t, struct asked *a)
 
     switch (a->type) {
     case LH_FRAME_FILES:
-        tree->starved = tree->result > 0;
+        /* A commit since then has made room, and no other may come. */
+        tree->starved = tree->result > 0 && tree->n_commits == tree->n_commits_before;
         a->skip += tree->answers.n;
-        send_wanted(t, a->last && !tree->starved);
+        send_wanted(t, a->last && tree->result == 0);
         lh_rtree_answers_free(&tree->answers);
         memset(&tree->answers, 0, sizeof(tree->answers));
-        return !tree->starved;
+        return tree->result <= 0;
     case LH_FRAME_LIST:
         if (tree->err.status == 0 && t->session != NULL)
             lh_rsession_send(t->session, LH_FRAME_NAMES, tree->names_last ? LH_FRAME_LAST : 0, t,
@@ -319,6 +329,7 @@ static void pump(struct lh_target *t)
     if (tree->slow)
         return;
     tree->busy = true;
+    tree->n_commits_before = tree->n_commits;
     a->target = t;
     memset(&tree->err, 0, sizeof(tree->err));
     atomic_fetch_add(&t->refs, 1);
@@ -361,7 +372,10 @@ void lh_target_tree_frame(struct lh_target *t, const struct lh_frame *frame, con
     memcpy(a->payload, payload, frame->length);
     *tree->end = a;
     tree->end = &a->next;
-    if (++tree->n_queued >= QUEUE_MAX) { /* again: another tree of the session may read on */
+    a->counted = lh_quota_take(tree->memory, sizeof(*a) + frame->length);
+    tree->n_queued++;
+    if (tree->n_queued >= QUEUE_MAX ||
+        (!a->counted && tree->n_queued > 1)) { /* again: another tree of the session may read on */
         tree->paused = true;
         lh_ctl_pause(&t->session->ctl, true);
     }

@@ -9,6 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import e2e
+import treerun
 import treewire
 from e2e import need, ok, same
 from treerun import names, read, send_tree, start, write
@@ -235,6 +236,36 @@ def test_dry_run():
     peer.remove(entry(FILE, "old"))
     same((names(os.path.join(root, "t")), read(root, "t/old")), ([b"old"], b"old"),
          "and nothing is done, whatever the sender sends")
+
+
+def test_memory():
+    """What all trees together may take, taken by senders that never end."""
+    serve, root, src = treerun.start("--tree-memory", "24M", "--commit-interval", "100ms", "--holder-timeout", "1h")
+    held = []
+    for i in range(32):
+        peer = Sender(serve.port, path="held%d" % i)
+        if peer.accepted is None or peer.accepted[0] == e2e.ERROR:
+            break
+        held.append(peer)
+    ok(3 <= len(held) <= 8, "%d trees at once, and no more" % len(held))
+    code, _, n = struct.unpack_from("<HIH", peer.accepted[2])
+    ok(code == 6 and b"--tree-memory" in peer.accepted[2][8:8 + n], "the next is refused in words") or e2e.diag(peer.accepted)
+    treerun.write(src, {"many/%05d-%s" % (i, "n" * 150): "" for i in range(6000)})
+    sent = treerun.send_tree(src + "/", serve.url("t"), verbose=False)
+    e2e.fails(sent, e2e.REFUSED, "--tree-memory", "a tree that finds no place")
+    held.pop().control.socket.close()
+    for k, peer in enumerate(held):  # the others fill what is left with files that never come
+        rows = [entry(FILE, "x%d-%d-" % (k, i) + "x" * 200, 5) for i in range(200)]
+        for _ in range(20):
+            peer.control.send(e2e.frame(treewire.FILES, struct.pack("<II", peer.next, len(rows)) + b"".join(rows),
+                                        transfer=0, epoch=peer.epoch))
+            peer.next += len(rows)
+    e2e.wait_until("the place is free", lambda: treerun.send_tree(src + "/", serve.url("dry"), "-n", verbose=False).rc == 0)
+    sent = treerun.send_tree(src + "/", serve.url("t"), verbose=False)
+    e2e.done(sent, "a tree that finds one, and little more")
+    treerun.is_same(src, os.path.join(root, "t"), "the same")
+    serve.sample()
+    ok(serve.peak_kib < 200 * 1024, "the receiver needs no more than %d MiB" % (serve.peak_kib // 1024))
 
 
 def test_devices():

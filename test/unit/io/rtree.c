@@ -481,6 +481,73 @@ static void test_no_place(void)
     scratch_clear();
 }
 
+/* Tell of empty files with long names, until there is no room for another one. How many were
+ * answered. */
+static uint32_t tell_until_full(uint32_t most)
+{
+    uint32_t known = 0;
+    int result = 0;
+
+    while (result == 0 && known < most) {
+        uint32_t first = rig->next;
+        char name[200];
+
+        for (uint32_t i = 0; i < 100; i++) {
+            snprintf(name, sizeof(name), "%0150u", first + i);
+            rig_add(rig, LH_KIND_FILE, name, 0);
+        }
+        result = rig_ask(rig);
+        known += rig->answers.n;
+        rig->next = first + rig->answers.n;
+        lh_files_begin(&rig->writer, rig->files, rig->next);
+    }
+    return known;
+}
+
+static void send_empty(uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        rig_part(rig, i, 0, 0);
+        if ((rig->n_parts == 60 || i + 1 == n) && rig_pack(rig) != LH_CLAIM_OK)
+            bail("%s", rig->err.text);
+    }
+}
+
+/* Nothing is left of the memory that all trees share. */
+static void test_memory(void)
+{
+    struct lh_quota memory;
+    struct rig *second = calloc(1, sizeof(*second));
+    uint32_t known;
+
+    if (second == NULL)
+        bail("out of memory");
+    lh_quota_init(&memory, 6u << 20);
+    rig_memory = &memory;
+    open_rig(LH_OFFER_KEEP_SAME, 0);
+    ok(memory.used > 2u << 20, "a tree takes what it needs at least");
+    is_i64(rig_open(second, 0, 0), -LH_E_BUSY, "there is not enough for a second: %s",
+           second->err.text);
+    while (lh_quota_take(&memory, 1024)) /* others take the rest */
+        ;
+    known = tell_until_full(20000);
+    ok(known > 1000 && known < 4000, "%u are taken", known);
+    send_empty(known);
+    is_i64(rig_commit(rig), 0, "committed");
+    is_u64(rig->settled.blocks, known, "they are settled");
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "next", 0), LH_WANTED_NEW, "then there is room");
+    lh_quota_give(&memory, 1u << 20);
+    known = tell_until_full(20000);
+    ok(known > 4000, "with what others give back there is more: %u", known);
+    rig_close(rig);
+    ok(memory.used < 2u << 20, "at the end all goes back");
+    is_i64(rig_open(second, 0, 0), 0, "and there is enough for another tree");
+    rig_close(second);
+    rig_memory = NULL;
+    free(second);
+    scratch_clear();
+}
+
 static void test_claims(void)
 {
     struct lh_hash hash = {0};
@@ -775,6 +842,7 @@ int main(void)
     test_void();
     test_protocol();
     test_no_place();
+    test_memory();
     test_claims();
     test_collisions();
     test_fresh();

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct lh_quota *rig_memory;
+
 const char *rig_path(const char *path)
 {
     char name[900];
@@ -34,6 +36,7 @@ int rig_open_allowing(struct rig *r, uint16_t flags, uint32_t keep, unsigned all
                                 .flags = flags,
                                 .keep = keep,
                                 .allow = allow,
+                                .memory = rig_memory,
                                 .block_bytes = RIG_GRID,
                                 .epoch = RIG_EPOCH,
                                 .max_pending = 1000};

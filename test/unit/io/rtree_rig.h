@@ -33,6 +33,8 @@ struct rig {
 /* The tree's root is scratch_path("t"). All is permitted. Returns what open does. */
 int rig_open(struct rig *r, uint16_t flags, uint32_t keep);
 int rig_open_allowing(struct rig *r, uint16_t flags, uint32_t keep, unsigned allow);
+/* What trees that are opened from now on share; NULL at first: there is no bound. */
+extern struct lh_quota *rig_memory;
 /* Fence, close. */
 void rig_close(struct rig *r);
 
