@@ -274,6 +274,7 @@ int lh_rtree_open(const struct lh_rtree_open *how, struct lh_rtree **tree, uint6
     t->flags = how->flags;
     t->keep = how->keep;
     t->allow = how->allow;
+    lh_rtree_note_time(t);
     t->root_fd = -1;
     t->umask = umask_of_process();
     t->uid = geteuid();

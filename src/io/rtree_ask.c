@@ -202,6 +202,8 @@ static int ask_file(struct ask *a)
         return failed_sys(a, -stay, "compare it with what is there");
     if (stay > 0)
         return LH_WANTED_KEPT;
+    if (a->at.there && lh_rtree_made_meanwhile(a->t, a->at.dir, a->at.name, &a->at.st))
+        return failed(a, LH_E_EXISTS, LH_RTREE_TWICE);
     /* A big one comes as a transfer of its own. */
     if (!lh_rtree_dry(a->t) && a->e.size < LH_TREE_BIG)
         r = enter(a);

@@ -91,14 +91,19 @@ int lh_rtree_commit_begin(struct lh_store *store, struct lh_err *err)
 /* ---- end: names ---- */
 
 /* 0 or an errno. Nothing was there when it was asked for: nothing is replaced. */
-static int rename_part(const struct lh_tree_dir *dir, const char *part, const char *name,
-                       bool was_there)
+static int rename_part(const struct lh_rtree *t, struct lh_tree_dir *dir, const char *part,
+                       const char *name, bool was_there)
 {
+    struct lh_disk_stat st;
+
     if (!was_there) {
         if (renameat2(dir->fd, part, dir->fd, name, RENAME_NOREPLACE) == 0)
             return 0;
         if (errno != EINVAL && errno != ENOSYS)
             return errno;
+    } else if (lh_disk_stat(dir->fd, name, &st) == 0 &&
+               lh_rtree_made_meanwhile(t, dir, name, &st)) {
+        return EEXIST;
     }
     return renameat(dir->fd, part, dir->fd, name) == 0 ? 0 : errno;
 }
@@ -106,9 +111,8 @@ static int rename_part(const struct lh_tree_dir *dir, const char *part, const ch
 static int trouble_of(struct lh_rtree *t, const struct lh_rfile *f, int e)
 {
     if (e == EEXIST)
-        return lh_rtree_trouble(&t->troubles, f->index, LH_E_EXISTS, f->path, f->path_len,
-                                "another name in this transfer is the same here, or somebody else "
-                                "made it meanwhile");
+        return lh_rtree_trouble(&t->troubles, f->index, LH_E_EXISTS, f->path, f->path_len, "%s",
+                                LH_RTREE_TWICE);
     return lh_rtree_trouble(&t->troubles, f->index, lh_status_of_write_errno(e), f->path,
                             f->path_len, "cannot rename: %s", strerror(e));
 }
@@ -150,7 +154,7 @@ static int rename_file(struct lh_rtree *t, struct lh_rfile *f, struct renames *a
     }
     if (e == 0) {
         lh_rtree_part_of(t, name, part);
-        e = rename_part(at->dir, part, name, f->was_there);
+        e = rename_part(t, at->dir, part, name, f->was_there);
         at->touched = at->touched || e == 0;
         if (e == 0)
             return 0;

@@ -9,6 +9,7 @@
 #define LH_IO_RTREE_DIRS_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,9 +22,10 @@ struct lh_tree_dir {
     int fd;
     uint64_t dev;
     uint32_t gid;
-    bool foreign; /* of another file system than the root */
-    bool acl;     /* has a default ACL: modes of what is made in it are not as asked for */
-    bool fresh;   /* made for this tree: nothing is in it but what we put there */
+    bool foreign;      /* of another file system than the root */
+    bool acl;          /* has a default ACL: modes of what is made in it are not as asked for */
+    bool fresh;        /* made for this tree: nothing is in it but what we put there */
+    atomic_uint folds; /* rtree_fold.c's */
     /* the rest is rtree_dirs.c's own */
     bool dirty;
     bool kept;

@@ -94,6 +94,8 @@ struct lh_rtree {
     /* Set by open. */
     int root_fd; /* -1: a dry run, and there is none */
     uint64_t dev;
+    struct lh_time
+        opened; /* of files that were changed since then this transfer may be the reason */
     uint16_t flags;
     uint32_t keep;
     unsigned allow; /* enum lh_allow */
@@ -180,6 +182,16 @@ int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, boo
 mode_t lh_rtree_mode_mask(const struct lh_rtree *t);
 /* The mode that a file is made with, and whether no chmod is needed then. */
 mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *exact);
+
+/* ---- rtree_fold.c: names that are one at the destination ---- */
+
+#define LH_RTREE_TWICE                                                                             \
+    "another name in this transfer is the same here, or somebody else made it meanwhile"
+
+void lh_rtree_note_time(struct lh_rtree *t);
+/* What is there is to be replaced: whether it came meanwhile, where names may be one. */
+bool lh_rtree_made_meanwhile(const struct lh_rtree *t, struct lh_tree_dir *dir, const char *name,
+                             const struct lh_disk_stat *st);
 
 /* ---- rtree_permit.c: what a sender may ask for ---- */
 

@@ -46,9 +46,7 @@ static int failed_sys(struct make *m, int e)
         return lh_rtree_fail_at(m->t, e, "make it", (const char *)m->e->path, m->e->path_len,
                                 m->err);
     if (e == EEXIST)
-        return failed(m, LH_E_EXISTS,
-                      "another name in this transfer is the same here, or somebody else made it "
-                      "meanwhile");
+        return failed(m, LH_E_EXISTS, LH_RTREE_TWICE);
     snprintf(words, sizeof(words), "cannot make it: %s", strerror(e));
     return failed(m, lh_status_of_write_errno(e), words);
 }
@@ -77,6 +75,8 @@ static int make_dir(struct make *m)
     }
     if (at->there && (m->t->flags & LH_OFFER_KEEP_ANY))
         return failed(m, LH_E_DEST_KIND, "there is something of that name that is no directory");
+    if (at->there && lh_rtree_made_meanwhile(m->t, at->dir, at->name, &at->st))
+        return failed(m, LH_E_EXISTS, LH_RTREE_TWICE);
     if (lh_rtree_dry(m->t))
         return LH_WANTED_MADE;
     if (at->there && unlinkat(at->dir->fd, at->name, 0) != 0)
@@ -222,6 +222,8 @@ static int make_other(struct make *m)
         return failed(m, LH_E_DEST_KIND, "there is a directory of that name");
     if (at->there && stays(m))
         return LH_WANTED_KEPT;
+    if (at->there && lh_rtree_made_meanwhile(m->t, at->dir, at->name, &at->st))
+        return failed(m, LH_E_EXISTS, LH_RTREE_TWICE);
     if (is_device(m->e->kind) && !lh_rtree_device_permitted(m->t))
         return failed(m, LH_E_REFUSED,
                       "this receiver makes no devices for a sender (--allow devices)");

@@ -238,6 +238,34 @@ def test_folded_names():
     ok(re_words(sent, b"README", b"readme", b"ReadMe"), "in words")
 
 
+def test_folded_links():
+    """Where something is already, also of links the second of two does not replace the first."""
+    at = folding("fold")
+    serve = Serve(at, "--commit-interval", "20ms")
+    write(at, {"t/there": "", "t/Old": "old", "t/Gone": "->old"})
+    src = write(os.path.join(e2e.dir(), "src"), {
+        "Link": "->one", "link": "->two", "LINK": "->three", "f1": "1", "f2": "2", "Old": "new", "old": "newer",
+        "Gone": "->new", "other": "->other"})
+    os.link(os.path.join(src, "f1"), os.path.join(src, "Hard"))
+    os.link(os.path.join(src, "f2"), os.path.join(src, "hard"))
+    sent = send_tree(src + "/", serve.url("t"), "--preserve", "times,hardlinks")
+    partial(sent, "links that are one at the destination")
+    failed = sent.paths("failed")
+    first = {b"Link", b"link", b"LINK"} - failed
+    ok(len(first) == 1, "all but one of three symbolic links are refused") or e2e.diag(failed)
+    same(os.readlink(os.path.join(at, "t/link")), {b"Link": "one", b"link": "two", b"LINK": "three"}[first.pop()],
+         "the first is there")
+    names_ = sent.paths("sent", "made", "kept")
+    ok(len(failed & {b"Old", b"old"}) == 1, "of two files that replace a third one is refused")
+    same(read(at, "t/old"), b"new" if b"Old" in names_ else b"newer", "the other one is there")
+    ok(len(failed & {b"Hard", b"hard", b"f1", b"f2"}) == 1, "of two hard links one is refused")
+    same(read(at, "t/hard"), b"1" if b"hard" in failed or b"f2" in failed else b"2", "the other one is there")
+    same(os.readlink(os.path.join(at, "t/Gone")), "new", "what was there before is replaced")
+    same(os.readlink(os.path.join(at, "t/other")), "other", "the rest goes")
+    same(len(failed), 4, "no more fails") or e2e.diag(failed)
+    ok(re_words(sent, *failed), "in words")
+
+
 def re_words(sent, *paths):
     texts = [sent.entries("failed")[p]["message"] for p in paths if p in sent.entries("failed")]
     e2e.diag(texts[0])

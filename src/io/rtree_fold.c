@@ -1,0 +1,71 @@
+/* Names of a tree that differ in case alone, where the destination takes them for one.
+ *
+ * The second of two must not silently replace the first. Where nothing was there before, nothing is
+ * replaced at all: these calls tell. What is asked here is of something that was there, and is to
+ * be replaced: has this transfer put it there, under the other name?
+ *
+ * Thread: openers, committers.
+ *
+ * Happy path: it is older than this transfer -> replaced, nothing is asked. Younger: with its case
+ * turned round the name leads to the very same -> this directory folds case -> refused. Failures:
+ * what cannot be told is taken for a directory that tells names apart. */
+#include "io/rtree_impl.h"
+
+#include <string.h>
+#include <time.h>
+
+enum { FOLDS_UNKNOWN, FOLDS_NOT, FOLDS };
+
+void lh_rtree_note_time(struct lh_rtree *t)
+{
+    struct timespec now;
+
+    /* The clock that the kernel takes times of files from: never ahead of them. */
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    t->opened = (struct lh_time){.sec = now.tv_sec, .nsec = (uint32_t)now.tv_nsec};
+}
+
+/* With the case of all its letters turned round; only of ASCII, which is one way everywhere. False:
+ * there are none. */
+static bool turn(const char *name, char *out, size_t size)
+{
+    bool any = false;
+    size_t len = strlen(name);
+
+    if (len >= size)
+        return false;
+    for (size_t i = 0; i <= len; i++) {
+        unsigned char c = (unsigned char)name[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+
+        out[i] = (char)(letter ? c ^ 0x20 : c);
+        any = any || letter;
+    }
+    return any;
+}
+
+static bool folds(struct lh_tree_dir *dir, const char *name, const struct lh_disk_stat *st)
+{
+    unsigned known = atomic_load_explicit(&dir->folds, memory_order_relaxed);
+    struct lh_disk_stat other;
+    char turned[256];
+
+    /* A file of several names may have the other one, too. */
+    if (known == FOLDS_UNKNOWN && st->n_links < 2 && turn(name, turned, sizeof(turned))) {
+        known = lh_disk_stat(dir->fd, turned, &other) == 0 && other.dev == st->dev &&
+                        other.ino == st->ino
+                    ? FOLDS
+                    : FOLDS_NOT;
+        atomic_store_explicit(&dir->folds, known, memory_order_relaxed);
+    }
+    return known == FOLDS;
+}
+
+bool lh_rtree_made_meanwhile(const struct lh_rtree *t, struct lh_tree_dir *dir, const char *name,
+                             const struct lh_disk_stat *st)
+{
+    const struct lh_time *now = &st->ctime;
+    bool older = now->sec != t->opened.sec ? now->sec < t->opened.sec : now->nsec < t->opened.nsec;
+
+    return !older && folds(dir, name, st);
+}
