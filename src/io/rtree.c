@@ -131,7 +131,7 @@ void lh_rtree_part_of(const struct lh_rtree *t, const char *name, char part[LH_H
 
 bool lh_rtree_soon(const struct lh_rtree *t)
 {
-    return t->n_whole >= LH_RTREE_COMMIT_FILES ||
+    return t->n_whole >= t->commit_files ||
            (t->waited_for && t->n_partial == 0 && (t->n_whole > 0 || t->made.n > 0));
 }
 
@@ -281,6 +281,7 @@ int lh_rtree_open(const struct lh_rtree_open *how, struct lh_rtree **tree, uint6
     t->gid = getegid();
     t->is_root = t->uid == 0;
     t->whole_end = &t->whole;
+    t->commit_files = LH_RTREE_COMMIT_LEAST;
     lh_text_escape(t->shown, sizeof(t->shown), how->path, how->path_len);
     lh_idmap_init(&t->owners);
     lh_runs_init(&t->made, LH_RUNS_MAX);

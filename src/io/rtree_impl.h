@@ -21,7 +21,8 @@
 #define LH_RTREE_RUNS_OWN (1024u * 1024)
 #define LH_RTREE_BEGUN_MAX 4096     /* files of more than a part, not whole yet */
 #define LH_RTREE_RUNS_MAX 256       /* of the parts of one file */
-#define LH_RTREE_COMMIT_FILES 16384 /* so many are not left waiting for the clock */
+#define LH_RTREE_COMMIT_FILES 16384 /* so many are not left waiting for the clock, */
+#define LH_RTREE_COMMIT_LEAST 1024  /* nor so many where a sync takes no time */
 #define LH_RTREE_SHOWN_SIZE 320
 
 enum lh_rfile_state {
@@ -50,6 +51,7 @@ struct lh_rfile {
     uint16_t xattrs_len;
     uint16_t n_writers;
     uint8_t state;  /* enum lh_rfile_state */
+    bool foreign;   /* with fd: only a sync of its own reaches it */
     bool was_there; /* something of its name, when it was asked for */
     bool dressed;   /* all parts are in, and its attributes are set */
     bool dropped;   /* failed or void: goes with its last writer */
@@ -76,8 +78,9 @@ struct lh_rtree {
     struct lh_rfile *whole;
     struct lh_rfile **whole_end;
     uint32_t n_whole;
-    uint32_t n_open; /* of those, with a descriptor */
-    bool loose;      /* some were closed unsynced: sync the file system */
+    uint32_t n_open;       /* of those, with a descriptor */
+    bool loose;            /* some were closed unsynced: sync the file system */
+    uint32_t commit_files; /* so many whole ones make a commit due */
     struct lh_runs made;
     struct lh_runs settled; /* not yet taken */
     struct lh_rtree_trouble *troubles;
@@ -90,6 +93,7 @@ struct lh_rtree {
     uint32_t batch_made;
     struct lh_runs batch_runs;
     struct lh_batch packs;
+    uint64_t sync_us; /* spent on its syncs */
 
     /* Set by open. */
     int root_fd; /* -1: a dry run, and there is none */

@@ -290,6 +290,7 @@ static int finish_file(struct lh_rtree *t, const struct part *p, const struct lh
     pthread_mutex_lock(&t->lock);
     *kept = keep_open(t, dir->foreign, &sync_first);
     p->f->fd = *kept ? fd : -1;
+    p->f->foreign = dir->foreign;
     p->f->dressed = true;
     pthread_mutex_unlock(&t->lock);
     return sync_first ? lh_disk_sync(fd) : 0;

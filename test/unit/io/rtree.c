@@ -643,6 +643,45 @@ static void test_fresh_ones_of_many(void)
     close_rig();
 }
 
+static void add_dir(unsigned n)
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "d%02u", n);
+    rig_add(rig, LH_KIND_DIR, name, 0);
+}
+
+/* Before it is known what a sync costs, a commit is due after 1024 files. */
+static void test_commit_due(void)
+{
+    char name[24];
+    unsigned n_soon = 0;
+
+    open_rig(LH_OFFER_KEEP_SAME, 0);
+    for (uint32_t i = 0; i < 1024; i++) {
+        snprintf(name, sizeof(name), "d%02u/f%u", (unsigned)i / 64, (unsigned)i);
+        if (i % 64 == 0)
+            add_dir(i / 64);
+        rig_add(rig, LH_KIND_FILE, name, 3);
+    }
+    is_i64(rig_ask(rig), 0, "asked of 1024 files");
+    for (uint32_t i = 0; i < 1040; i++) {
+        if (i % 65 == 0)
+            continue; /* the directory */
+        rig_part(rig, i, 0, 3);
+        if (i % 65 == 64) {
+            is_i64(rig_pack(rig), LH_CLAIM_OK, "64 of them are whole");
+            n_soon += rig->soon;
+        }
+    }
+    ok(n_soon == 1 && rig->soon, "a commit is due with the last of them");
+    is_i64(rig_commit(rig), 0, "committed");
+    is_u64(rig->settled.blocks, 1040, "all are settled");
+    is_u64(rig_hidden(), 0, "and under their names");
+    ok(rig_holds("d15/f1023", 1039, 3), "with their contents");
+    close_rig();
+}
+
 /* ---- leaving and coming back ---- */
 
 static void test_leftovers(void)
@@ -847,6 +886,7 @@ int main(void)
     test_collisions();
     test_fresh();
     test_fresh_ones_of_many();
+    test_commit_due();
     test_leftovers();
     test_dry();
     test_attributes();
