@@ -99,9 +99,12 @@ static int next_dir(struct lh_tree *t, char **path)
         if (r != 0)
             return r;
     } else if (!p->dirs_over) {
-        do /* what several sources have is listed for the first of them */
+        /* What several sources have is listed for the first of them; what nobody looked into is not
+         * judged. */
+        do
             r = lh_walk_dirs_next(t->walk, &e, &p->err);
-        while (r == LH_WALK_ENTRY && lh_walk_dir_is_shared(t->walk, &e));
+        while (r == LH_WALK_ENTRY &&
+               (lh_walk_dir_is_shared(t->walk, &e) || lh_walk_dir_is_elsewhere(t->walk, &e)));
         p->dirs_over = r == LH_WALK_END;
         if (r < 0)
             return r;

@@ -106,6 +106,10 @@ enum lh_walk_has {
  * Asks the file system. Returns enum lh_walk_has, or -LH_E_SOURCE when it cannot be told. */
 int lh_walk_has(struct lh_walk *walk, const char *path, bool is_dir, struct lh_err *err);
 
+/* Whether what is in the directory `e`, of dirs_next, was left out: another file system is mounted
+ * there, and one_file_system. */
+bool lh_walk_dir_is_elsewhere(const struct lh_walk *walk, const struct lh_walk_entry *e);
+
 /* Whether an earlier source has the directory `e`, of dirs_next, too. Asks the file system. */
 bool lh_walk_dir_is_shared(const struct lh_walk *walk, const struct lh_walk_entry *e);
 

@@ -167,6 +167,11 @@ int lh_walk_has(struct lh_walk *w, const char *path, bool is_dir, struct lh_err 
     return LH_WALK_ABSENT;
 }
 
+bool lh_walk_dir_is_elsewhere(const struct lh_walk *w, const struct lh_walk_entry *e)
+{
+    return w->opts->one_file_system && e->identity.dev != w->sources[e->source].st.dev;
+}
+
 bool lh_walk_dir_is_shared(const struct lh_walk *w, const struct lh_walk_entry *e)
 {
     struct lh_disk_stat st;

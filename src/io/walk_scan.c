@@ -70,7 +70,7 @@ static int take_dir(struct lh_walk *w, const struct lh_disk_stat *st, bool desce
     int r = 0;
 
     /* Of another file system comes the place where it is mounted, empty. */
-    if (descend && (!w->opts->one_file_system || st->dev == w->sources[w->source].st.dev))
+    if (descend && !lh_walk_dir_is_elsewhere(w, e))
         r = push(w, err);
     if (r == 0)
         r = lh_walk_keep(&w->dirs, e, NULL, err);
