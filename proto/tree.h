@@ -103,7 +103,7 @@ enum lh_wanted {
     LH_WANTED_KEPT = 0,    /* there already, or the offer says to keep what is there: settled */
     LH_WANTED_NEW = 1,     /* contents are wanted: nothing was there */
     LH_WANTED_CHANGED = 2, /* contents are wanted: something else was there */
-    LH_WANTED_MADE = 3,    /* no contents needed; SETTLED follows */
+    LH_WANTED_MADE = 3,    /* no contents needed: made, or its attributes set; SETTLED follows */
     LH_WANTED_FAILED = 4   /* FAILED told why, before this: it is over with this entry */
 };
 #define LH_WANTED_MAX 16384 /* entries a frame */

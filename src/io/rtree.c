@@ -200,6 +200,36 @@ static unsigned umask_of_process(void)
     return mask;
 }
 
+/* The names of the directories that lead to the root, up to the receiver's own: whoever made them
+ * may not have come to sync them. 0 or an errno of the disk. */
+static int sync_above(const struct lh_rtree *t, const struct lh_place *place)
+{
+    struct lh_disk_stat top, st;
+    int fd = -1;
+    int e = lh_disk_stat(lh_place_fd(place), "", &top);
+
+    if (e == 0)
+        e = lh_disk_stat(t->root_fd, "", &st);
+    while (e == 0 && st.dev == top.dev && st.ino != top.ino) {
+        uint64_t below = st.ino;
+        int up = openat(fd >= 0 ? fd : t->root_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (up < 0)
+            break; /* not ours to see */
+        if (fd >= 0)
+            close(fd);
+        fd = up;
+        e = lh_disk_sync_dir(fd);
+        if (e == 0)
+            e = lh_disk_stat(fd, "", &st);
+        if (st.ino == below)
+            break;
+    }
+    if (fd >= 0)
+        close(fd);
+    return e;
+}
+
 static int open_root(struct lh_rtree *t, const struct lh_rtree_open *how, uint64_t *dev,
                      struct lh_err *err)
 {
@@ -221,6 +251,9 @@ static int open_root(struct lh_rtree *t, const struct lh_rtree_open *how, uint64
     t->dev = *dev = st.dev;
     t->dirs.root_fd = t->root_fd;
     t->dirs.dev = st.dev;
+    e = t->root_fd >= 0 && !lh_rtree_dry(t) ? sync_above(t, how->root) : 0;
+    if (e != 0)
+        return lh_err_sys(err, LH_E_DEST, e, "cannot sync what leads to %s", t->shown);
     /* Others than root can write only to what they may; ATTRS takes it back. */
     if (t->root_fd >= 0 && !lh_rtree_dry(t) && !t->is_root && (t->keep & LH_KEEP_MODE) &&
         (st.mode & 0700) != 0700)

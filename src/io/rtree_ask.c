@@ -116,8 +116,9 @@ static bool same_contents(const struct ask *a)
     return same;
 }
 
-/* The contents are the same; what else is kept of it may not be. */
-static int refresh(struct ask *a)
+/* The contents are the same; what else is kept of it may not be. *changed: it was not. Returns 0 or
+ * an errno. */
+static int refresh(struct ask *a, bool *changed)
 {
     struct lh_rtree *t = a->t;
     const struct lh_disk_stat *st = &a->at.st;
@@ -145,6 +146,8 @@ static int refresh(struct ask *a)
     } else {
         e = lh_rtree_dress(t, fd, &d, &not_kept);
         close(fd);
+        lh_tree_dirs_touch_all(&t->dirs);
+        *changed = true;
     }
     pthread_mutex_lock(&t->lock);
     t->stats.not_kept += not_kept;
@@ -152,9 +155,10 @@ static int refresh(struct ask *a)
     return e;
 }
 
-/* Whether what is there stays. 1, 0, or -errno. */
+/* Whether what is there stays. 1, 0, or -errno. 2: its attributes are set, and not yet synced. */
 static int stays(struct ask *a)
 {
+    bool changed = false;
     bool regular = S_ISREG(a->at.st.mode);
     struct lh_keep_file there = {.size = regular ? a->at.st.size : UINT64_MAX,
                                  .mtime = a->at.st.mtime};
@@ -164,7 +168,7 @@ static int stays(struct ask *a)
     if (keep == LH_KEEP_IT)
         return 1;
     if (keep == LH_KEEP_SAME || (keep == LH_KEEP_COMPARE && same_contents(a)))
-        return refresh(a) == 0 ? 1 : -EIO;
+        return refresh(a, &changed) != 0 ? -EIO : changed ? 2 : 1;
     return 0;
 }
 
@@ -201,7 +205,7 @@ static int ask_file(struct ask *a)
     if (stay < 0)
         return failed_sys(a, -stay, "compare it with what is there");
     if (stay > 0)
-        return LH_WANTED_KEPT;
+        return stay > 1 ? LH_WANTED_MADE : LH_WANTED_KEPT;
     if (a->at.there && lh_rtree_made_meanwhile(a->t, a->at.dir, a->at.name, &a->at.st))
         return failed(a, LH_E_EXISTS, LH_RTREE_TWICE);
     /* A big one comes as a transfer of its own. */
@@ -259,13 +263,26 @@ static int may_ask(struct lh_rtree *t, uint32_t index, const struct lh_tree_entr
     return may;
 }
 
-static void count(struct lh_rtree *t, int answer)
+static void count(struct lh_rtree *t, uint8_t kind, int answer)
 {
+    bool dressed = answer == LH_WANTED_MADE && kind == LH_KIND_FILE;
+
     pthread_mutex_lock(&t->lock);
-    t->stats.kept += answer == LH_WANTED_KEPT;
-    t->stats.made += answer == LH_WANTED_MADE;
+    t->stats.kept += answer == LH_WANTED_KEPT || dressed;
+    t->stats.made += answer == LH_WANTED_MADE && !dressed;
     t->stats.failed += answer == LH_WANTED_FAILED;
     pthread_mutex_unlock(&t->lock);
+}
+
+/* It is over with what is kept: no power cut may take it. */
+static int know_kept(struct lh_rtree *t, const struct lh_rtree_answers *a, struct lh_err *err)
+{
+    int e;
+
+    if (lh_rtree_dry(t) || a->n == 0 || memchr(a->v, LH_WANTED_KEPT, a->n) == NULL)
+        return 0;
+    e = lh_tree_dirs_know(&t->dirs);
+    return e == 0 ? 0 : lh_rtree_fail_sys(t, e, "sync what was there", err);
 }
 
 int lh_rtree_ask(struct lh_rtree *t, const uint8_t *payload, size_t len, uint32_t skip,
@@ -299,7 +316,7 @@ int lh_rtree_ask(struct lh_rtree *t, const uint8_t *payload, size_t len, uint32_
         lh_rtree_permit(t, &a->e, a->e.kind != LH_KIND_DIR);
         r = ask_one(a);
         if (r >= 0) {
-            count(t, r);
+            count(t, a->e.kind, r);
             out->v[out->n++] = (uint8_t)r;
         }
     }
@@ -308,6 +325,10 @@ int lh_rtree_ask(struct lh_rtree *t, const uint8_t *payload, size_t len, uint32_
     free(a);
     if (may < 0)
         return lh_err_set(err, LH_E_PROTOCOL, "an index was used twice");
+    if (r >= 0)
+        r = know_kept(t, out, err);
+    if (r < 0)
+        out->n = 0; /* it may not be so */
     return r < 0 ? r : may == 0;
 }
 

@@ -197,7 +197,10 @@ static bool unref(struct lh_tree_dir *dir)
 
 /* ---- getting ---- */
 
-static int get(struct lh_tree_dirs *d, const char *path, size_t len, struct lh_tree_dir **out)
+/* ours: it was made just now. The name of another may not be on the disk yet, and what is put into
+ * it is not there either until that is. */
+static int get(struct lh_tree_dirs *d, const char *path, size_t len, bool ours,
+               struct lh_tree_dir **out)
 {
     uint64_t hash = lh_check64(path, len, 0);
     struct lh_tree_dir *dir, *other, *gone = NULL;
@@ -218,6 +221,7 @@ static int get(struct lh_tree_dirs *d, const char *path, size_t len, struct lh_t
     if (e != 0)
         return e;
     pthread_mutex_lock(&d->lock);
+    d->many = d->many || !(ours || d->known || len == 0);
     other = find(d, path, len, hash);
     if (other == NULL) {
         dir->fresh = *fresh_at(d, dir) == dir->mark;
@@ -239,7 +243,7 @@ static int make_and_get(struct lh_tree_dirs *d, const char *path, size_t len,
 {
     struct lh_tree_dir *dir, *next;
     size_t from = 0;
-    int e = get(d, path, 0, &dir);
+    int e = get(d, path, 0, false, &dir);
 
     for (size_t at = 1; e == 0 && at <= len; at++) {
         char name[NAME_BYTES_MAX + 1];
@@ -247,7 +251,7 @@ static int make_and_get(struct lh_tree_dirs *d, const char *path, size_t len,
 
         if (at < len && path[at] != '/')
             continue;
-        e = get(d, path, at, &next);
+        e = get(d, path, at, false, &next);
         if (e == ENOENT) {
             memcpy(name, path + from, at - from);
             name[at - from] = '\0';
@@ -256,7 +260,7 @@ static int make_and_get(struct lh_tree_dirs *d, const char *path, size_t len,
             if (e == 0)
                 e = lh_tree_dir_touch(d, dir);
             if (e == 0)
-                e = get(d, path, at, &next);
+                e = get(d, path, at, made, &next);
             if (e == 0)
                 next->fresh = made;
         }
@@ -274,7 +278,7 @@ static int make_and_get(struct lh_tree_dirs *d, const char *path, size_t len,
 int lh_tree_dir_get(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
                     struct lh_tree_dir **dir)
 {
-    int e = get(d, path, len, dir);
+    int e = get(d, path, len, false, dir);
 
     return e == ENOENT && make ? make_and_get(d, path, len, dir) : e;
 }
@@ -299,7 +303,7 @@ void lh_tree_dir_made(struct lh_tree_dirs *d, const char *path, size_t len)
 {
     struct lh_tree_dir *dir;
 
-    if (get(d, path, len, &dir) != 0)
+    if (get(d, path, len, true, &dir) != 0)
         return;
     dir->fresh = true;
     lh_tree_dir_put(d, dir);
@@ -364,6 +368,27 @@ void lh_tree_dirs_touch_all(struct lh_tree_dirs *d)
     pthread_mutex_unlock(&d->lock);
 }
 
+static void note_known(struct lh_tree_dirs *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->known = true;
+    pthread_mutex_unlock(&d->lock);
+}
+
+int lh_tree_dirs_know(struct lh_tree_dirs *d)
+{
+    bool known;
+    int e;
+
+    pthread_mutex_lock(&d->lock);
+    known = d->known;
+    pthread_mutex_unlock(&d->lock);
+    e = known || lh_mutant("kept-unsynced") ? 0 : lh_disk_sync_fs(d->root_fd);
+    if (e == 0)
+        note_known(d);
+    return e;
+}
+
 int lh_tree_dirs_sync(struct lh_tree_dirs *d)
 {
     struct lh_tree_dir *list[LH_TREE_SYNC_FEW];
@@ -383,6 +408,8 @@ int lh_tree_dirs_sync(struct lh_tree_dirs *d)
     pthread_mutex_unlock(&d->lock);
     if (many && !lh_mutant("drop-dir-sync"))
         first = lh_disk_sync_fs(d->root_fd);
+    if (many && first == 0)
+        note_known(d);
     for (unsigned i = 0; i < n; i++) {
         int e = many && !list[i]->foreign ? 0 : lh_disk_sync_dir(list[i]->fd);
 

@@ -48,6 +48,7 @@ struct lh_tree_dirs {
     unsigned n_dirty;
     struct lh_tree_dir *dirty[LH_TREE_SYNC_FEW]; /* with a reference */
     bool many;                                   /* more than fit: sync the file system */
+    bool known; /* of what was there before we came all is on the disk */
 };
 
 /* What is wrong with the path of an entry, or NULL. */
@@ -84,5 +85,9 @@ void lh_tree_dirs_touch_all(struct lh_tree_dirs *d);
 
 /* Sync all that was touched before. Blocking. An error is final. */
 int lh_tree_dirs_sync(struct lh_tree_dirs *d);
+
+/* What was there before we came, a killed receiver may have made a moment ago: see that it is on
+ * the disk. Blocking, once. An error is final. */
+int lh_tree_dirs_know(struct lh_tree_dirs *d);
 
 #endif

@@ -189,7 +189,7 @@ static int make_over(const struct make *m)
         e = dress(m, part);
     if (e == 0 && renameat(fd, part, fd, m->at->name) != 0)
         e = errno;
-    if (e != 0)
+    if (e != 0 || m->e->kind == LH_KIND_HARDLINK) /* of one file rename(2) leaves both names */
         unlinkat(fd, part, 0);
     return e;
 }
@@ -204,11 +204,14 @@ static int refresh(struct make *m)
     bool differs = (owner && (st->uid != m->e->uid || st->gid != m->e->gid)) ||
                    (mode && ((st->mode ^ m->e->mode) & lh_rtree_mode_mask(t)) != 0) ||
                    ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &m->e->mtime));
-    int e = 0;
+    int e;
 
-    if (differs && !(t->flags & LH_OFFER_KEEP_ANY) && !lh_rtree_dry(t))
-        e = dress(m, m->at->name);
-    return e == 0 ? LH_WANTED_KEPT : failed_sys(m, e);
+    if (!differs || m->e->kind == LH_KIND_HARDLINK || (t->flags & LH_OFFER_KEEP_ANY) ||
+        lh_rtree_dry(t))
+        return LH_WANTED_KEPT;
+    e = dress(m, m->at->name);
+    lh_tree_dirs_touch_all(&m->t->dirs);
+    return e == 0 ? LH_WANTED_MADE : failed_sys(m, e);
 }
 
 static int make_other(struct make *m)
@@ -241,6 +244,18 @@ static int make_other(struct make *m)
     return e == 0 ? LH_WANTED_MADE : failed_sys(m, e);
 }
 
+/* Whether the name that is there is of the very file: it may be an older one, when contents could
+ * not be sent. Not to be told where times are not kept, or what is there stays whatever it is. */
+static bool is_older(const struct make *m)
+{
+    struct lh_disk_stat st;
+
+    return (m->t->keep & LH_KEEP_TIMES) &&
+           !(m->t->flags & (LH_OFFER_KEEP_ANY | LH_OFFER_KEEP_NEWER | LH_OFFER_DRY_RUN)) &&
+           lh_disk_stat(m->other->fd, m->other_name, &st) == 0 &&
+           !lh_keep_same_time(&st.mtime, &m->e->mtime);
+}
+
 /* Finds the name that is there already. In a dry run it may be missing. */
 static int make_hard_link(struct make *m)
 {
@@ -258,7 +273,9 @@ static int make_hard_link(struct make *m)
         return lh_rtree_dry(m->t) ? LH_WANTED_MADE : failed_sys(m, e);
     }
     m->other_name = m->text + dir_len + (dir_len > 0);
-    answer = make_other(m);
+    answer = is_older(m)
+                 ? failed(m, LH_E_SOURCE_CHANGED, "what it is another name of could not be sent")
+                 : make_other(m);
     lh_tree_dir_put(&m->t->dirs, m->other);
     return answer;
 }

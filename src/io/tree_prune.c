@@ -280,6 +280,8 @@ const char *lh_tree_prune_names(struct lh_tree *t, const struct lh_frame *frame,
     struct lh_tree_names *names;
     const char *why = NULL;
 
+    if (p->given_up) /* others that were asked for are still coming */
+        return NULL;
     if (lh_names_decode(payload, frame->length, &reader, &why) != 0)
         return why;
     for (unsigned i = 0; i < LH_TREE_LISTS && list == NULL; i++)

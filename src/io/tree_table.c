@@ -255,8 +255,8 @@ static void settle(struct lh_tree *t, uint64_t first, uint64_t end)
             over(t, item, LH_TREE_REMOVED);
         else if (item->state == LH_ITEM_PACKED)
             over(t, item, LH_TREE_SENT);
-        else if (item->state == LH_ITEM_MADE)
-            over(t, item, item->kind == LH_KIND_FILE ? LH_TREE_SENT : LH_TREE_MADE);
+        else if (item->state == LH_ITEM_MADE) /* a file was there, and got its attributes */
+            over(t, item, item->kind == LH_KIND_FILE ? LH_TREE_KEPT : LH_TREE_MADE);
     }
 }
 

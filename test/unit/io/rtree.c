@@ -60,6 +60,17 @@ static bool settled(uint32_t index)
     return lh_runs_has(&rig->settled, index);
 }
 
+/* Another name of entry `of`, whose time it has. */
+static uint32_t add_hard(struct rig *r, const char *path, const char *link, uint32_t of)
+{
+    struct lh_tree_entry e = rig_entry(r, LH_KIND_HARDLINK, path, 0);
+
+    e.mtime = rig_mtime(of);
+    e.link = (const uint8_t *)link;
+    e.link_len = strlen(link);
+    return rig_add_entry(r, &e);
+}
+
 /* ---- the way of a small tree ---- */
 
 static void test_small_tree(void)
@@ -104,7 +115,11 @@ static void test_small_tree(void)
     ok(is_link("d/link", "../../somewhere else"), "the link says what it said");
     ok(S_ISFIFO(stat_of("fifo").st_mode), "a FIFO");
 
-    hard = rig_add_link(rig, LH_KIND_HARDLINK, "hard", "d/file");
+    rig_add_link(rig, LH_KIND_HARDLINK, "hard", "d/file");
+    is_i64(rig_ask(rig), 0, "a hard link of a file with another time");
+    is_u64(rig->answers.v[0], LH_WANTED_FAILED, "which must be another file: %s",
+           rig_trouble(rig->answers.troubles, rig->next - 1));
+    hard = add_hard(rig, "hard", "d/file", file);
     is_i64(rig_ask(rig), 0, "a hard link");
     is_u64(rig->answers.v[0], LH_WANTED_MADE, "is made");
     is_i64(rig_commit(rig), 0, "committed");
@@ -125,7 +140,7 @@ static void test_small_tree(void)
     rig_add(rig, LH_KIND_FILE, "not/told/of/deep", 10);
     rig_add_link(rig, LH_KIND_SYMLINK, "d/link", "../../somewhere else");
     rig_add(rig, LH_KIND_FIFO, "fifo", 0);
-    rig_add_link(rig, LH_KIND_HARDLINK, "hard", "d/file");
+    add_hard(rig, "hard", "d/file", file);
     is_i64(rig_ask(rig), 0, "asked again");
     for (uint32_t i = 0; i < 7; i++)
         is_u64(rig->answers.v[i], LH_WANTED_KEPT, "entry %u is kept", i);
@@ -200,7 +215,7 @@ static void test_checksum(void)
     lh_hash_bytes(data, 9, &e.hash);
     rig_add_entry(rig, &e);
     rig_ask(rig);
-    is_u64(rig->answers.v[0], LH_WANTED_KEPT, "the same contents are kept");
+    is_u64(rig->answers.v[0], LH_WANTED_MADE, "the same contents are kept");
     ok(times_are("same", 0), "with the time that it should have");
     is_u64(rig->answers.v[1], LH_WANTED_CHANGED, "others are not, though size and time agree");
     close_rig();
@@ -212,8 +227,10 @@ static void test_kept_mode(void)
     make_old("f", 10, 0);
     chmod(rig_path("f"), 0600);
     open_rig(LH_OFFER_KEEP_SAME, LH_KEEP_MODE | LH_KEEP_TIMES);
-    is_i64(rig_ask_one(rig, LH_KIND_FILE, "f", 10), LH_WANTED_KEPT, "kept");
-    is_u64(stat_of("f").st_mode & 07777, 0640, "with another mode");
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "f", 10), LH_WANTED_MADE, "no contents are wanted");
+    is_u64(stat_of("f").st_mode & 07777, 0640, "it has another mode");
+    is_i64(rig_commit(rig), 0, "committed");
+    ok(settled(0), "and that is settled");
     close_rig();
 }
 

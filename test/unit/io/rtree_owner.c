@@ -271,7 +271,7 @@ static void test_permitted(void)
             bail("%s", rig->err.text);
         rig->next = 0;
         ask_all();
-        is_u64(rig->answers.v[0], LH_WANTED_KEPT, "kept");
+        is_u64(rig->answers.v[0], LH_WANTED_MADE, "kept, with attributes that are set again");
         counted(owner ? 0 : 3, set_id ? 0 : 1, security ? 0 : 2);
         is_u64(mode_of("f"), owner && set_id ? 06755 : 0755, "its mode is as it was");
         rig_close(rig);
