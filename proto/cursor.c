@@ -59,6 +59,13 @@ void lh_put_u64(struct lh_writer *w, uint64_t v)
     put(w, v, 8);
 }
 
+void lh_put_varint(struct lh_writer *w, uint64_t v)
+{
+    for (; v > 0x7f; v >>= 7)
+        put(w, v | 0x80, 1);
+    put(w, v, 1);
+}
+
 void lh_put_bytes(struct lh_writer *w, const void *data, size_t len)
 {
     uint8_t *at = take(w, len);
@@ -121,6 +128,26 @@ uint32_t lh_get_u32(struct lh_reader *r)
 uint64_t lh_get_u64(struct lh_reader *r)
 {
     return get(r, 8);
+}
+
+uint64_t lh_get_varint(struct lh_reader *r, uint64_t max)
+{
+    uint64_t v = 0;
+
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        uint64_t byte = get(r, 1);
+        uint64_t bits = byte & 0x7f;
+
+        if (r->failed || (bits << shift) >> shift != bits)
+            break;
+        v |= bits << shift;
+        if (byte <= 0x7f && v <= max)
+            return v;
+        if (byte <= 0x7f)
+            break;
+    }
+    r->failed = true;
+    return 0;
 }
 
 void lh_get_bytes(struct lh_reader *r, void *out, size_t len)

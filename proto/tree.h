@@ -66,6 +66,16 @@ bool lh_xattrs_add(uint8_t *out, size_t size, size_t *used, const struct lh_xatt
 /* The next one of a decoded entry's; false at the end. *at: 0 at first. */
 bool lh_xattrs_next(const uint8_t *xattrs, size_t len, size_t *at, struct lh_xattr *x);
 
+/* Of the entry before in a frame: an entry is told by what differs from it. */
+struct lh_tree_before {
+    uint16_t mode;
+    uint32_t uid;
+    uint32_t gid;
+    int64_t sec;
+    size_t path_len;
+    uint8_t path[LH_PATH_MAX];
+};
+
 /* A frame of entries is built by begin, add until it is full, end. `out` has LH_CONTROL_MAX bytes.
  */
 struct lh_files_writer {
@@ -73,6 +83,7 @@ struct lh_files_writer {
     size_t used;
     uint32_t first; /* index of the first entry; the last is below LH_TREE_NO_ENTRY */
     uint32_t n;
+    struct lh_tree_before before;
 };
 
 void lh_files_begin(struct lh_files_writer *w, uint8_t *out, uint32_t first);
@@ -88,13 +99,16 @@ struct lh_files_reader {
     uint32_t at;
     const uint8_t *next;
     const uint8_t *end;
+    struct lh_tree_before before;
 };
 
 /* Checks the whole payload: entries that may be sent only (known kind, path as above and empty for
- * none but a DIR, link for kinds SYMLINK and HARDLINK only and not empty there, mode ≤ 07777, nsec,
- * size, xattrs well formed). ".." and absolute paths are the receiver's to refuse. */
+ * none but a DIR, a link that is not empty for kinds SYMLINK and HARDLINK, mode ≤ 07777, nsec,
+ * size, xattrs well formed). ".." and absolute paths are the receiver's to refuse. No more than
+ * LH_WANTED_MAX fit. */
 int lh_files_decode(const uint8_t *in, size_t len, struct lh_files_reader *r, const char **why);
-/* The next entry; false at the end. Views are into `in`. */
+/* The next entry; false at the end. Views are into `in`; the path is the reader's until the next.
+ */
 bool lh_files_next(struct lh_files_reader *r, struct lh_tree_entry *e);
 
 /* ---- WANTED ---- */

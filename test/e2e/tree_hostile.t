@@ -172,8 +172,8 @@ def test_many_entries():
     try:
         for _ in range(1000):
             rows = [entry(FILE, "n%d" % (first + i), 1) for i in range(500)]
-            peer.control.socket.sendall(e2e.frame(
-                treewire.FILES, struct.pack("<II", first, len(rows)) + b"".join(rows), transfer=0, epoch=peer.epoch))
+            peer.control.socket.sendall(e2e.frame(treewire.FILES, treewire.entries(first, rows), transfer=0,
+                                                  epoch=peer.epoch))
             first += len(rows)
         ended = "all is taken"
     except socket.timeout:
@@ -206,7 +206,7 @@ def test_many_trees():
 def test_damaged_frames():
     """Payloads cut at every length, and with bytes changed: never a crash."""
     serve, root, outside = begin()
-    good = struct.pack("<II", 0, 2) + entry(DIR, "d", mode=0o755) + entry(FILE, "d/f", 10)
+    good = treewire.entries(0, [entry(DIR, "d", mode=0o755), entry(FILE, "d/f", 10)])
     for cut in list(range(0, len(good), 7)) + [len(good) - 1]:
         peer = Sender(serve.port)
         need(peer.accepted and peer.accepted[0] == e2e.ACCEPT, "accepted")
@@ -257,7 +257,7 @@ def test_memory():
     for k, peer in enumerate(held):  # the others fill what is left with files that never come
         rows = [entry(FILE, "x%d-%d-" % (k, i) + "x" * 200, 5) for i in range(200)]
         for _ in range(20):
-            peer.control.send(e2e.frame(treewire.FILES, struct.pack("<II", peer.next, len(rows)) + b"".join(rows),
+            peer.control.send(e2e.frame(treewire.FILES, treewire.entries(peer.next, rows),
                                         transfer=0, epoch=peer.epoch))
             peer.next += len(rows)
     e2e.wait_until("the place is free", lambda: treerun.send_tree(src + "/", serve.url("dry"), "-n", verbose=False).rc == 0)

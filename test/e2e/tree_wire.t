@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import xxhash
 
 import e2e
+import treewire
 from e2e import (ACCEPT, ACK, BLOCK, BLOCK_FRAME, ERROR, OFFER, WELCOME, Peer, Serve, frame, hello,
                  join, need, ok, same)
 
@@ -35,11 +36,8 @@ def text(data):
 
 
 def entry(path, kind=K_FILE, size=0, mode=0o644, mtime=TIME, link="", xattrs=b"", contents=None):
-    fields = struct.pack("<BBHIIQqI", kind, contents is not None, mode, 0, 0, size, mtime, 5)
-    fields += text(path) + text(link) + struct.pack("<H", len(xattrs)) + xattrs
-    if contents is not None:
-        fields += xxhash.xxh3_128_digest(contents)
-    return struct.pack("<H", len(fields)) + fields
+    digest = b"" if contents is None else xxhash.xxh3_128_digest(contents)
+    return treewire.entry(kind, path, size, link, mode, xattrs, mtime, digest)
 
 
 class Tree:
@@ -72,8 +70,8 @@ class Tree:
 
     def tell(self, kind, entries, last=False):
         first, self.next = self.next, self.next + len(entries)
-        self.control.send(frame(kind, struct.pack("<II", first, len(entries)) + b"".join(entries),
-                                flags=LAST if last else 0, transfer=0))
+        self.control.send(frame(kind, treewire.entries(first, entries), flags=LAST if last else 0,
+                                transfer=0))
         return first
 
     def note(self, got):
@@ -293,9 +291,12 @@ def test_bad_packs():
 def test_bad_entries():
     serve, at = start()
     for what, bad in (
-        ("an index twice", lambda t: frame(FILES, struct.pack("<II", 0, 1) + entry("x"), transfer=0)),
-        ("an unknown kind", lambda t: frame(FILES, struct.pack("<II", 5, 1) + entry("x", 9), transfer=0)),
-        ("more than there are", lambda t: frame(FILES, struct.pack("<II", 5, 9) + entry("x"), transfer=0)),
+        ("an index twice", lambda t: frame(FILES, treewire.entries(0, [entry("x")]), transfer=0)),
+        ("an unknown kind", lambda t: frame(FILES, treewire.entries(5, [entry("x", 9)]), transfer=0)),
+        ("more than there are",
+         lambda t: frame(FILES, struct.pack("<II", 5, 9) + treewire.entries(5, [entry("x")])[8:], transfer=0)),
+        ("a path that goes on from nothing",
+         lambda t: frame(FILES, struct.pack("<II", 5, 1) + bytes([K_FILE, 0, 0, 3, 1]) + b"x", transfer=0)),
         ("a list outside", lambda t: frame(LIST, struct.pack("<I", 1) + text("../x"), transfer=0)),
         ("junk", lambda t: frame(FILES, b"x", transfer=0)),
     ):
@@ -457,9 +458,8 @@ def test_ahead():
     t.control.socket.settimeout(3)
     try:
         while len(told) < 100000:
-            entries = [entry("%s/f%d" % (deep, len(told) + i), size=1) for i in range(16)]
-            told += range(t.next, t.next + 16)
-            t.tell(FILES, entries)
+            told.append(t.next)
+            t.tell(FILES, [entry("%s/f%d" % (deep, t.next), size=1)])
     except OSError:
         pass
     ok(len(told) < 20000, "it is held back after %d entries" % len(told))
@@ -478,7 +478,7 @@ def test_ahead_and_sent():
     frames, n = [], 0
     for _ in range(400):
         entries = [entry("%s/f%d" % (deep, n + i), size=1) for i in range(16)]
-        frames.append(frame(FILES, struct.pack("<II", n, 16) + b"".join(entries), transfer=0))
+        frames.append(frame(FILES, treewire.entries(n, entries), transfer=0))
         n += 16
     frames.append(frame(FILES, struct.pack("<II", n, 0), flags=LAST, transfer=0))
     teller = threading.Thread(target=t.control.send, args=frames, daemon=True)

@@ -25,7 +25,6 @@ static void within(const uint8_t *at, size_t len)
 
 static void path(const uint8_t *at, size_t len)
 {
-    within(at, len);
     LH_REQUIRE(len < LH_PATH_MAX && memchr(at, 0, len) == NULL);
 }
 
@@ -38,8 +37,11 @@ static void entry(const struct lh_tree_entry *e)
     LH_REQUIRE(e->kind >= LH_KIND_FILE && e->kind <= LH_KIND_HARDLINK && e->mode <= 07777);
     LH_REQUIRE(e->size <= INT64_MAX && e->mtime.nsec < 1000000000);
     LH_REQUIRE(!e->has_hash || e->kind == LH_KIND_FILE);
-    path(e->path, e->path_len);
-    path(e->link, e->link_len);
+    path(e->path, e->path_len); /* put together by the reader */
+    if (link)
+        path(e->link, e->link_len);
+    within(e->link, e->link_len);
+    within(e->xattrs, e->xattrs_len);
     LH_REQUIRE((e->path_len > 0 || e->kind == LH_KIND_DIR) && (e->link_len > 0) == link);
     while (lh_xattrs_next(e->xattrs, e->xattrs_len, &at, &x)) {
         within(x.name, x.name_len);
@@ -78,6 +80,7 @@ static void names(const uint8_t *in, size_t len)
     for (; lh_names_next(&r, &kind, &name, &name_len); n++) {
         LH_REQUIRE(kind >= LH_KIND_FILE && kind <= LH_KIND_SOCKET);
         LH_REQUIRE(name_len >= 1 && name_len <= 255 && memchr(name, '/', name_len) == NULL);
+        within(name, name_len);
         path(name, name_len);
     }
     LH_REQUIRE(n == r.n);

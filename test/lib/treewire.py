@@ -33,9 +33,41 @@ def offer(path, flags=KEEP_SAME, keep=MODE | TIMES, transfer=0):
                  struct.pack("<I", keep), transfer=transfer)
 
 
-def entry(kind, path, size=0, link="", mode=0o644, xattrs=b""):
-    body = struct.pack("<BBHIIQqI", kind, 0, mode, 0, 0, size, 1700000000, 5)
-    return text(body + text(path) + text(link) + struct.pack("<H", len(xattrs)) + xattrs)
+def varint(n):
+    out = b""
+    while n > 0x7f:
+        out += bytes([n & 0x7f | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
+def entry(kind, path, size=0, link="", mode=0o644, xattrs=b"", mtime=1700000000, digest=b""):
+    return {"kind": kind, "path": os.fsencode(path), "size": size, "link": os.fsencode(link), "mode": mode,
+            "xattrs": xattrs, "mtime": mtime, "digest": digest}
+
+
+def row(before, e):
+    """An entry behind another one in a frame; mode and owner are told each time."""
+    shared = len(os.path.commonprefix([before["path"], e["path"]]))
+    later = e["mtime"] - before["mtime"]
+    out = bytes([e["kind"] | 0x10 | 0x20 | 0x40 * bool(e["digest"]) | 0x80 * bool(e["xattrs"])])
+    out += varint(e["mode"]) + varint(0) + varint(0) + varint(e["size"])
+    out += varint(2 * later if later >= 0 else -2 * later - 1) + struct.pack("<I", 5)
+    out += varint(shared) + varint(len(e["path"]) - shared) + e["path"][shared:]
+    if e["kind"] in (LINK, HARDLINK):
+        out += varint(len(e["link"])) + e["link"]
+    if e["xattrs"]:
+        out += varint(len(e["xattrs"])) + e["xattrs"]
+    return out + e["digest"]
+
+
+def entries(first, rows):
+    """The payload of FILES, ATTRS, REMOVE."""
+    out, before = struct.pack("<II", first, len(rows)), entry(0, "", mtime=0)
+    for e in rows:
+        out += row(before, e)
+        before = e
+    return out
 
 
 def pack(number, epoch, *parts):
@@ -65,8 +97,7 @@ class Sender:
     def files(self, *rows):
         """Tell of entries; [(answer, text of FAILED or None)] of each, None when the session ended."""
         first, self.next = self.next, self.next + len(rows)
-        self.control.send(frame(FILES, struct.pack("<II", first, len(rows)) + b"".join(rows), flags=LAST,
-                                transfer=0, epoch=self.epoch))
+        self.control.send(frame(FILES, entries(first, rows), flags=LAST, transfer=0, epoch=self.epoch))
         answers, why = {}, {}
         while len(answers) < len(rows):
             got = self.control.read_until(WANTED, FAILED, ERROR)
@@ -100,8 +131,7 @@ class Sender:
 
     def remove(self, *rows):
         first, self.next = self.next, self.next + len(rows)
-        self.control.send(frame(REMOVE, struct.pack("<II", first, len(rows)) + b"".join(rows), transfer=0,
-                                epoch=self.epoch))
+        self.control.send(frame(REMOVE, entries(first, rows), transfer=0, epoch=self.epoch))
         left, gone = set(range(first, first + len(rows))), set()
         while left:
             got = self.control.read_until(REMOVED, FAILED, ERROR)

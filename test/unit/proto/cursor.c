@@ -33,6 +33,39 @@ static void little_endian(void)
     ok(!r.failed && lh_reader_left(&r) == 0, "an empty reader has not failed");
 }
 
+static void varints(void)
+{
+    static const uint64_t some[] = {0,     1,     127,        128,       300,
+                                    16383, 16384, UINT32_MAX, INT64_MAX, UINT64_MAX};
+    static const unsigned bytes[] = {1, 1, 1, 2, 2, 2, 3, 5, 9, 10};
+    static const uint8_t too_large[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02};
+    static const uint8_t endless[] = {0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+                                      0x80, 0x80, 0x80, 0x80, 0};
+    uint8_t out[10];
+    struct lh_writer w;
+    struct lh_reader r;
+
+    for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
+        lh_writer_init(&w, out, sizeof(out));
+        lh_put_varint(&w, some[i]);
+        ok(!w.failed && w.at == out + bytes[i], "%u bytes", bytes[i]);
+        lh_reader_init(&r, out, bytes[i]);
+        ok(lh_get_varint(&r, some[i]) == some[i] && !r.failed && lh_reader_left(&r) == 0,
+           "are read back");
+        lh_reader_init(&r, out, bytes[i] - 1);
+        ok(lh_get_varint(&r, UINT64_MAX) == 0 && r.failed, "not when they are cut short");
+        lh_reader_init(&r, out, bytes[i]);
+        ok(some[i] == 0 || (lh_get_varint(&r, some[i] - 1) == 0 && r.failed), "nor above a limit");
+    }
+    lh_reader_init(&r, too_large, sizeof(too_large));
+    ok(lh_get_varint(&r, UINT64_MAX) == 0 && r.failed, "more than 64 bits");
+    lh_reader_init(&r, endless, sizeof(endless));
+    ok(lh_get_varint(&r, UINT64_MAX) == 0 && r.failed, "more than ten bytes");
+    lh_writer_init(&w, out, 1);
+    lh_put_varint(&w, 128);
+    ok(w.failed, "no room");
+}
+
 static void overrun_while_writing(void)
 {
     uint8_t *out = malloc(7);
@@ -90,6 +123,7 @@ static void overrun_while_reading(void)
 int main(void)
 {
     little_endian();
+    varints();
     overrun_while_writing();
     overrun_while_reading();
     return done_testing();

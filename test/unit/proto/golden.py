@@ -86,25 +86,36 @@ def entry(kind, mode, uid, gid, ident, path, more=b""):
     return struct.pack("<H", len(body)) + body
 
 
+def varint(n):
+    out = b""
+    while n > 0x7f:
+        out += bytes([n & 0x7f | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
 def tree_entry(kind, mode, uid, gid, size, mtime, path, link=b"", xattrs=b"", digest=b""):
-    body = table(
-        (0, "B", kind),
-        (1, "B", 1 if digest else 0),
-        (2, "H", mode),
-        (4, "I", uid),
-        (8, "I", gid),
-        (12, "Q", size),
-        (20, "q", mtime[0]),
-        (28, "I", mtime[1]),
-        (32, "H", len(path)),
-        (34, None, path),
-        (34 + len(path), "H", len(link)),
-        (36 + len(path), None, link),
-        (36 + len(path) + len(link), "H", len(xattrs)),
-        (38 + len(path) + len(link), None, xattrs),
-        (38 + len(path) + len(link) + len(xattrs), None, digest),
-    )
-    return struct.pack("<H", len(body)) + body
+    return dict(kind=kind, who=(mode, uid, gid), size=size, mtime=mtime, path=path, link=link,
+                xattrs=xattrs, digest=digest)
+
+
+def coded(before, e):
+    """An entry, by what differs from the one before it in its frame."""
+    shared = len(os.path.commonprefix([before["path"], e["path"]]))
+    later = e["mtime"][0] - before["mtime"][0]
+    out = bytes([e["kind"] | 0x10 * (e["who"] != before["who"]) | 0x20 * (e["mtime"][1] != 0) |
+                 0x40 * bool(e["digest"]) | 0x80 * bool(e["xattrs"])])
+    if e["who"] != before["who"]:
+        out += b"".join(map(varint, e["who"]))
+    out += varint(e["size"]) + varint(2 * later if later >= 0 else -2 * later - 1)
+    if e["mtime"][1]:
+        out += struct.pack("<I", e["mtime"][1])
+    out += varint(shared) + varint(len(e["path"]) - shared) + e["path"][shared:]
+    if e["link"]:
+        out += varint(len(e["link"])) + e["link"]
+    if e["xattrs"]:
+        out += varint(len(e["xattrs"])) + e["xattrs"]
+    return out + e["digest"]
 
 
 def xattr(name, value):
@@ -112,7 +123,9 @@ def xattr(name, value):
 
 
 def tree_entries(first, *entries):
-    return table((0, "I", first), (4, "I", len(entries)), (8, None, b"".join(entries)))
+    nothing = tree_entry(0, 0, 0, 0, 0, (0, 0), b"")
+    rows = b"".join(coded(before, e) for before, e in zip((nothing,) + entries, entries))
+    return table((0, "I", first), (4, "I", len(entries)), (8, None, rows))
 
 
 def pack(*parts):
