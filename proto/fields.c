@@ -3,6 +3,9 @@
  * Thread: any. Happy path and failures: as cursor.h says. */
 #include "proto/fields.h"
 
+#include "proto/tree.h"
+#include "util/err.h"
+
 #include <longhaul/status.h>
 #include <string.h>
 
@@ -51,4 +54,19 @@ size_t lh_text_cut(const char *text, size_t len, size_t max)
     while (len > 0 && ((uint8_t)text[len] & 0xc0) == 0x80)
         len--;
     return len;
+}
+
+bool lh_indexes_allowed(uint32_t first, uint32_t n)
+{
+    return n <= LH_TREE_NO_ENTRY - first;
+}
+
+void lh_put_list_head(uint8_t *out, uint32_t first, uint32_t n)
+{
+    struct lh_writer w;
+
+    lh_writer_init(&w, out, LH_LIST_HEAD);
+    lh_put_u32(&w, first);
+    lh_put_u32(&w, n);
+    LH_INVARIANT(!w.failed);
 }

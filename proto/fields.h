@@ -22,6 +22,12 @@ void lh_get_path(struct lh_reader *r, const uint8_t **path, size_t *len);
 /* Not longer than `max`, and no NUL. */
 bool lh_path_allowed(const uint8_t *path, size_t len, size_t max);
 
+/* A list of what is indexed: first index or tag, number. */
+#define LH_LIST_HEAD 8
+void lh_put_list_head(uint8_t *out, uint32_t first, uint32_t n);
+/* Whether `n` indexes from `first` on are there: the last one is below LH_TREE_NO_ENTRY. */
+bool lh_indexes_allowed(uint32_t first, uint32_t n);
+
 /* How much of a sentence goes onto the wire: at most `max` bytes, not cut within a character. */
 size_t lh_text_cut(const char *text, size_t len, size_t max);
 

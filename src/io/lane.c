@@ -62,6 +62,11 @@ void lh_lane_finish(struct lh_send *s)
     lh_offer_finish(s);
 }
 
+void lh_lane_done(struct lh_send *s)
+{
+    lh_offer_done(s);
+}
+
 void lh_lane_broken(struct lh_send *s, const char *why)
 {
     lh_session_lost_for(s, LH_E_PROTOCOL, why);

@@ -5,8 +5,9 @@
  * it runs, and its owner says when it is over.
  *
  * Happy path: lh_lane_start -> offered: the owner tells of entries -> taken -> frames come, packs
- * are added, streams send them -> lh_lane_finish -> `done` of the send. Failures: a session that is
- * lost is dialled again, then `offered` fires anew: all that was told and all packs are void.
+ * are added, streams send them -> lh_lane_finish, DONE, lh_lane_done -> `done` of the send.
+ * Failures: a session that is lost is dialled again, then `offered` fires anew: all that was told
+ * and all packs are void.
  *
  * Thread: main loop. */
 #ifndef LH_IO_LANE_H
@@ -55,7 +56,9 @@ bool lh_lane_taken(
 void lh_lane_grow(struct lh_send *send, uint64_t n_packs);
 void lh_lane_feed(struct lh_send *send);
 
-void lh_lane_finish(struct lh_send *send);                  /* FINISH: nothing more is to come */
+/* FINISH: nothing more is to be told of; packs may still be on their way. DONE comes to `frame`. */
+void lh_lane_finish(struct lh_send *send);
+void lh_lane_done(struct lh_send *send);                    /* and is believed */
 void lh_lane_broken(struct lh_send *send, const char *why); /* a frame breaks the protocol */
 void lh_lane_end(struct lh_send *send, int status, const char *text); /* LH_E_* */
 

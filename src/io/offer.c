@@ -101,6 +101,7 @@ void lh_offer_send(struct lh_send *s)
     s->transfer = ++s->session->transfer;
     s->epoch = 0;
     s->told_bytes = 0;
+    s->finish_said = false;
     lh_session_send(s, LH_FRAME_OFFER, 0, payload, lh_offer_encode(&m, payload));
     if (s->small != NULL)
         send_small(s);
@@ -234,12 +235,12 @@ void lh_offer_finish(struct lh_send *s)
 {
     if (s->source_busy)
         return;
-    lh_limits_report(s);
-    if (s->lane != NULL) {
-        s->phase = LH_PHASE_FINISHING;
+    if (s->lane != NULL) { /* its contents may still be on their way */
+        s->finish_said = true;
         send_finish(s);
         return;
     }
+    lh_limits_report(s);
     s->phase = LH_PHASE_CHECKING;
     lh_send_check_source(s, checked);
 }
@@ -268,6 +269,13 @@ void lh_send_confirm(struct lh_send *s, bool forget)
 {
     if (s->phase == LH_PHASE_HELD)
         confirm(s, forget);
+}
+
+void lh_offer_done(struct lh_send *s)
+{
+    lh_limits_report(s);
+    s->phase = LH_PHASE_FINISHING;
+    deliver(s);
 }
 
 /* Done in an earlier run, or by another host, and size and mtime agree: do the contents? A slice a
@@ -342,7 +350,9 @@ static void on_done(struct lh_send *s, const struct lh_frame *frame, const uint8
         return;
     }
     s->digest = done.digest;
-    if ((s->accept_flags & unsure) != unsure) {
+    if (s->lane != NULL) {
+        s->lane->frame(s->lane, frame, payload);
+    } else if ((s->accept_flags & unsure) != unsure) {
         deliver(s);
     } else if (!s->source_busy) {
         digest_more(s);
@@ -389,7 +399,7 @@ void lh_offer_frame(struct lh_send *s, const struct lh_frame *frame, const uint8
         }
         break;
     case LH_FRAME_DONE:
-        if (s->phase == LH_PHASE_FINISHING) {
+        if (s->phase == LH_PHASE_FINISHING || (s->phase == LH_PHASE_MOVING && s->finish_said)) {
             on_done(s, frame, payload);
             return;
         }

@@ -103,6 +103,7 @@ struct lh_target {
     struct lh_err err;       /* of the job at hand */
     struct lh_finish finish; /* inline: came behind the offer */
     bool have_finish;
+    bool finishing; /* the job that does it was begun */
     uint8_t *inline_data;
     uint32_t inline_len;
     struct lh_hash inline_hash;
@@ -121,7 +122,8 @@ void lh_target_tree_frame(struct lh_target *t, const struct lh_frame *frame,
                           const uint8_t *payload);
 void lh_target_tree_opened(struct lh_target *t);
 void lh_target_tree_committed(struct lh_target *t);
-bool lh_target_tree_idle(const struct lh_target *t); /* nothing that was asked is unanswered */
+/* Nothing that was asked is unanswered, and no contents are to come. */
+bool lh_target_tree_idle(const struct lh_target *t);
 void lh_target_tree_let_go(struct lh_target *t, struct lh_rsession *session);
 void lh_target_tree_tick(struct lh_target *t);
 int lh_target_tree_finish(struct lh_target *t, struct lh_err *err);

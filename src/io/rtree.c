@@ -131,8 +131,17 @@ void lh_rtree_part_of(const struct lh_rtree *t, const char *name, char part[LH_H
 
 bool lh_rtree_soon(const struct lh_rtree *t)
 {
-    return t->n_whole >= t->commit_files ||
-           (t->waited_for && t->n_partial == 0 && (t->n_whole > 0 || t->made.n > 0));
+    return t->n_whole >= t->commit_files || (t->waited_for && t->n_partial == 0);
+}
+
+bool lh_rtree_awaits(struct lh_rtree *t)
+{
+    bool awaits;
+
+    pthread_mutex_lock(&t->lock);
+    awaits = t->n_files > 0;
+    pthread_mutex_unlock(&t->lock);
+    return awaits;
 }
 
 /* The caller holds the lock. */

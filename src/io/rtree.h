@@ -92,6 +92,9 @@ int lh_rtree_ask(struct lh_rtree *tree, const uint8_t *payload, size_t len, uint
  * 0 no, 1 some time, 2 at once. */
 int lh_rtree_asked(struct lh_rtree *tree, const struct lh_rtree_answers *answers, bool last);
 
+/* Whether contents that were wanted are still to come, or to be committed. Any thread. */
+bool lh_rtree_awaits(struct lh_rtree *tree);
+
 /* What is settled, and what has failed in contents or commits, since the last call. `settled` is
  * initialised by the caller; the list is the caller's. Any thread. */
 void lh_rtree_take(struct lh_rtree *tree, struct lh_runs *settled,

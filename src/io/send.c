@@ -227,7 +227,7 @@ static void on_end_timer(uv_timer_t *timer)
 
 void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
 {
-    bool leaving;
+    bool leaving, linger;
     va_list ap;
 
     if (s->phase == LH_PHASE_ENDING)
@@ -246,8 +246,10 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
     if (leaving)
         lh_session_bye(s->session);
     lh_mover_stop_streams(s);
+    /* That a tree's last words arrive is of no use to anybody: they are not waited for. */
+    linger = leaving && !(s->lane != NULL && status == 0);
     /* A caller may still be on its way out of a callback of ours: the rest is for later turns. */
-    uv_timer_start(&s->retry, on_end_timer, leaving ? LH_GOODBYE_MS : 0, 0);
+    uv_timer_start(&s->retry, on_end_timer, linger ? LH_GOODBYE_MS : 0, 0);
 }
 
 void lh_send_cancel(struct lh_send *s)

@@ -173,6 +173,7 @@ struct lh_send {
     char *congestion;
     struct lh_lane *lane; /* NULL: it sends a file */
     uint64_t told_bytes;  /* of a lane, in this session */
+    bool finish_said;     /* of a lane, in this session: DONE may come while contents move */
 
     uv_timer_t tick;
     uv_timer_t retry;
@@ -286,6 +287,7 @@ void lh_session_send_runs(struct lh_send *s, uint16_t type, uint16_t last_flags,
 void lh_offer_send(struct lh_send *s);
 void lh_offer_frame(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload);
 void lh_offer_finish(struct lh_send *s);
+void lh_offer_done(struct lh_send *s); /* of a lane */
 
 /* mover.c: dial, join and start follow one another in each session. */
 void lh_mover_dial(struct lh_send *s);  /* the control connection is up: so soon can streams be */

@@ -155,6 +155,8 @@ static void on_committed(struct lh_commit_entry *entry, const struct lh_runs *ac
         lh_target_tree_committed(t);
     if (err->status != 0)
         lh_target_fail(t, err);
+    else if (t->tree != NULL)
+        lh_target_maybe_finish(t);
 }
 
 /* ---- finish ---- */
@@ -232,9 +234,10 @@ static void on_finish_done(struct lh_job *job)
 /* Once it is open and no space is being taken any more: that changes the file's times. */
 void lh_target_maybe_finish(struct lh_target *t)
 {
-    if (t->state != LH_TARGET_OPEN || !t->have_finish || t->allocating || t->done ||
+    if (t->state != LH_TARGET_OPEN || !t->have_finish || t->allocating || t->finishing || t->done ||
         (t->tree != NULL && !lh_target_tree_idle(t)))
         return;
+    t->finishing = true;
     atomic_fetch_add(&t->refs, 1);
     memset(&t->err, 0, sizeof(t->err));
     lh_committer_submit(t->committer, &t->job, finish_run, on_finish_done, &t->serve->mbox);

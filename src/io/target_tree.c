@@ -5,11 +5,12 @@
  *
  * Happy path: frames queue up, also before the tree is open -> one job after the other answers them
  * in order: WANTED, NAMES, REMOVED, each behind the FAILED of its own -> commits bring SETTLED.
- * FINISH waits until the queue is empty.
+ * ATTRS wait until no contents are to come, FINISH until the queue is empty as well.
  *
  * Failures: of an entry: FAILED. Of the tree: the target's. A sender that is faster than the disk
  * is not read for a while. */
 #include "io/recv.h"
+#include "util/mutant.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -316,6 +317,12 @@ static void list_run(struct lh_job *job)
     }
 }
 
+/* What is set last waits for all contents: a rename changes its directory. */
+static bool too_early(const struct lh_target_tree *tree, const struct asked *a)
+{
+    return a->type == LH_FRAME_ATTRS && lh_rtree_awaits(tree->rtree) && !lh_mutant("dirs-early");
+}
+
 /* Begin with the head of the queue. */
 static void pump(struct lh_target *t)
 {
@@ -323,7 +330,7 @@ static void pump(struct lh_target *t)
     struct asked *a = tree->head;
 
     if (tree->busy || tree->starved || a == NULL || t->state != LH_TARGET_OPEN ||
-        t->session == NULL)
+        t->session == NULL || too_early(tree, a))
         return;
     tree->slow = a->type == LH_FRAME_LIST && lh_buf_len(&t->session->ctl.out) > NAMES_OUT_MAX;
     if (tree->slow)
@@ -390,7 +397,7 @@ void lh_target_tree_opened(struct lh_target *t)
 
 bool lh_target_tree_idle(const struct lh_target *t)
 {
-    return t->tree->head == NULL;
+    return t->tree->head == NULL && !lh_rtree_awaits(t->tree->rtree);
 }
 
 void lh_target_tree_tick(struct lh_target *t)

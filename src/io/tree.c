@@ -4,14 +4,14 @@
  *
  * Happy path: start -> the walk is opened (a prep thread) -> the lane begins: a session to the
  * receiver with streams -> entries are told of, contents go in packs and in sends of big files ->
- * all is settled -> what is to be removed is -> attributes -> FINISH -> every part is closed,
- * `done` fires, memory goes. Failures: of an entry: told, counted, and the rest goes on. A lost
- * session: the lane dials again, and all that is not settled is told of again. What the receiver
- * refuses, a walk or a disk there that fails, and cancel end it; what is settled stays. */
+ * what is to be removed is, once all is settled -> attributes and FINISH, which the receiver holds
+ * until contents are settled -> DONE -> every part is closed, `done` fires, memory goes. Failures:
+ * of an entry: told, counted, and the rest goes on. A lost session: the lane dials again, and all
+ * that is not settled is told of again. What the receiver refuses, a walk or a disk there that
+ * fails, and cancel end it; what is settled stays. */
 #include "io/tree_impl.h"
 
 #include "io/sock.h"
-#include "util/mutant.h"
 #include "util/text.h"
 
 #include <stddef.h>
@@ -272,6 +272,9 @@ static void on_offered(struct lh_lane *lane)
 {
     struct lh_tree *t = of_lane(lane);
 
+    t->done_heard = false;
+    if ((t->stage == LH_TREE_DRESSING || t->stage == LH_TREE_FINISHING) && t->n_items > 0)
+        t->stage = LH_TREE_MOVING; /* what was said behind contents is said behind them again */
     lh_packs_clear(lane->packs);
     lh_tree_pack_reset(t);
     lh_tree_told_anew(t);
@@ -313,8 +316,7 @@ static bool is_searching(const struct lh_lane *lane)
 {
     const struct lh_tree *t = LH_CONTAINER_OF(lane, const struct lh_tree, lane);
 
-    return t->walk_busy && t->stage == LH_TREE_MOVING && t->told == t->next &&
-           t->answered == t->told;
+    return t->walk_busy && t->stage == LH_TREE_MOVING && t->n_asked == 0;
 }
 
 static uint16_t offer_flags(const struct lh_tree_options *o)
@@ -407,11 +409,11 @@ void lh_tree_opened(struct lh_job *job)
 
 /* ---- one stage after the other ---- */
 
-static bool all_settled(const struct lh_tree *t)
+/* Nothing is left but contents of small files, on their way, and what the receiver makes of them.
+ */
+static bool all_answered(const struct lh_tree *t)
 {
-    if (lh_mutant("dirs-early"))
-        return t->walk_over && !t->walk_busy && t->told == t->next;
-    return t->walk_over && !t->walk_busy && t->n_items == 0 && t->n_bigs == 0 &&
+    return t->walk_over && !t->walk_busy && t->said_last && t->n_asked == 0 && t->n_bigs == 0 &&
            lh_tree_big_running(t) == 0;
 }
 
@@ -423,12 +425,12 @@ static void move(struct lh_tree *t)
     if (!lh_lane_taken(t->send) || t->stage != LH_TREE_MOVING)
         return;
     lh_lane_feed(t->send);
-    if (t->stage != LH_TREE_MOVING || !all_settled(t))
+    if (t->stage != LH_TREE_MOVING || !all_answered(t))
         return;
-    if (t->opts.remove)
-        lh_tree_prune_start(t);
-    else
+    if (!t->opts.remove)
         lh_tree_dress_start(t);
+    else if (t->n_items == 0)
+        lh_tree_prune_start(t);
 }
 
 void lh_tree_step(struct lh_tree *t)
@@ -439,7 +441,7 @@ void lh_tree_step(struct lh_tree *t)
         move(t);
     if (t->stage == LH_TREE_LISTING || t->stage == LH_TREE_REMOVING)
         lh_tree_prune_step(t);
-    if (t->stage == LH_TREE_DRESSING)
+    if (t->stage == LH_TREE_DRESSING || t->stage == LH_TREE_FINISHING)
         lh_tree_dress_step(t);
 }
 

@@ -2,9 +2,10 @@
  *
  * Thread: main loop; the job is a prep thread's.
  *
- * Happy path: big files' owners and such -> every directory, those within before the one they are
- * in: whatever is made in a directory changes its mtime -> FINISH -> DONE. Nothing is answered but
- * what fails. Failures: a lost session: all of it again. */
+ * Happy path: nothing more is to be told of -> big files' owners and such -> every directory, those
+ * within before the one they are in: whatever is made in a directory changes its mtime -> FINISH ->
+ * DONE. Contents of small files may still be on their way: the receiver sees to it that they go
+ * first. Nothing is answered but what fails. Failures: a lost session: all of it again. */
 #include "io/tree_impl.h"
 
 #include <stddef.h>
@@ -91,7 +92,7 @@ static void on_attrs(struct lh_job *job)
     }
     if (t->attrs_err.status != 0)
         lh_tree_end(t, t->attrs_err.status, t->attrs_err.text);
-    else if (t->attrs_anew)
+    else if (t->attrs_anew && t->stage == LH_TREE_DRESSING)
         lh_tree_dress_start(t);
     else
         lh_tree_step(t);
@@ -116,21 +117,36 @@ void lh_tree_dress_start(struct lh_tree *t)
     t->attrs_over = t->opts.dry_run || t->lane.keep == 0;
     t->attrs_n = 0;
     t->attrs_item = t->sent_bigs;
+    t->attrs_from = t->next;
     lh_tree_dress_step(t);
+}
+
+/* A file that could not be read may still be on its way to be counted. */
+static void conclude(struct lh_tree *t)
+{
+    if (!t->done_heard || atomic_load(&t->n_notes) > 0)
+        return;
+    t->done_heard = false;
+    if (t->n_items > 0)
+        lh_lane_broken(t->send, "the receiver is done, and has not settled all");
+    else
+        lh_lane_done(t->send);
 }
 
 void lh_tree_dress_step(struct lh_tree *t)
 {
+    if (t->stage == LH_TREE_FINISHING)
+        conclude(t);
     if (t->stage != LH_TREE_DRESSING || t->attrs_busy || !lh_lane_taken(t->send))
         return;
     while (t->attrs_n > 0) { /* names before whose they are */
-        if (!lh_lane_may_tell(t->send))
+        if (!lh_lane_may_tell(t->send) || !lh_tree_table_room(t, t->attrs_n))
             return;
         if (!lh_tree_owners_tell(t))
             tell(t);
     }
-    if (t->attrs_over && t->n_items == 0)
+    if (t->attrs_over)
         finish(t);
-    else if (!t->attrs_over)
+    else
         submit(t);
 }

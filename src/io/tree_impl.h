@@ -174,8 +174,8 @@ struct lh_tree {
     uint32_t base; /* those below are over with */
     uint32_t next; /* index of the next one */
     uint32_t told; /* in this session: those below it */
-    uint32_t answered;
     uint32_t n_items;
+    uint32_t n_asked;    /* of them without an answer */
     uint32_t n_contents; /* of them no hard links: those wait for the others */
     uint64_t path_bytes;
     atomic_uint n_notes; /* of spoilt items, on their way to the main loop */
@@ -206,6 +206,8 @@ struct lh_tree {
     struct lh_item *attrs_item; /* the next big one */
     struct lh_item *attrs_dir;  /* did not fit into the last frame */
     bool attrs_anew;            /* when the job has ended */
+    uint32_t attrs_from;        /* index: FAILED from here on is of an attribute */
+    bool done_heard;            /* but not yet believed */
     struct lh_err attrs_err;
 
     struct lh_tree_stats stats;

@@ -43,6 +43,7 @@ void lh_tree_table_put(struct lh_tree *t, struct lh_item *item)
     item->state = LH_ITEM_ASKED;
     *slot(t, item->index) = item;
     t->n_items++;
+    t->n_asked++;
     t->n_contents += item->kind != LH_KIND_HARDLINK;
     t->path_bytes += bytes_of(item);
 }
@@ -59,6 +60,7 @@ void lh_tree_table_take(struct lh_tree *t, struct lh_item *item)
 {
     *slot(t, item->index) = NULL;
     t->n_items--;
+    t->n_asked -= item->state == LH_ITEM_ASKED;
     t->n_contents -= item->kind != LH_KIND_HARDLINK;
     t->path_bytes -= bytes_of(item);
     raise_base(t);
@@ -169,12 +171,19 @@ void lh_tree_told_anew(struct lh_tree *t)
     for (uint32_t i = t->base; i != t->next; i++)
         if (*slot(t, i) != NULL)
             (*slot(t, i))->state = LH_ITEM_ASKED;
-    t->told = t->answered = t->base;
+    t->n_asked = t->n_items;
+    t->told = t->base;
     lh_tree_owners_anew(t);
     t->said_last = false;
 }
 
 /* ---- answers ---- */
+
+static void answered(struct lh_tree *t, struct lh_item *item, enum lh_item_state state)
+{
+    item->state = (uint8_t)state;
+    t->n_asked--;
+}
 
 static void over(struct lh_tree *t, struct lh_item *item, enum lh_tree_what what)
 {
@@ -195,7 +204,7 @@ static void contents_wanted(struct lh_tree *t, struct lh_item *item)
         lh_tree_big_add(t, item);
         return;
     }
-    item->state = LH_ITEM_PACKED;
+    answered(t, item, LH_ITEM_PACKED);
     lh_tree_pack(t, item);
 }
 
@@ -212,7 +221,7 @@ static const char *answer(struct lh_tree *t, struct lh_item *item, uint8_t what)
         contents_wanted(t, item);
         return NULL;
     case LH_WANTED_MADE:
-        item->state = LH_ITEM_MADE;
+        answered(t, item, LH_ITEM_MADE);
         if (t->opts.dry_run)
             over(t, item, LH_TREE_MADE);
         return NULL;
@@ -232,8 +241,6 @@ static const char *on_wanted(struct lh_tree *t, const struct lh_frame *frame,
         return why;
     if (first + n > t->told || first + n < first || t->stage == LH_TREE_REMOVING)
         return "WANTED of an entry that it was not told of";
-    if (t->answered < first + n)
-        t->answered = first + n;
     for (uint32_t i = 0; i < n && why == NULL && t->stage != LH_TREE_ENDING; i++) {
         struct lh_item *item = lh_tree_table_get(t, first + i);
 
@@ -295,7 +302,8 @@ static const char *on_failed(struct lh_tree *t, const struct lh_frame *frame,
     item = lh_tree_table_get(t, m.entry);
     status = lh_status_of_wire(m.code);
     if (item == NULL) {
-        if (t->stage == LH_TREE_DRESSING || t->stage == LH_TREE_FINISHING) /* an attribute */
+        if (m.entry >= t->attrs_from &&
+            (t->stage == LH_TREE_DRESSING || t->stage == LH_TREE_FINISHING))
             lh_tree_failed(t, "", 0, status, text);
         return NULL;
     }
@@ -322,6 +330,9 @@ void lh_tree_frame(struct lh_tree *t, const struct lh_frame *frame, const uint8_
         break;
     case LH_FRAME_FAILED:
         why = on_failed(t, frame, payload);
+        break;
+    case LH_FRAME_DONE:
+        t->done_heard = true;
         break;
     default:
         why = lh_tree_prune_names(t, frame, payload);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum phase { RESTING, DIALING, OFFERED, MOVING, FINISHING, ENDED };
+enum phase { RESTING, DIALING, OFFERED, MOVING, ENDED };
 
 struct stream {
     bool up;
@@ -30,6 +30,7 @@ struct lane {
     uint32_t transfer;
     uint64_t epoch;
     uint64_t told_bytes;
+    bool finish_said;
     bool room_due;
     uint8_t holder[LH_HOLDER_SIZE];
     struct stream streams[TW_STREAMS];
@@ -181,6 +182,7 @@ static void offer(void)
     lane->transfer++;
     lane->epoch = 0;
     lane->told_bytes = 0;
+    lane->finish_said = false;
     say(LH_FRAME_OFFER, 0, payload, lh_offer_encode(&m, payload));
     lane->owner->offered(lane->owner);
 }
@@ -300,7 +302,7 @@ void lh_lane_finish(struct lh_send *send)
     uint8_t payload[256];
 
     (void)send;
-    lane->phase = FINISHING;
+    lane->finish_said = true;
     say(LH_FRAME_FINISH, 0, payload, lh_finish_encode(&finish, payload));
 }
 
@@ -539,8 +541,9 @@ static void on_runs(const struct tw_frame *f)
     lh_lane_feed(NULL);
 }
 
-static void on_done(void)
+void lh_lane_done(struct lh_send *send)
 {
+    (void)send;
     say(LH_FRAME_CONFIRM, 0, NULL, 0);
     lh_lane_end(NULL, 0, "");
 }
@@ -555,8 +558,8 @@ void tw_lane_heard(struct tw_session *s, const struct tw_frame *f)
         return;
     else if (f->head.type == LH_FRAME_ACCEPT && lane->phase == OFFERED)
         on_accept(f);
-    else if (f->head.type == LH_FRAME_DONE && lane->phase == FINISHING)
-        on_done();
+    else if (f->head.type == LH_FRAME_DONE && lane->phase == MOVING && lane->finish_said)
+        lane->owner->frame(lane->owner, &f->head, f->payload);
     else if (f->head.type == LH_FRAME_ACK || f->head.type == LH_FRAME_AGAIN) {
         if (lane->phase == MOVING)
             on_runs(f);
