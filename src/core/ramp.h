@@ -68,6 +68,9 @@ uint64_t lh_ramp_hold(uint64_t tcp_wmem_max);
 
 void lh_ramp_init(struct lh_ramp *r, struct lh_ramp_bounds bounds, struct lh_ramp_path path);
 
+/* Begin with twice as many: what is sent is over soon, most of it is slow starts. */
+void lh_ramp_hurry(struct lh_ramp *r);
+
 /* A round trip was seen, 0: none. The least counts. */
 void lh_ramp_round_trip(struct lh_ramp *r, uint32_t rtt_us);
 

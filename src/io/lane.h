@@ -37,6 +37,7 @@ struct lh_lane {
     bool (*searching)(const struct lh_lane *lane); /* more may be found, and nothing is waited for
                                                       but that */
     bool (*hungry)(struct lh_lane *lane); /* a stream has nothing to do: whether packs were added */
+    bool (*more)(const struct lh_lane *lane); /* there may be more packs soon */
 };
 
 /* As lh_send_start. Of opts source, small-file and holder fields are not looked at. */

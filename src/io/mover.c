@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LASTED_MS 5000   /* a stream that lived so long is dialled again without ado */
+#define LASTED_MS 5000 /* a stream that lived so long is dialled again without ado */
+#define LANE_STAGGER_MS 5
 #define SAME_BLOCK_MAX 8 /* failures of one block before verification is given up */
 
 static void out_of_memory(struct lh_send *s)
@@ -77,12 +78,14 @@ static unsigned streams_needed(const struct lh_send *s)
     return blocks < s->tune.ramp.n ? (unsigned)blocks : s->tune.ramp.n;
 }
 
-/* The first begins at once, the others staggered; one that was lost is dialled again after a pause.
- */
+/* The first begins at once, the others staggered, those of a tree next to nothing: it is short, and
+ * slow starts are most of it. One that was lost is dialled again after a pause. */
 static uint64_t pause_ms(const struct lh_send *s, unsigned number)
 {
     if (s->streams[number].attempt > 0)
         return lh_pace_backoff(s->streams[number].attempt, lh_random32());
+    if (s->lane != NULL && s->opts.stagger_ms > LANE_STAGGER_MS)
+        return number == 0 ? 0 : lh_pace_stagger(LANE_STAGGER_MS, lh_random32());
     return number == 0 ? 0 : lh_pace_stagger(s->opts.stagger_ms, lh_random32());
 }
 
@@ -144,6 +147,12 @@ void lh_mover_start(struct lh_send *s)
     lh_mover_use_streams(s);
 }
 
+/* Packs of a tree that are still to be asked for are better than those that others have. */
+static bool may_help(const struct lh_send *s)
+{
+    return s->lane == NULL || !s->lane->more(s->lane);
+}
+
 static void feed(struct lh_send *s, unsigned number)
 {
     struct lh_stream_slot *slot = &s->streams[number];
@@ -153,7 +162,7 @@ static void feed(struct lh_send *s, unsigned number)
     if (lh_sched_grant(&s->sched, number, &first, &end) ||
         (s->lane != NULL && s->lane->hungry(s->lane) &&
          lh_sched_grant(&s->sched, number, &first, &end)) ||
-        lh_laggard_help(s, number, &first, &end)) {
+        (may_help(s) && lh_laggard_help(s, number, &first, &end))) {
         slot->wants = false;
         lh_sstream_range(slot->st, s->transfer, s->epoch, first, end);
     }

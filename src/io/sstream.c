@@ -180,10 +180,17 @@ static void on_hashed(void *user, const struct lh_err *err)
         pump(st);
 }
 
+/* Of packs there are few at first: with one each all streams can begin. */
+static uint64_t low_bytes(const struct lh_sstream *st)
+{
+    if (st->how.from->packs != NULL && st->meter.rate_Bps == 0)
+        return 1;
+    return lh_pace_low(st->meter.rate_Bps);
+}
+
 static void ask_for_more(struct lh_sstream *st)
 {
-    if (st->asked || lh_ahead_bytes(st->ahead) >= lh_pace_low(st->meter.rate_Bps) ||
-        lh_ahead_full(st->ahead))
+    if (st->asked || lh_ahead_bytes(st->ahead) >= low_bytes(st) || lh_ahead_full(st->ahead))
         return;
     st->asked = true;
     tell(st, NOTE_WANTS);

@@ -319,6 +319,13 @@ static bool is_searching(const struct lh_lane *lane)
     return t->walk_busy && t->stage == LH_TREE_MOVING && t->n_asked == 0;
 }
 
+static bool may_have_more(const struct lh_lane *lane)
+{
+    const struct lh_tree *t = LH_CONTAINER_OF(lane, const struct lh_tree, lane);
+
+    return t->stage == LH_TREE_MOVING && (t->walk_busy || t->n_asked > t->next - t->told);
+}
+
 static uint16_t offer_flags(const struct lh_tree_options *o)
 {
     static const uint16_t keep[] = {[LH_EXISTING_DIFFERENT] = LH_OFFER_KEEP_SAME,
@@ -380,6 +387,7 @@ static int begin_lane(struct lh_tree *t)
     t->lane.room = on_room;
     t->lane.hungry = on_hungry;
     t->lane.searching = is_searching;
+    t->lane.more = may_have_more;
     return lh_lane_start(t->loop, &o, &t->lane, &cbs, &t->send);
 }
 

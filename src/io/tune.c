@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define FRESH_MS 500u
+#define HURRY_US 20000u /* of a round trip: below it slow starts are over at once */
 #define STREAM_LEAST_Bps 65536u
 #define STREAM_GOOD_Bps 1000000u
 /* Streams that have something to send for less of the time are held up by something else; so are
@@ -85,6 +86,8 @@ void lh_tune_start(struct lh_send *s)
     path.loss_tolerant = bbr(s);
     memset(&s->tune, 0, sizeof(s->tune));
     lh_ramp_init(&s->tune.ramp, bounds(s), path);
+    if (s->lane != NULL && path.loss_tolerant && path.rtt_us >= HURRY_US)
+        lh_ramp_hurry(&s->tune.ramp);
     lh_share_init(&s->tune.share, s->opts.limit_bps / 8, bbr(s),
                   s->opts.share == LH_SHARE_BACKGROUND);
     set_pace(s, lh_share_first(&s->tune.share));

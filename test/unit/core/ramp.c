@@ -222,9 +222,24 @@ static void test_looks_seldom(void)
     is_u64(run.ramp.n, 4, "and the number that does");
 }
 
+static void test_hurry(void)
+{
+    struct run run = begin(1, 16, 100, 2796202, true);
+    unsigned n = run.ramp.n;
+
+    lh_ramp_hurry(&run.ramp);
+    is_u64(run.ramp.n, 2 * n, "in a hurry: twice as many");
+    lh_ramp_hurry(&run.ramp);
+    is_u64(run.ramp.n, 16, "no more than are allowed");
+    run = begin(3, 3, 100, 2796202, true);
+    lh_ramp_hurry(&run.ramp);
+    is_u64(run.ramp.n, 3, "and as many as were asked for");
+}
+
 int main(void)
 {
     test_start();
+    test_hurry();
     test_without_bbr();
     test_falls();
     test_round_trip();
