@@ -29,6 +29,7 @@ struct lh_lane {
     uint32_t keep;               /* of OFFER: enum lh_tree_keep */
     struct lh_identity identity; /* of the root's source */
     uint32_t mode;               /* of the root */
+    bool alone;                  /* nobody takes its session afterwards */
 
     void (*offered)(struct lh_lane *lane); /* OFFER is said; what follows leaves with it */
     void (*taken)(struct lh_lane *lane);   /* ACCEPT */

@@ -249,7 +249,7 @@ static void confirm(struct lh_send *s, bool forget)
 {
     if ((forget || lh_mutant("confirm-unasked")) && lh_session_alive(s)) {
         lh_session_send(s, LH_FRAME_CONFIRM, 0, NULL, 0);
-        s->keep_session = s->engine->keeps;
+        s->keep_session = s->engine->keeps && !(s->lane != NULL && s->lane->alone);
     }
     lh_send_end(s, 0, "%s", "");
 }

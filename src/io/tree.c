@@ -376,6 +376,7 @@ static int begin_lane(struct lh_tree *t)
     share_packs(t);
     t->lane.flags = offer_flags(&t->opts);
     t->lane.keep = keep_bits(t->opts.preserve);
+    t->lane.alone = t->opts.send.engine == NULL;
     t->lane.mode = 0755;
     if (lh_walk_root(t->walk, &root)) {
         t->lane.mode = root.mode;
