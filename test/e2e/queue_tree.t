@@ -11,6 +11,7 @@ import treecmp
 from e2e import MIB, Serve, ok, same
 from fleet import Fleet
 from redis import Redis
+from treerun import EVERYTHING
 
 SLOW = "64M"  # bits a second: 8 MB/s, so that there is something to interrupt
 KEEP = frozenset(["mode", "times"])
@@ -19,7 +20,7 @@ KEEP = frozenset(["mode", "times"])
 def begin():
     at = os.path.join(e2e.dir(), "root")
     os.mkdir(at)
-    return Fleet(Redis()), Serve(at, "--commit-interval", "100ms"), at
+    return Fleet(Redis()), Serve(at, "--commit-interval", "100ms", "--allow", EVERYTHING), at
 
 
 def source(**how):
