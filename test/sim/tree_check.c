@@ -137,6 +137,8 @@ static uint32_t format_of(uint8_t kind)
     }
 }
 
+static const char ITS_MODE[] = "its mode is another";
+
 /* NULL, or how it differs. A directory gets its attributes last. */
 static const char *differs(const struct tw_version *v, bool platter, bool dir_too)
 {
@@ -162,7 +164,7 @@ static const char *differs(const struct tw_version *v, bool platter, bool dir_to
     if (!same_time(&m->mtime, &v->mtime))
         return "its time is another";
     if (v->kind != LH_KIND_SYMLINK && (m->mode & 0777) != v->mode)
-        return "its mode is another";
+        return ITS_MODE;
     return NULL;
 }
 
@@ -196,6 +198,9 @@ static void settled(uint64_t index)
     struct tw_version *v = item != NULL ? version_of(item) : NULL;
     const char *why = v != NULL ? differs(v, true, false) : NULL;
 
+    /* Another name of a file that could not be sent, and that was there with another mode. */
+    if (why == ITS_MODE && item->kind == LH_KIND_HARDLINK && tw.tree->stats.failed > 0)
+        why = NULL;
     if (why != NULL)
         tw_broken("%s is said to be settled, and after a power cut now: %s", v->path, why);
     if (v != NULL)
