@@ -188,7 +188,7 @@ size_t lh_files_end(struct lh_files_writer *w)
 /* What is wrong with an entry that could be read, or NULL. */
 static const char *entry_refusal(const struct lh_tree_entry *e)
 {
-    if (e->kind < LH_KIND_FILE || e->kind > LH_KIND_HARDLINK)
+    if (e->kind < LH_KIND_FILE || e->kind > LH_KIND_THERE)
         return "an entry of unknown kind";
     if (e->has_hash && e->kind != LH_KIND_FILE)
         return "an entry that is no file has a hash";

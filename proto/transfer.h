@@ -40,7 +40,8 @@ enum lh_file_kind {
     LH_KIND_CHAR = 5,  /* character device */
     LH_KIND_BLOCK = 6, /* block device */
     LH_KIND_SOCKET = 7,
-    LH_KIND_HARDLINK = 8 /* another name of an entry before it */
+    LH_KIND_HARDLINK = 8, /* another name of an entry before it */
+    LH_KIND_THERE = 9     /* a FILE that came by itself, whose attributes are still to be set */
 };
 
 struct lh_file_entry {

@@ -28,6 +28,7 @@ struct lh_item {
     uint64_t rdev;
     struct lh_hash hash; /* of all contents, when has_hash */
     bool has_hash;
+    bool there; /* a big one that was sent: what is left are attributes */
     uint16_t path_len;
     uint16_t link_len;
     uint16_t xattrs_len;

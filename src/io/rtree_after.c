@@ -21,46 +21,6 @@
 
 /* ---- attributes ---- */
 
-static int open_file(const struct lh_tree_dir *dir, const char *name)
-{
-    int flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-    int fd = openat(dir->fd, name, O_RDONLY | flags);
-
-    if (fd < 0 && errno == EACCES)
-        fd = openat(dir->fd, name, O_WRONLY | flags);
-    return fd >= 0 ? fd : -errno;
-}
-
-static int dress_file(struct lh_rtree *t, const char *path, size_t len, const struct lh_rdress *d,
-                      uint64_t *not_kept)
-{
-    size_t dir_len = lh_tree_dir_len(path, len);
-    struct lh_tree_dir *dir;
-    struct lh_disk_stat st;
-    int fd;
-    int e = lh_tree_dir_get(&t->dirs, path, dir_len, false, &dir);
-
-    if (e != 0)
-        return e;
-    /* To open a device can have effects of its own, so it is looked at first. */
-    e = lh_disk_stat(dir->fd, path + dir_len + (dir_len > 0), &st);
-    if (e == 0 && !S_ISREG(st.mode))
-        e = EINVAL;
-    fd = e == 0 ? open_file(dir, path + dir_len + (dir_len > 0)) : -e;
-    lh_tree_dir_put(&t->dirs, dir);
-    if (fd < 0)
-        return -fd;
-    e = lh_disk_stat(fd, "", &st);
-    if (e == 0 && !S_ISREG(st.mode))
-        e = EINVAL;
-    if (e == 0)
-        e = lh_rtree_dress(t, fd, d, not_kept);
-    if (e == 0)
-        e = lh_disk_sync(fd);
-    close(fd);
-    return e;
-}
-
 static int dress_dir(struct lh_rtree *t, const char *path, size_t len, const struct lh_rdress *d,
                      uint64_t *not_kept)
 {
@@ -87,11 +47,7 @@ static int dress_entry(struct lh_rtree *t, const struct lh_tree_entry *entry, co
                           .xattrs_len = entry->xattrs_len,
                           .mode_set = !(t->keep & LH_KEEP_MODE)};
 
-    if (entry->kind == LH_KIND_DIR)
-        return dress_dir(t, path, entry->path_len, &d, not_kept);
-    if (entry->kind == LH_KIND_FILE)
-        return dress_file(t, path, entry->path_len, &d, not_kept);
-    return 0; /* got them when it was made */
+    return dress_dir(t, path, entry->path_len, &d, not_kept);
 }
 
 /* ---- entries of ATTRS and REMOVE ---- */
@@ -171,7 +127,9 @@ int lh_rtree_attrs(struct lh_rtree *t, const uint8_t *payload, size_t len,
 
         path_of(&entry, path);
         lh_rtree_own(t, &entry);
-        lh_rtree_permit(t, &entry, entry.kind == LH_KIND_DIR);
+        if (entry.kind != LH_KIND_DIR) /* all else gets its own when it is made */
+            continue;
+        lh_rtree_permit(t, &entry, true);
         if (why != NULL)
             r = path_failed(t, &entry, index, why, troubles, err);
         else

@@ -68,7 +68,7 @@ static int look(struct ask *a)
     if (e != 0)
         return lh_rtree_dry(t) && (e == ENOENT || e == ENOTDIR || e == ELOOP) ? 0 : e;
     a->at.dir = a->dir;
-    if (a->at.dir->fresh && a->e.kind != LH_KIND_DIR)
+    if (a->at.dir->fresh && a->e.kind != LH_KIND_DIR && a->e.kind != LH_KIND_THERE)
         return 0; /* a name that comes twice is found when it is made or renamed */
     e = lh_disk_stat(a->at.dir->fd, a->at.name, &a->at.st);
     a->at.there = e == 0;
@@ -116,19 +116,31 @@ static bool same_contents(const struct ask *a)
     return same;
 }
 
+static struct lh_rdress dress_of(const struct ask *a)
+{
+    return (struct lh_rdress){.mode = a->e.mode,
+                              .uid = a->e.uid,
+                              .gid = a->e.gid,
+                              .mtime = a->e.mtime,
+                              .xattrs = a->e.xattrs,
+                              .xattrs_len = a->e.xattrs_len,
+                              .mode_set = !(a->t->keep & LH_KEEP_MODE)};
+}
+
+static void count_not_kept(struct lh_rtree *t, uint64_t n)
+{
+    pthread_mutex_lock(&t->lock);
+    t->stats.not_kept += n;
+    pthread_mutex_unlock(&t->lock);
+}
+
 /* The contents are the same; what else is kept of it may not be. *changed: it was not. Returns 0 or
  * an errno. */
 static int refresh(struct ask *a, bool *changed)
 {
     struct lh_rtree *t = a->t;
     const struct lh_disk_stat *st = &a->at.st;
-    struct lh_rdress d = {.mode = a->e.mode,
-                          .uid = a->e.uid,
-                          .gid = a->e.gid,
-                          .mtime = a->e.mtime,
-                          .xattrs = a->e.xattrs,
-                          .xattrs_len = a->e.xattrs_len,
-                          .mode_set = !(t->keep & LH_KEEP_MODE)};
+    struct lh_rdress d = dress_of(a);
     uint64_t not_kept = 0;
     bool owner = lh_rtree_owner_kept(t);
     mode_t mask = lh_rtree_mode_mask(t);
@@ -149,9 +161,7 @@ static int refresh(struct ask *a, bool *changed)
         lh_tree_dirs_touch_all(&t->dirs);
         *changed = true;
     }
-    pthread_mutex_lock(&t->lock);
-    t->stats.not_kept += not_kept;
-    pthread_mutex_unlock(&t->lock);
+    count_not_kept(t, not_kept);
     return e;
 }
 
@@ -216,6 +226,23 @@ static int ask_file(struct ask *a)
     return a->at.there ? LH_WANTED_CHANGED : LH_WANTED_NEW;
 }
 
+/* It came by itself, with its mode and times; the rest is set now. */
+static int ask_there(struct ask *a)
+{
+    struct lh_rdress d = dress_of(a);
+    uint64_t not_kept = 0;
+    int e = 0;
+
+    if (!a->at.there)
+        e = EINVAL;
+    else if (!lh_rtree_dry(a->t))
+        e = lh_rtree_dress_there(a->t, a->at.dir, a->at.name, a->e.size, &d, &not_kept);
+    count_not_kept(a->t, not_kept);
+    if (e == EINVAL || e == ELOOP)
+        return failed(a, LH_E_DEST_KIND, "it was received, and something else is there by now");
+    return e == 0 ? LH_WANTED_KEPT : failed_sys(a, e, "set its attributes");
+}
+
 /* ---- entries ---- */
 
 /* Returns enum lh_wanted or -LH_E_*. */
@@ -241,6 +268,8 @@ static int ask_one(struct ask *a)
         answer = failed_sys(a, e, "reach its place at the destination");
     else if (a->e.kind == LH_KIND_FILE)
         answer = ask_file(a);
+    else if (a->e.kind == LH_KIND_THERE)
+        answer = ask_there(a);
     else
         answer = lh_rtree_make(a->t, &a->e, a->index, &a->at, a->troubles, a->err);
     return answer;
@@ -268,7 +297,7 @@ static void count(struct lh_rtree *t, uint8_t kind, int answer)
     bool dressed = answer == LH_WANTED_MADE && kind == LH_KIND_FILE;
 
     pthread_mutex_lock(&t->lock);
-    t->stats.kept += answer == LH_WANTED_KEPT || dressed;
+    t->stats.kept += (answer == LH_WANTED_KEPT && kind != LH_KIND_THERE) || dressed;
     t->stats.made += answer == LH_WANTED_MADE && !dressed;
     t->stats.failed += answer == LH_WANTED_FAILED;
     pthread_mutex_unlock(&t->lock);
@@ -313,7 +342,7 @@ int lh_rtree_ask(struct lh_rtree *t, const uint8_t *payload, size_t len, uint32_
         if (may <= 0)
             break;
         lh_rtree_own(t, &a->e);
-        lh_rtree_permit(t, &a->e, a->e.kind != LH_KIND_DIR);
+        lh_rtree_permit(t, &a->e, a->e.kind != LH_KIND_DIR && a->e.kind != LH_KIND_THERE);
         r = ask_one(a);
         if (r >= 0) {
             count(t, a->e.kind, r);

@@ -5,8 +5,8 @@
  * Happy path: owner (which takes set-id bits and capabilities away) -> extended attributes (which
  * need the right to write) -> mode -> times. Failures: what the file system or the kernel does not
  * let us set is counted, not an error; only an errno of the disk is one. */
+#include "core/keep.h"
 #include "io/rtree_impl.h"
-
 #include "proto/cursor.h"
 
 #include <errno.h>
@@ -131,5 +131,45 @@ int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, boo
     if (e == 0 && (t->keep & LH_KEEP_TIMES) &&
         utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) != 0)
         e = counted(errno, not_kept);
+    return e;
+}
+
+/* Opened without following anything, and for writing where it cannot be read. */
+static int open_there(const struct lh_tree_dir *dir, const char *name)
+{
+    int flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    int fd = openat(dir->fd, name, O_RDONLY | flags);
+
+    if (fd < 0 && errno == EACCES)
+        fd = openat(dir->fd, name, O_WRONLY | flags);
+    return fd >= 0 ? fd : -errno;
+}
+
+static int check_there(int dirfd, const char *name, uint64_t size, const struct lh_rdress *d)
+{
+    struct lh_disk_stat st;
+    int e = lh_disk_stat(dirfd, name, &st);
+
+    if (e == 0 &&
+        (!S_ISREG(st.mode) || st.size != size || !lh_keep_same_time(&st.mtime, &d->mtime)))
+        e = EINVAL;
+    return e;
+}
+
+int lh_rtree_dress_there(const struct lh_rtree *t, const struct lh_tree_dir *dir, const char *name,
+                         uint64_t size, const struct lh_rdress *d, uint64_t *not_kept)
+{
+    /* To open a device can have effects of its own, so it is looked at first. */
+    int e = check_there(dir->fd, name, size, d);
+    int fd = e == 0 ? open_there(dir, name) : -e;
+
+    if (fd < 0)
+        return -fd;
+    e = check_there(fd, "", size, d);
+    if (e == 0)
+        e = lh_rtree_dress(t, fd, d, not_kept);
+    if (e == 0)
+        e = lh_disk_sync(fd);
+    close(fd);
     return e;
 }

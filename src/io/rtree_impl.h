@@ -179,6 +179,10 @@ struct lh_rdress {
 /* Of an open file or directory. Returns 0 or an errno of the disk; what may not be set, or is not
  * supported, is counted in *not_kept. */
 int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, uint64_t *not_kept);
+/* The regular file `name` in `dir`; synced. EINVAL: something else is there, or a file of another
+ * size or mtime. */
+int lh_rtree_dress_there(const struct lh_rtree *t, const struct lh_tree_dir *dir, const char *name,
+                         uint64_t size, const struct lh_rdress *d, uint64_t *not_kept);
 /* Of something that cannot be opened: a link, a FIFO, a device; no extended attributes. */
 int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, bool link,
                       const struct lh_rdress *d, uint64_t *not_kept);

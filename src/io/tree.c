@@ -422,13 +422,13 @@ void lh_tree_opened(struct lh_job *job)
  */
 static bool all_answered(const struct lh_tree *t)
 {
-    return t->walk_over && !t->walk_busy && t->said_last && t->n_asked == 0 && t->n_bigs == 0 &&
-           lh_tree_big_running(t) == 0;
+    return t->walk_over && !t->walk_busy && t->said_last && t->n_asked == 0 && !lh_tree_big_left(t);
 }
 
 static void move(struct lh_tree *t)
 {
     lh_tree_walk_more(t);
+    lh_tree_big_back(t);
     lh_tree_tell(t);
     lh_tree_big_start(t);
     if (!lh_lane_taken(t->send) || t->stage != LH_TREE_MOVING)

@@ -3,9 +3,10 @@
  * Thread: main loop.
  *
  * Happy path: add -> a place is free -> sent like any file, with its journal, so that it resumes
- * -> it is there. Failures: of one file, told as that entry's; the others go on. One whose session
- * does not come up is tried again, at the next progress of the lane: the receiver is there, or it
- * is the lane's to say that it is not.
+ * -> it is there -> back into the table, when there are attributes that OFFER does not carry: those
+ * are told as an entry's. Failures: of one file, told as that entry's; the others go on. One whose
+ * session does not come up is tried again, at the next progress of the lane: the receiver is there,
+ * or it is the lane's to say that it is not.
  *
  * Below a rate limit a big file has it for itself: it waits until nothing small is under way, and
  * nothing small is told of meanwhile. */
@@ -26,6 +27,11 @@ unsigned lh_tree_big_running(const struct lh_tree *t)
     for (unsigned i = 0; i < LH_TREE_BIGS_AT_ONCE; i++)
         n += t->big[i].send != NULL;
     return n;
+}
+
+bool lh_tree_big_left(const struct lh_tree *t)
+{
+    return t->n_bigs > 0 || t->sent_bigs != NULL || lh_tree_big_running(t) > 0;
 }
 
 /* Where a file of the sources lies: "a/b" gives "b/…" its names, "a/b/" what is below it, and so
@@ -101,13 +107,13 @@ static void on_done(void *arg, int status, const char *text, const struct lh_sen
         item = NULL;
     } else if (status != 0) {
         lh_tree_failed(t, item->path, item->identity.size, -status, text);
+    } else if (owner_follows(t)) {
+        item->there = true;
+        item->next = t->sent_bigs;
+        t->sent_bigs = item;
+        item = NULL;
     } else {
         lh_tree_became(t, LH_TREE_SENT, item);
-        if (owner_follows(t)) {
-            item->next = t->sent_bigs;
-            t->sent_bigs = item;
-            item = NULL;
-        }
     }
     if (item != NULL)
         lh_item_drop(item);
@@ -170,6 +176,17 @@ void lh_tree_big_add(struct lh_tree *t, struct lh_item *item)
     *t->bigs_end = item;
     t->bigs_end = &item->next;
     t->n_bigs++;
+}
+
+void lh_tree_big_back(struct lh_tree *t)
+{
+    while (t->sent_bigs != NULL && lh_tree_table_room(t, 1)) {
+        struct lh_item *item = t->sent_bigs;
+
+        t->sent_bigs = item->next;
+        item->next = NULL;
+        lh_tree_table_put(t, item);
+    }
 }
 
 void lh_tree_big_stop(struct lh_tree *t)

@@ -2,10 +2,10 @@
  *
  * Thread: main loop; the job is a prep thread's.
  *
- * Happy path: nothing more is to be told of -> big files' owners and such -> every directory, those
- * within before the one they are in: whatever is made in a directory changes its mtime -> FINISH ->
- * DONE. Contents of small files may still be on their way: the receiver sees to it that they go
- * first. Nothing is answered but what fails. Failures: a lost session: all of it again. */
+ * Happy path: nothing more is to be told of -> every directory, those within before the one they
+ * are in: whatever is made in a directory changes its mtime -> FINISH -> DONE. Contents of small
+ * files may still be on their way: the receiver sees to it that they go first. Nothing is answered
+ * but what fails. Failures: a lost session: all of it again. */
 #include "io/tree_impl.h"
 
 #include <stddef.h>
@@ -47,8 +47,6 @@ static void attrs_run(struct lh_job *job)
     if (!t->attrs_begun)
         lh_walk_dirs_start(t->walk);
     lh_files_begin(&w, t->attrs, t->next);
-    while (t->attrs_item != NULL && (room = add(&w, t->attrs_item)))
-        t->attrs_item = t->attrs_item->next;
     while (room) {
         if (t->attrs_dir == NULL && (t->attrs_dir = next_dir(t)) == NULL)
             break;
@@ -116,7 +114,6 @@ void lh_tree_dress_start(struct lh_tree *t)
     t->attrs_begun = false;
     t->attrs_over = t->opts.dry_run || t->lane.keep == 0;
     t->attrs_n = 0;
-    t->attrs_item = t->sent_bigs;
     t->attrs_from = t->next;
     lh_tree_dress_step(t);
 }

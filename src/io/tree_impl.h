@@ -176,7 +176,7 @@ struct lh_tree {
     uint32_t told; /* in this session: those below it */
     uint32_t n_items;
     uint32_t n_asked;    /* of them without an answer */
-    uint32_t n_contents; /* of them no hard links: those wait for the others */
+    uint32_t n_contents; /* of them those that hard links wait for */
     uint64_t path_bytes;
     atomic_uint n_notes; /* of spoilt items, on their way to the main loop */
     atomic_bool ending;  /* the stage is ENDING: jobs may stop where they are */
@@ -192,7 +192,7 @@ struct lh_tree {
     unsigned n_bigs;
     bool bigs_pause; /* none begins until the lane's next progress */
     struct lh_tree_big big[LH_TREE_BIGS_AT_ONCE];
-    struct lh_item *sent_bigs; /* that are there: their owner and such is still to be told */
+    struct lh_item *sent_bigs; /* that are there, on their way back into the table */
 
     struct lh_tree_prune prune;
 
@@ -202,12 +202,11 @@ struct lh_tree {
     bool attrs_over;
     uint8_t *attrs; /* the job's frame, */
     size_t attrs_len;
-    uint32_t attrs_n;           /* with so many entries */
-    struct lh_item *attrs_item; /* the next big one */
-    struct lh_item *attrs_dir;  /* did not fit into the last frame */
-    bool attrs_anew;            /* when the job has ended */
-    uint32_t attrs_from;        /* index: FAILED from here on is of an attribute */
-    bool done_heard;            /* but not yet believed */
+    uint32_t attrs_n;          /* with so many entries */
+    struct lh_item *attrs_dir; /* did not fit into the last frame */
+    bool attrs_anew;           /* when the job has ended */
+    uint32_t attrs_from;       /* index: FAILED from here on is of an attribute */
+    bool done_heard;           /* but not yet believed */
     struct lh_err attrs_err;
 
     struct lh_tree_stats stats;
@@ -271,6 +270,8 @@ extern const struct lh_packs_how lh_tree_packs; /* without its user */
 void lh_tree_big_add(struct lh_tree *t, struct lh_item *item);
 void lh_tree_big_start(struct lh_tree *t);
 unsigned lh_tree_big_running(const struct lh_tree *t);
+bool lh_tree_big_left(const struct lh_tree *t); /* waiting, running, or sent and not in the table */
+void lh_tree_big_back(struct lh_tree *t);       /* sent ones into the table, while it has room */
 void lh_tree_big_stop(struct lh_tree *t);
 void lh_tree_big_free(struct lh_tree *t);
 

@@ -32,6 +32,12 @@ static size_t bytes_of(const struct lh_item *item)
     return (size_t)item->path_len + item->link_len + item->xattrs_len;
 }
 
+/* Hard links wait for it. They do not for one that is there, and comes behind them. */
+static bool waited_for(const struct lh_item *item)
+{
+    return item->kind != LH_KIND_HARDLINK && !item->there;
+}
+
 void lh_tree_table_put(struct lh_tree *t, struct lh_item *item)
 {
     if (t->next == LH_TREE_NO_ENTRY) {
@@ -44,7 +50,7 @@ void lh_tree_table_put(struct lh_tree *t, struct lh_item *item)
     *slot(t, item->index) = item;
     t->n_items++;
     t->n_asked++;
-    t->n_contents += item->kind != LH_KIND_HARDLINK;
+    t->n_contents += waited_for(item);
     t->path_bytes += bytes_of(item);
 }
 
@@ -61,7 +67,7 @@ void lh_tree_table_take(struct lh_tree *t, struct lh_item *item)
     *slot(t, item->index) = NULL;
     t->n_items--;
     t->n_asked -= item->state == LH_ITEM_ASKED;
-    t->n_contents -= item->kind != LH_KIND_HARDLINK;
+    t->n_contents -= waited_for(item);
     t->path_bytes -= bytes_of(item);
     raise_base(t);
 }
@@ -99,6 +105,10 @@ void lh_tree_entry_of(const struct lh_item *item, struct lh_tree_entry *e)
                                 .hash = item->hash,
                                 .xattrs = lh_item_xattrs(item),
                                 .xattrs_len = item->xattrs_len};
+    if (item->there) {
+        e->kind = LH_KIND_THERE;
+        e->has_hash = false;
+    }
     if (item->kind == LH_KIND_FILE)
         e->size = item->identity.size;
     else if (device)
@@ -212,11 +222,11 @@ static const char *answer(struct lh_tree *t, struct lh_item *item, uint8_t what)
 {
     switch (what) {
     case LH_WANTED_KEPT:
-        over(t, item, LH_TREE_KEPT);
+        over(t, item, item->there ? LH_TREE_SENT : LH_TREE_KEPT);
         return NULL;
     case LH_WANTED_NEW:
     case LH_WANTED_CHANGED:
-        if (item->kind != LH_KIND_FILE)
+        if (item->kind != LH_KIND_FILE || item->there)
             return "contents are wanted of what is no file";
         contents_wanted(t, item);
         return NULL;

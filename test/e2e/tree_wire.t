@@ -21,7 +21,7 @@ WANTED, SETTLED, FAILED, ATTRS, LIST, NAMES, REMOVE, REMOVED = range(23, 31)
 LAST = 1
 TREES = 1 << 1
 MORE_FILES, KEEP_SAME, KEEP_ANY, CHECKSUM, DRY_RUN = 8, 64, 256, 512, 1024
-K_FILE, K_DIR, K_SYMLINK, K_FIFO, K_CHAR, K_BLOCK, K_SOCKET, K_HARDLINK = range(1, 9)
+K_FILE, K_DIR, K_SYMLINK, K_FIFO, K_CHAR, K_BLOCK, K_SOCKET, K_HARDLINK, K_THERE = range(1, 10)
 KEPT, NEW, CHANGED, MADE, ENTRY_FAILED = range(5)
 MODE, TIMES = 1, 2
 VOID = 1
@@ -216,6 +216,24 @@ def test_a_tree():
     ok(serve.alive(), "the receiver lives")
 
 
+def test_there():
+    """A big file that came by itself: the rest of its attributes."""
+    serve, at = start()
+    os.makedirs(at + "/d")
+    for name in ("right", "longer", "later"):
+        write(b"x" * (5 + (name == "longer")), at, name)
+        os.utime(os.path.join(at, name), ns=(0, (TIME + (name == "later")) * 10**9))
+    os.symlink("right", at + "/link")
+    t = Tree(serve)
+    same(t.ask(*[entry(n, K_THERE, size=5, mtime=TIME, mode=0o751)
+                 for n in ("right", "longer", "later", "link", "d", "absent", "no/where")]),
+         [KEPT] + [ENTRY_FAILED] * 6, "only what is as it came")
+    same({t.failed[i][0] for i in range(1, 7)}, {E_DEST_KIND}, "something else is there")
+    same(stat.S_IMODE(os.stat(at + "/right").st_mode), 0o751, "its mode is set")
+    same({stat.S_IMODE(os.stat(os.path.join(at, n)).st_mode) for n in ("longer", "later")}, {0o644}, "that of others is not")
+    t.finish()
+
+
 def test_dry_run():
     serve, at = start()
     t = Tree(serve, flags=KEEP_SAME | DRY_RUN)
@@ -292,7 +310,7 @@ def test_bad_entries():
     serve, at = start()
     for what, bad in (
         ("an index twice", lambda t: frame(FILES, treewire.entries(0, [entry("x")]), transfer=0)),
-        ("an unknown kind", lambda t: frame(FILES, treewire.entries(5, [entry("x", 9)]), transfer=0)),
+        ("an unknown kind", lambda t: frame(FILES, treewire.entries(5, [entry("x", 10)]), transfer=0)),
         ("more than there are",
          lambda t: frame(FILES, struct.pack("<II", 5, 9) + treewire.entries(5, [entry("x")])[8:], transfer=0)),
         ("a path that goes on from nothing",

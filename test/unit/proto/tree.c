@@ -203,7 +203,7 @@ static void fields(void)
 
     e.kind = 0;
     is_i64(files_pass(&e), -LH_E_PROTOCOL, "no kind");
-    e.kind = LH_KIND_HARDLINK + 1;
+    e.kind = LH_KIND_THERE + 1;
     is_i64(files_pass(&e), -LH_E_PROTOCOL, "unknown kind");
     e = good_entry();
     e.mode = 07777;
