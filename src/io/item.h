@@ -2,7 +2,7 @@
  * memory, kept by references. The table has one, and each pack that it has a part in.
  *
  * Immutable once it has an index, but for `state` and `next` (the tree's main loop) and what is
- * atomic. */
+ * atomic; a big file, which is in no pack, is told of twice (`there`). */
 #ifndef LH_IO_ITEM_H
 #define LH_IO_ITEM_H
 

@@ -177,8 +177,11 @@ static int stays(struct ask *a)
 
     if (keep == LH_KEEP_IT)
         return 1;
-    if (keep == LH_KEEP_SAME || (keep == LH_KEEP_COMPARE && same_contents(a)))
-        return refresh(a, &changed) != 0 ? -EIO : changed ? 2 : 1;
+    if (keep == LH_KEEP_SAME || (keep == LH_KEEP_COMPARE && same_contents(a))) {
+        int e = refresh(a, &changed);
+
+        return e != 0 ? -e : changed ? 2 : 1;
+    }
     return 0;
 }
 

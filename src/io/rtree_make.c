@@ -214,20 +214,26 @@ static int refresh(struct make *m)
     return e == 0 ? LH_WANTED_MADE : failed_sys(m, e);
 }
 
+static bool may_make(const struct make *m)
+{
+    return !is_device(m->e->kind) || lh_rtree_device_permitted(m->t);
+}
+
 static int make_other(struct make *m)
 {
     const struct lh_rspot *at = m->at;
     int e;
 
+    /* A device is not given away either where none is made. */
     if (at->there && same(m))
-        return refresh(m);
+        return may_make(m) ? refresh(m) : LH_WANTED_KEPT;
     if (at->there && S_ISDIR(at->st.mode))
         return failed(m, LH_E_DEST_KIND, "there is a directory of that name");
     if (at->there && stays(m))
         return LH_WANTED_KEPT;
     if (at->there && lh_rtree_made_meanwhile(m->t, at->dir, at->name, &at->st))
         return failed(m, LH_E_EXISTS, LH_RTREE_TWICE);
-    if (is_device(m->e->kind) && !lh_rtree_device_permitted(m->t))
+    if (!may_make(m))
         return failed(m, LH_E_REFUSED,
                       "this receiver makes no devices for a sender (--allow devices)");
     if (lh_rtree_dry(m->t))

@@ -486,6 +486,11 @@ int lh_send_start(uv_loop_t *loop, const struct lh_send_options *opts,
     return lh_send_begin(loop, opts, NULL, NULL, cbs, out);
 }
 
+const struct lh_identity *lh_send_identity(const struct lh_send *s)
+{
+    return &s->source.identity;
+}
+
 int lh_send_begin(uv_loop_t *loop, const struct lh_send_options *opts, struct lh_lane *lane,
                   const struct lh_identity *meant, const struct lh_send_callbacks *cbs,
                   struct lh_send **out)

@@ -260,6 +260,8 @@ void lh_send_report_delivered(struct lh_send *s);
 int lh_send_begin(uv_loop_t *loop, const struct lh_send_options *opts, struct lh_lane *lane,
                   const struct lh_identity *meant, const struct lh_send_callbacks *cbs,
                   struct lh_send **send);
+/* Of the source as it was sent; until `done` has returned. */
+const struct lh_identity *lh_send_identity(const struct lh_send *s);
 /* The source changed: begin again, once. */
 void lh_send_restart(struct lh_send *s, const char *what);
 

@@ -47,7 +47,7 @@ static void refresh(struct lh_tree *t)
     *s = t->lane_stats;
     s->bytes_total = t->bytes_found;
     s->bytes_skipped = t->bytes_kept;
-    s->bytes_durable = t->bytes_settled + t->bytes_kept;
+    s->bytes_durable = t->bytes_settled + t->bytes_kept + t->bytes_there;
     s->bytes_sent += t->big_bytes_sent;
     s->bytes_holes += t->big_bytes_holes;
     for (unsigned i = 0; i < LH_TREE_BIGS_AT_ONCE; i++) {

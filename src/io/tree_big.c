@@ -88,12 +88,22 @@ static bool again(struct lh_tree *t, struct lh_item *item, int status)
     return true;
 }
 
+/* What was sent may be a later version than the walk saw. */
+static void now_is(struct lh_tree *t, struct lh_item *item, const struct lh_send *send)
+{
+    t->bytes_found -= item->identity.size;
+    item->identity = *lh_send_identity(send);
+    t->bytes_found += item->identity.size;
+}
+
 static void on_done(void *arg, int status, const char *text, const struct lh_send_stats *stats)
 {
     struct lh_tree_big *big = arg;
     struct lh_tree *t = big->tree;
     struct lh_item *item = big->item;
 
+    if (status == 0)
+        now_is(t, item, big->send);
     big->send = NULL;
     big->bytes_durable = big->bytes_sent = big->bytes_holes = 0;
     t->big_bytes_sent += stats->bytes_sent;
@@ -109,6 +119,7 @@ static void on_done(void *arg, int status, const char *text, const struct lh_sen
         lh_tree_failed(t, item->path, item->identity.size, -status, text);
     } else if (owner_follows(t)) {
         item->there = true;
+        t->bytes_there += item->identity.size;
         item->next = t->sent_bigs;
         t->sent_bigs = item;
         item = NULL;
@@ -129,6 +140,7 @@ static void start_one(struct lh_tree *t, struct lh_tree_big *big, struct lh_item
     int r = -LH_E_NOMEM;
 
     o.engine = t->engine;
+    o.max_streams = t->big_max_streams;
     o.source = source;
     o.path = dest;
     o.no_clobber = o.hold_confirm = false;

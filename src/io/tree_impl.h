@@ -5,7 +5,8 @@
  *        small: packs ◀───────┼───────▶ big: a send of its own, two at once
  *        on the lane's streams│
  *                             │ ◀── SETTLED, FAILED
- *     all settled: what the source has not (LIST, NAMES, REMOVE) ─▶ ATTRS of directories ─▶ FINISH
+ *     all answered ─▶ ATTRS of directories ─▶ FINISH
+ *     with --delete before that, all settled: what the source has not (LIST, NAMES, REMOVE)
  *
  * Thread: main loop, but for the jobs, which are the prep threads': of the walk there is one at a
  * time. */
@@ -193,6 +194,8 @@ struct lh_tree {
     bool bigs_pause; /* none begins until the lane's next progress */
     struct lh_tree_big big[LH_TREE_BIGS_AT_ONCE];
     struct lh_item *sent_bigs; /* that are there, on their way back into the table */
+    uint64_t bytes_there;      /* of those, and of such that are in it again */
+    uint32_t big_max_streams;  /* as it was asked for; 0: by the host */
 
     struct lh_tree_prune prune;
 

@@ -69,6 +69,8 @@ void lh_tree_table_take(struct lh_tree *t, struct lh_item *item)
     t->n_asked -= item->state == LH_ITEM_ASKED;
     t->n_contents -= waited_for(item);
     t->path_bytes -= bytes_of(item);
+    if (item->there)
+        t->bytes_there -= item->identity.size;
     raise_base(t);
 }
 

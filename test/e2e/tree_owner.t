@@ -223,6 +223,15 @@ def test_permitted():
         again = send_tree(src + "/", serve.url(name), "--preserve", "mode,times,owner,xattrs", "--devices", verbose=False)
         same(again.last().get("files_sent"), 0, "%s: the same again sends nothing" % name)
         same(warnings(again), warnings(sent), "%s: and says the same" % name)
+        os.mkdir(os.path.join(root, "had-" + name))
+        node = os.path.join(root, "had-" + name, "null")
+        os.mknod(node, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        os.chmod(node, 0o600)
+        os.chown(os.path.join(src, "null"), 5001, 6001)
+        send_tree(src + "/", serve.url("had-" + name), "--preserve", "mode,times,owner", "--devices", verbose=False)
+        same((stat.S_IMODE(os.lstat(node).st_mode), os.lstat(node).st_uid), (0o666, 5001) if all_ else (0o600, 0),
+             "%s: a device that was there is given away only where one may be made" % name)
+        os.chown(os.path.join(src, "null"), 0, 0)
         serve.stop()
 
 

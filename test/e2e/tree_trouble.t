@@ -156,6 +156,28 @@ def test_big_swapped_for_a_link():
     ok(not os.path.exists(os.path.join(root, "t/d%d/big%d" % (n, n))), "and nothing came from where the link leads")
 
 
+def test_big_that_grew():
+    """A big file that is another version when its turn comes goes as it is then, with its owner."""
+    serve, root, src = start("--commit-interval", "100ms")
+    write(src, {"d%d/big%d" % (n, n): b"x" * (33 * MIB) for n in range(4)})
+    for n in range(4 if os.geteuid() == 0 else 0):
+        os.chown(os.path.join(src, "d%d/big%d" % (n, n)), 12345, 54321)
+    proxy = Proxy(serve.port, rate=16 * MIB)
+    sent = TreeSend(src + "/", serve.url("t", proxy.port))
+    e2e.wait_until("bytes pass", lambda: proxy.up_bytes > 2 * MIB or not sent.alive())
+    need(sent.alive(), "under way")
+    begun = {p for p in names(os.path.join(root, "t")) if b".part" in p}
+    left = [n for n in range(4) if not any(p.startswith(b"d%d/" % n) for p in begun)]
+    need(left, "some have not begun")
+    path = "d%d/big%d" % (left[-1], left[-1])
+    with open(os.path.join(src, path), "ab") as f:
+        f.write(b"more")
+    proxy.rate = 1 << 40
+    sent.wait()
+    done(sent, "all are sent")
+    is_same(src, os.path.join(root, "t"), "the later version, whole and dressed")
+
+
 def test_disk_full():
     need_root()
     at = e2e.tmpfs("small", 8 * MIB)

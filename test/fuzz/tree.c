@@ -34,7 +34,7 @@ static void entry(const struct lh_tree_entry *e)
     struct lh_xattr x;
     size_t at = 0;
 
-    LH_REQUIRE(e->kind >= LH_KIND_FILE && e->kind <= LH_KIND_HARDLINK && e->mode <= 07777);
+    LH_REQUIRE(e->kind >= LH_KIND_FILE && e->kind <= LH_KIND_THERE && e->mode <= 07777);
     LH_REQUIRE(e->size <= INT64_MAX && e->mtime.nsec < 1000000000);
     LH_REQUIRE(!e->has_hash || e->kind == LH_KIND_FILE);
     path(e->path, e->path_len); /* put together by the reader */

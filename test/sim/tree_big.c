@@ -98,6 +98,11 @@ int lh_send_begin(uv_loop_t *loop, const struct lh_send_options *opts, struct lh
     return 0;
 }
 
+const struct lh_identity *lh_send_identity(const struct lh_send *send)
+{
+    return &((const struct big *)send)->identity;
+}
+
 void lh_send_cancel(struct lh_send *send)
 {
     ((struct big *)send)->cancelled = true;
