@@ -258,15 +258,17 @@ static int open_root(struct lh_rtree *t, const struct lh_rtree_open *how, uint64
     lh_hash_bytes(id, sizeof(id), &hash);
     memcpy(t->salt, hash.bytes, sizeof(t->salt));
     t->dev = *dev = st.dev;
-    t->dirs.root_fd = t->root_fd;
-    t->dirs.dev = st.dev;
-    e = t->root_fd >= 0 && !lh_rtree_dry(t) ? sync_above(t, how->root) : 0;
+    if (t->root_fd < 0)
+        return 0;
+    /* Others than root can write only to what they may; ATTRS takes it back. */
+    if (!lh_rtree_dry(t) && !t->is_root && (t->keep & LH_KEEP_MODE) && (st.mode & 0700) != 0700)
+        (void)fchmod(t->root_fd, (st.mode & 07777) | 0700);
+    e = lh_tree_dirs_root(&t->dirs, t->root_fd, st.dev);
+    if (e != 0)
+        return lh_err_sys(err, LH_E_DEST, e, "cannot open %s again", t->shown);
+    e = lh_rtree_dry(t) ? 0 : sync_above(t, how->root);
     if (e != 0)
         return lh_err_sys(err, LH_E_DEST, e, "cannot sync what leads to %s", t->shown);
-    /* Others than root can write only to what they may; ATTRS takes it back. */
-    if (t->root_fd >= 0 && !lh_rtree_dry(t) && !t->is_root && (t->keep & LH_KEEP_MODE) &&
-        (st.mode & 0700) != 0700)
-        (void)fchmod(t->root_fd, (st.mode & 07777) | 0700);
     return 0;
 }
 
@@ -334,7 +336,7 @@ int lh_rtree_open(const struct lh_rtree_open *how, struct lh_rtree **tree, uint6
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->created, NULL);
     pthread_cond_init(&t->quiet, NULL);
-    lh_tree_dirs_init(&t->dirs, -1, 0);
+    lh_tree_dirs_init(&t->dirs);
     r = take_memory(t, how->memory, err);
     if (r == 0 && (r = lh_rtree_table_init(t)) != 0)
         lh_err_set(err, LH_E_NOMEM, "out of memory");

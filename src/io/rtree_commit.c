@@ -55,7 +55,7 @@ static bool snapshot(struct lh_rtree *t, bool *loose)
 }
 
 /* Nothing since the last good sync counts. */
-static int lose(struct lh_rtree *t, int e, const char *what, struct lh_err *err)
+static void lose_batch(struct lh_rtree *t)
 {
     pthread_mutex_lock(&t->lock);
     lh_ledger_lost(&t->ledger, &t->packs);
@@ -63,6 +63,11 @@ static int lose(struct lh_rtree *t, int e, const char *what, struct lh_err *err)
     lh_batch_free(&t->packs);
     lh_runs_clear(&t->batch_runs);
     t->batch = NULL; /* still in the table: close removes what they left */
+}
+
+static int lose(struct lh_rtree *t, int e, const char *what, struct lh_err *err)
+{
+    lose_batch(t);
     return lh_rtree_fail_sys(t, e, what, err);
 }
 
@@ -270,13 +275,27 @@ static void set_pace(struct lh_rtree *t)
     t->commit_files = n < LH_RTREE_COMMIT_FILES ? (uint32_t)n : LH_RTREE_COMMIT_FILES;
 }
 
+/* An opener may have met the disk's failure that our own sync would have: once the tree has failed
+ * nothing of it becomes visible or settled. */
+static int check_batch(struct lh_rtree *t, struct lh_err *err)
+{
+    int r = lh_rtree_check(t, err);
+
+    if (r != 0)
+        lose_batch(t);
+    return r;
+}
+
 int lh_rtree_commit_end(struct lh_store *store, struct lh_runs *acked, struct lh_err *err)
 {
     struct lh_rtree *t = (struct lh_rtree *)store;
     uint64_t start_us;
-    int e = rename_all(t);
-    int r = 0;
+    int e;
+    int r = check_batch(t, err);
 
+    if (r != 0)
+        return r;
+    e = rename_all(t);
     if (e != 0)
         return lose(t, e, "rename what was received", err);
     start_us = now_us();
@@ -284,6 +303,9 @@ int lh_rtree_commit_end(struct lh_store *store, struct lh_runs *acked, struct lh
     t->sync_us += now_us() - start_us;
     if (e != 0)
         return lose(t, e, "sync the directories", err);
+    r = check_batch(t, err);
+    if (r != 0)
+        return r;
     pthread_mutex_lock(&t->lock);
     set_pace(t);
     if (t->packs.n > 0)

@@ -383,7 +383,7 @@ int lh_tree_dirs_know(struct lh_tree_dirs *d)
     pthread_mutex_lock(&d->lock);
     known = d->known;
     pthread_mutex_unlock(&d->lock);
-    e = known || lh_mutant("kept-unsynced") ? 0 : lh_disk_sync_fs(d->root_fd);
+    e = known || lh_mutant("kept-unsynced") ? 0 : lh_disk_sync_fs(d->know_fd);
     if (e == 0)
         note_known(d);
     return e;
@@ -431,17 +431,27 @@ static bool syncfs_tells(void)
     return major > 5 || (major == 5 && minor >= 8);
 }
 
-void lh_tree_dirs_init(struct lh_tree_dirs *d, int root_fd, uint64_t dev)
+void lh_tree_dirs_init(struct lh_tree_dirs *d)
 {
     memset(d, 0, sizeof(*d)); /* no value of it on the stack: it is large */
-    d->root_fd = root_fd;
-    d->dev = dev;
+    d->root_fd = -1;
+    d->know_fd = -1;
     d->each = !syncfs_tells();
     pthread_mutex_init(&d->lock, NULL);
 }
 
+int lh_tree_dirs_root(struct lh_tree_dirs *d, int root_fd, uint64_t dev)
+{
+    d->root_fd = root_fd;
+    d->dev = dev;
+    d->know_fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return d->know_fd >= 0 ? 0 : errno;
+}
+
 void lh_tree_dirs_free(struct lh_tree_dirs *d)
 {
+    if (d->know_fd >= 0)
+        close(d->know_fd);
     for (unsigned i = 0; i < d->n_dirty; i++)
         lh_tree_dir_put(d, d->dirty[i]);
     d->n_dirty = 0;

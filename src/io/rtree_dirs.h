@@ -39,6 +39,9 @@ struct lh_tree_dir {
 
 struct lh_tree_dirs {
     int root_fd; /* the caller's */
+    /* An open file of its own: what could not be written is reported once to each, and that of
+     * root_fd is the committer's. */
+    int know_fd;
     uint64_t dev;
     bool each; /* syncfs(2) reports no errors here: never trust it alone */
     pthread_mutex_t lock;
@@ -57,8 +60,11 @@ const char *lh_tree_path_wrong(const uint8_t *path, size_t len);
 /* Bytes of the path's directory: 0 is the root. The name begins behind it and a slash. */
 size_t lh_tree_dir_len(const char *path, size_t len);
 
-void lh_tree_dirs_init(struct lh_tree_dirs *d, int root_fd, uint64_t dev);
+void lh_tree_dirs_init(struct lh_tree_dirs *d);
 void lh_tree_dirs_free(struct lh_tree_dirs *d);
+
+/* The root, open, before anything is written; the caller's until `free`. 0 or an errno. */
+int lh_tree_dirs_root(struct lh_tree_dirs *d, int root_fd, uint64_t dev);
 
 /* The directory at path[0..len), with a reference. make: with what is missing of it. 0 or an errno:
  * ELOOP, ENOTDIR: something of another kind is in the way. */

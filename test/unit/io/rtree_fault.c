@@ -307,6 +307,75 @@ static void test_failed_sync(void)
     }
 }
 
+static int synced_fds[2];
+static unsigned n_synced;
+
+static void note_syncfs(enum lh_sys call, int fd)
+{
+    if (call == LH_SYS_SYNC_FS && n_synced++ < 2)
+        synced_fds[n_synced - 1] = fd;
+}
+
+/* An open file is told once of what could not be written: who sees to what was there must not take
+ * that from the committer. */
+static void test_own_open_file(void)
+{
+    rig_open(rig, LH_OFFER_KEEP_SAME, LH_KEEP_TIMES);
+    rig_ask_one(rig, LH_KIND_FILE, "f", 10);
+    rig_file(rig, 0, 10);
+    is_i64(rig_commit(rig), 0, "a file is there");
+    rig_close(rig);
+
+    rig_open(rig, LH_OFFER_KEEP_SAME, LH_KEEP_TIMES);
+    n_synced = 0;
+    lh_sysfault_watch_with(NULL, note_syncfs);
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "f", 10), LH_WANTED_KEPT, "it is kept");
+    lh_tree_dirs_touch_all(&rig->tree->dirs);
+    is_i64(lh_rtree_finish(rig->tree, &rig->err), 0, "and the tree ends");
+    lh_sysfault_watch_with(NULL, NULL);
+    is_u64(n_synced, 2, "each synced the file system");
+    if (n_synced == 2) {
+        fcntl(synced_fds[0], F_SETFL, O_NONBLOCK);
+        ok((fcntl(synced_fds[1], F_GETFL) & O_NONBLOCK) == 0, "by an open file of its own");
+    }
+    rig_close(rig);
+    scratch_clear();
+}
+
+static void fail_tree(enum lh_sys call, int fd)
+{
+    (void)fd;
+    if (call == LH_SYS_SYNC || call == LH_SYS_SYNC_FS)
+        lh_rtree_fail_sys(rig->tree, EIO, "sync what was there", NULL);
+}
+
+/* An opener meets the disk's failure while a commit runs. */
+static void test_failed_meanwhile(void)
+{
+    struct stat st;
+
+    for (int late = 0; late < 2; late++) {
+        rig_open(rig, LH_OFFER_KEEP_SAME, 0);
+        rig_ask_one(rig, LH_KIND_FILE, "f", 10);
+        rig_file(rig, 0, 10);
+        is_i64(rig->store->ops->commit_begin(rig->store, &rig->err), 1, "contents are synced");
+        if (late)
+            lh_sysfault_watch_with(NULL, fail_tree);
+        else
+            fail_tree(LH_SYS_SYNC, -1);
+        is_i64(rig->store->ops->commit_end(rig->store, &rig->acked, &rig->err), -LH_E_DEST,
+               "the commit fails: %s", rig->err.text);
+        lh_sysfault_watch_with(NULL, NULL);
+        lh_rtree_take(rig->tree, &rig->settled, &rig->troubles);
+        is_u64(rig->settled.blocks, 0, "nothing is settled");
+        is_u64(rig->acked.blocks, 0, "or acknowledged");
+        is_i64(lstat(rig_path("f"), &st), late ? 0 : -1, "renamed only when it was so before");
+        rig_close(rig);
+        is_u64(rig_hidden(), 0, "no staging file is left");
+        scratch_clear();
+    }
+}
+
 /* A descriptor that is short is taken from a directory that is only kept. */
 static void test_descriptors(void)
 {
@@ -396,6 +465,8 @@ int main(void)
         bail("out of memory");
     test_order();
     test_failed_sync();
+    test_own_open_file();
+    test_failed_meanwhile();
     test_descriptors();
     test_swapped();
     each_call(EIO, false, "EIO at call");
