@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -91,6 +92,18 @@ int lh_disk_sync_fs(int fd)
             return errno;
     }
     return 0;
+}
+
+int lh_disk_rename_new(int dirfd, const char *from, const char *to)
+{
+    if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return errno;
+    /* The file system cannot; a hard link fails just as well when somebody was faster. */
+    if (linkat(dirfd, from, dirfd, to, 0) != 0)
+        return errno;
+    return unlinkat(dirfd, from, 0) == 0 ? 0 : errno;
 }
 
 static struct lh_time time_of(const struct statx_timestamp *t)

@@ -42,6 +42,10 @@ int lh_disk_sync_dir(int dirfd);
 /* All that was written to the file system of `fd` before. */
 int lh_disk_sync_fs(int fd);
 
+/* Rename in a directory, replacing nothing: EEXIST when there is something of that name. After
+ * another error it may be there under both names. */
+int lh_disk_rename_new(int dirfd, const char *from, const char *to);
+
 /* What `name` in a directory is, without following a link; with "" what `dirfd` itself is. */
 int lh_disk_stat(int dirfd, const char *name, struct lh_disk_stat *out);
 

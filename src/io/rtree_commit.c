@@ -107,17 +107,27 @@ int lh_rtree_commit_begin(struct lh_store *store, struct lh_err *err)
 
 /* ---- end: names ---- */
 
-/* 0 or an errno. Nothing was there when it was asked for: nothing is replaced. */
+/* What a file system says that has no hard links. */
+static bool cannot_link(int e)
+{
+    return e == EPERM || e == EOPNOTSUPP || e == ENOSYS;
+}
+
+/* 0 or an errno. Nothing was there when it was asked for: nothing is replaced. Where the file
+ * system can promise that in no way, it is looked once more. */
 static int rename_part(const struct lh_rtree *t, struct lh_tree_dir *dir, const char *part,
                        const char *name, bool was_there)
 {
     struct lh_disk_stat st;
+    int e;
 
     if (!was_there) {
-        if (renameat2(dir->fd, part, dir->fd, name, RENAME_NOREPLACE) == 0)
-            return 0;
-        if (errno != EINVAL && errno != ENOSYS)
-            return errno;
+        e = lh_disk_rename_new(dir->fd, part, name);
+        if (!cannot_link(e))
+            return e;
+        e = lh_disk_stat(dir->fd, name, &st);
+        if (e != ENOENT)
+            return e == 0 ? EEXIST : e;
     } else if (lh_disk_stat(dir->fd, name, &st) == 0 &&
                lh_rtree_made_meanwhile(t, dir, name, &st)) {
         return EEXIST;

@@ -323,19 +323,6 @@ static int dress(struct lh_sink *s, const struct lh_finish *f, struct lh_err *er
     return e == 0 ? 0 : fail_sys(s, e, "sync it", err);
 }
 
-/* Rename without replacing. Returns 0 or an errno. */
-static int rename_if_free(const struct lh_sink *s)
-{
-    if (renameat2(s->dirfd, s->hidden.part, s->dirfd, s->name, RENAME_NOREPLACE) == 0)
-        return 0;
-    if (errno != EINVAL && errno != ENOSYS)
-        return errno;
-    /* The file system cannot; a hard link fails just as well when somebody was faster. */
-    if (linkat(s->dirfd, s->hidden.part, s->dirfd, s->name, 0) != 0)
-        return errno;
-    return unlinkat(s->dirfd, s->hidden.part, 0) == 0 ? 0 : errno;
-}
-
 static int rename_it(struct lh_sink *s, struct lh_err *err)
 {
     int e = 0;
@@ -344,7 +331,7 @@ static int rename_it(struct lh_sink *s, struct lh_err *err)
     if (r != 0)
         return r;
     if (s->no_clobber)
-        e = rename_if_free(s);
+        e = lh_disk_rename_new(s->dirfd, s->hidden.part, s->name);
     else if (renameat(s->dirfd, s->hidden.part, s->dirfd, s->name) != 0)
         e = errno;
     if (e == EEXIST && s->no_clobber)

@@ -376,6 +376,54 @@ static void test_failed_meanwhile(void)
     }
 }
 
+static void disarm_at_look(enum lh_sys call, int fd)
+{
+    (void)fd;
+    if (call == LH_SYS_STAT)
+        lh_sysfault_disarm();
+}
+
+/* No RENAME_NOREPLACE; with 2 no hard links either. */
+static void lack(int what)
+{
+    if (what == 1)
+        lh_sysfault_arm(LH_SYS_BIT(LH_SYS_RENAME), 0, EINVAL);
+    if (what < 2)
+        return;
+    lh_sysfault_arm_for_good(LH_SYS_BIT(LH_SYS_RENAME) | LH_SYS_BIT(LH_SYS_LINK), 0, ENOSYS);
+    lh_sysfault_watch_with(disarm_at_look, NULL);
+}
+
+/* What somebody else makes of a name that was free stays, whatever the file system can do. */
+static void test_somebody_faster(void)
+{
+    for (int lacks = 0; lacks < 3; lacks++) {
+        size_t len = 0;
+        uint8_t *data;
+
+        rig_open(rig, LH_OFFER_KEEP_SAME, 0);
+        for (uint32_t i = 0; i < 2; i++) {
+            is_i64(rig_ask_one(rig, LH_KIND_FILE, i == 0 ? "f" : "g", 10), LH_WANTED_NEW, "new");
+            rig_file(rig, i, 10);
+            if (i == 0)
+                scratch_write("t/f", "mine", 4);
+            lack(lacks);
+            is_i64(rig_commit(rig), 0, "a commit: %s", rig->err.text);
+            ok(lh_sysfault_disarm() || lacks == 0, "without what the file system lacks");
+            lh_sysfault_watch_with(NULL, NULL);
+            is_u64(rig->settled.blocks, i, "%s", i == 0 ? "not settled" : "settled");
+            ok((rig->troubles != NULL) == (i == 0), "a trouble when somebody was faster");
+        }
+        data = scratch_read("t/f", &len);
+        ok(len == 4 && memcmp(data, "mine", 4) == 0, "that file is untouched");
+        free(data);
+        ok(rig_holds("g", 1, 10), "the other is there");
+        is_u64(rig_hidden(), 0, "and no staging file is left");
+        rig_close(rig);
+        scratch_clear();
+    }
+}
+
 /* A descriptor that is short is taken from a directory that is only kept. */
 static void test_descriptors(void)
 {
@@ -467,6 +515,7 @@ int main(void)
     test_failed_sync();
     test_own_open_file();
     test_failed_meanwhile();
+    test_somebody_faster();
     test_descriptors();
     test_swapped();
     each_call(EIO, false, "EIO at call");
