@@ -134,30 +134,8 @@ def test_directory_vanishes():
     same(bad[:5], [], "every file is there or named")
 
 
-def test_big_swapped_for_a_link():
-    """A big file waits for its turn, and meanwhile its directory has become a link that leads elsewhere."""
-    serve, root, src = start("--commit-interval", "100ms")
-    secret = write(os.path.join(e2e.dir(), "outside"), {"big": b"s" * (33 * MIB)})
-    write(src, {"d%d/big%d" % (n, n): b"x" * (33 * MIB) for n in range(4)})
-    proxy = Proxy(serve.port, rate=16 * MIB)
-    sent = TreeSend(src + "/", serve.url("t", proxy.port))
-    e2e.wait_until("bytes pass", lambda: proxy.up_bytes > 2 * MIB or not sent.alive())
-    need(sent.alive(), "under way")
-    begun = {p for p in names(os.path.join(root, "t")) if b".part" in p}
-    left = [n for n in range(4) if not any(p.startswith(b"d%d/" % n) for p in begun)]
-    need(left, "some have not begun")
-    n = left[-1]
-    os.rename(os.path.join(secret, "big"), os.path.join(secret, "big%d" % n))
-    os.rename(os.path.join(src, "d%d" % n), os.path.join(src, "was"))
-    os.symlink(secret, os.path.join(src, "d%d" % n))
-    sent.wait()
-    partial(sent, "one is not what it was")
-    same(sent.paths("failed"), {b"d%d/big%d" % (n, n)}, "it is named")
-    ok(not os.path.exists(os.path.join(root, "t/d%d/big%d" % (n, n))), "and nothing came from where the link leads")
-
-
-def test_big_that_grew():
-    """A big file that is another version when its turn comes goes as it is then, with its owner."""
+def four_bigs():
+    """Four big files on their way, and one of them whose turn has not come."""
     serve, root, src = start("--commit-interval", "100ms")
     write(src, {"d%d/big%d" % (n, n): b"x" * (33 * MIB) for n in range(4)})
     for n in range(4 if os.geteuid() == 0 else 0):
@@ -169,13 +147,31 @@ def test_big_that_grew():
     begun = {p for p in names(os.path.join(root, "t")) if b".part" in p}
     left = [n for n in range(4) if not any(p.startswith(b"d%d/" % n) for p in begun)]
     need(left, "some have not begun")
-    path = "d%d/big%d" % (left[-1], left[-1])
-    with open(os.path.join(src, path), "ab") as f:
+    return src, os.path.join(root, "t"), proxy, sent, left[-1]
+
+
+def test_big_swapped_for_a_link():
+    """A big file waits for its turn, and meanwhile its directory has become a link that leads elsewhere."""
+    secret = write(os.path.join(e2e.dir(), "outside"), {"big": b"s" * (33 * MIB)})
+    src, at, _, sent, n = four_bigs()
+    os.rename(os.path.join(secret, "big"), os.path.join(secret, "big%d" % n))
+    os.rename(os.path.join(src, "d%d" % n), os.path.join(src, "was"))
+    os.symlink(secret, os.path.join(src, "d%d" % n))
+    sent.wait()
+    partial(sent, "one is not what it was")
+    same(sent.paths("failed"), {b"d%d/big%d" % (n, n)}, "it is named")
+    ok(not os.path.exists(os.path.join(at, "d%d/big%d" % (n, n))), "and nothing came from where the link leads")
+
+
+def test_big_that_grew():
+    """A big file that is another version when its turn comes goes as it is then, with its owner."""
+    src, at, proxy, sent, n = four_bigs()
+    with open(os.path.join(src, "d%d/big%d" % (n, n)), "ab") as f:
         f.write(b"more")
     proxy.rate = 1 << 40
     sent.wait()
     done(sent, "all are sent")
-    is_same(src, os.path.join(root, "t"), "the later version, whole and dressed")
+    is_same(src, at, "the later version, whole and dressed")
 
 
 def test_disk_full():
