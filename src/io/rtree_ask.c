@@ -65,6 +65,8 @@ static int look(struct ask *a)
     a->at = (struct lh_rspot){.name = a->path + dir_len + (dir_len > 0)};
     if (t->root_fd >= 0)
         e = lh_tree_dir_turn(&t->dirs, a->path, dir_len, !lh_rtree_dry(t), &a->dir);
+    if (e == 0 && !lh_rtree_dry(t))
+        e = lh_tree_dir_know(&t->dirs, a->dir);
     if (e != 0)
         return lh_rtree_dry(t) && (e == ENOENT || e == ENOTDIR || e == ELOOP) ? 0 : e;
     a->at.dir = a->dir;
@@ -157,8 +159,11 @@ static int refresh(struct ask *a, bool *changed)
         not_kept++;
     } else {
         e = lh_rtree_dress(t, fd, &d, &not_kept);
+        if (a->at.dir->foreign)
+            e = e == 0 ? lh_disk_sync(fd) : e;
+        else
+            lh_tree_dirs_touch_all(&t->dirs);
         close(fd);
-        lh_tree_dirs_touch_all(&t->dirs);
         *changed = true;
     }
     count_not_kept(t, not_kept);

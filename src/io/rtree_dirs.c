@@ -389,6 +389,43 @@ int lh_tree_dirs_know(struct lh_tree_dirs *d)
     return e;
 }
 
+/* The caller holds the lock. */
+static bool foreign_known(const struct lh_tree_dirs *d, uint64_t dev)
+{
+    for (unsigned i = 0; i < d->n_foreign; i++)
+        if (d->foreign[i] == dev)
+            return true;
+    return false;
+}
+
+int lh_tree_dir_know(struct lh_tree_dirs *d, const struct lh_tree_dir *dir)
+{
+    bool known;
+    int e;
+
+    if (!dir->foreign)
+        return 0;
+    pthread_mutex_lock(&d->lock);
+    known = foreign_known(d, dir->dev);
+    pthread_mutex_unlock(&d->lock);
+    e = known ? 0 : lh_disk_sync_fs(dir->fd);
+    if (known || e != 0)
+        return e;
+    pthread_mutex_lock(&d->lock);
+    if (d->n_foreign < LH_TREE_FOREIGN_KNOWN && !foreign_known(d, dir->dev))
+        d->foreign[d->n_foreign++] = dir->dev;
+    pthread_mutex_unlock(&d->lock);
+    return 0;
+}
+
+int lh_tree_dir_changed(struct lh_tree_dirs *d, const struct lh_tree_dir *dir)
+{
+    if (dir->foreign)
+        return lh_disk_sync_fs(dir->fd);
+    lh_tree_dirs_touch_all(d);
+    return 0;
+}
+
 int lh_tree_dirs_sync(struct lh_tree_dirs *d)
 {
     struct lh_tree_dir *list[LH_TREE_SYNC_FEW];

@@ -16,6 +16,7 @@
 
 #define LH_TREE_DIRS_KEPT 64
 #define LH_TREE_DIRS_FRESH 16384 /* a power of two; 128 KiB */
+#define LH_TREE_FOREIGN_KNOWN 16 /* file systems; of more each look at one syncs it */
 #define LH_TREE_SYNC_FEW 32      /* so many are synced one by one; more: the whole file system is */
 
 struct lh_tree_dir {
@@ -52,6 +53,8 @@ struct lh_tree_dirs {
     struct lh_tree_dir *dirty[LH_TREE_SYNC_FEW]; /* with a reference */
     bool many;                                   /* more than fit: sync the file system */
     bool known; /* of what was there before we came all is on the disk */
+    unsigned n_foreign;
+    uint64_t foreign[LH_TREE_FOREIGN_KNOWN]; /* the same of other file systems than the root's */
 };
 
 /* What is wrong with the path of an entry, or NULL. */
@@ -95,5 +98,12 @@ int lh_tree_dirs_sync(struct lh_tree_dirs *d);
 /* What was there before we came, a killed receiver may have made a moment ago: see that it is on
  * the disk. Blocking, once. An error is final. */
 int lh_tree_dirs_know(struct lh_tree_dirs *d);
+/* The same for what is in a directory of another file system than the root's; nothing to do for
+ * others. Before anything is said of what is there, or put there. */
+int lh_tree_dir_know(struct lh_tree_dirs *d, const struct lh_tree_dir *dir);
+
+/* Something in it got other attributes: on the disk with the next sync, or now where that does not
+ * reach. Blocking then. */
+int lh_tree_dir_changed(struct lh_tree_dirs *d, const struct lh_tree_dir *dir);
 
 #endif

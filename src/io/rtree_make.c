@@ -210,7 +210,8 @@ static int refresh(struct make *m)
         lh_rtree_dry(t))
         return LH_WANTED_KEPT;
     e = dress(m, m->at->name);
-    lh_tree_dirs_touch_all(&m->t->dirs);
+    if (e == 0)
+        e = lh_tree_dir_changed(&m->t->dirs, m->at->dir);
     return e == 0 ? LH_WANTED_MADE : failed_sys(m, e);
 }
 

@@ -342,6 +342,42 @@ static void test_own_open_file(void)
     scratch_clear();
 }
 
+/* No sync of the root's file system reaches what is in another. */
+static void test_foreign(void)
+{
+    static char log[1024];
+
+    for (int attempt = 0; attempt < 3; attempt++) {
+        bool first = attempt == 0;
+        int same = attempt == 2 ? LH_WANTED_MADE : LH_WANTED_KEPT;
+
+        if (rig_open(rig, LH_OFFER_KEEP_SAME, LH_KEEP_MODE | LH_KEEP_TIMES) != 0)
+            bail("%s", rig->err.text);
+        rig->tree->dirs.dev++; /* so all are of another */
+        if (attempt == 2) {
+            chmod(rig_path("f"), 0400);
+            chmod(rig_path("fifo"), 0400);
+        }
+        lh_sysfault_log(log, sizeof(log));
+        is_i64(rig_ask_one(rig, LH_KIND_FILE, "f", 10), first ? LH_WANTED_NEW : same, "a file");
+        lh_sysfault_log(NULL, 0);
+        is_str(log,
+               first          ? " syncfs:dir"
+               : attempt == 1 ? " syncfs:dir syncfs:dir"
+                              : " syncfs:dir chmod:file utimes:file sync:file",
+               "its file system, then what is said of it");
+        if (first)
+            rig_file(rig, 0, 10);
+        lh_sysfault_log(log, sizeof(log));
+        is_i64(rig_ask_one(rig, LH_KIND_FIFO, "fifo", 0), first ? LH_WANTED_MADE : same, "a FIFO");
+        lh_sysfault_log(NULL, 0);
+        is_str(log, first ? " link:dir" : attempt == 1 ? "" : " syncfs:dir", "it is known by now");
+        is_i64(rig_commit(rig), 0, "a commit");
+        rig_close(rig);
+    }
+    scratch_clear();
+}
+
 static void fail_tree(enum lh_sys call, int fd)
 {
     (void)fd;
@@ -514,6 +550,7 @@ int main(void)
     test_order();
     test_failed_sync();
     test_own_open_file();
+    test_foreign();
     test_failed_meanwhile();
     test_somebody_faster();
     test_descriptors();
