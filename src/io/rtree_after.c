@@ -21,33 +21,20 @@
 
 /* ---- attributes ---- */
 
-static int dress_dir(struct lh_rtree *t, const char *path, size_t len, const struct lh_rdress *d,
+static int dress_dir(struct lh_rtree *t, const struct lh_tree_entry *entry, const char *path,
                      uint64_t *not_kept)
 {
+    struct lh_rdress d = lh_rdress_of(t, entry);
     struct lh_tree_dir *dir;
-    int e = lh_tree_dir_get(&t->dirs, path, len, false, &dir);
+    int e = lh_tree_dir_get(&t->dirs, path, entry->path_len, false, &dir);
 
     if (e != 0)
         return e;
-    e = lh_rtree_dress(t, dir->fd, d, not_kept);
+    e = lh_rtree_dress(t, dir->fd, &d, not_kept);
     if (e == 0)
         e = lh_tree_dir_touch(&t->dirs, dir);
     lh_tree_dir_put(&t->dirs, dir);
     return e;
-}
-
-static int dress_entry(struct lh_rtree *t, const struct lh_tree_entry *entry, const char *path,
-                       uint64_t *not_kept)
-{
-    struct lh_rdress d = {.mode = entry->mode,
-                          .uid = entry->uid,
-                          .gid = entry->gid,
-                          .mtime = entry->mtime,
-                          .xattrs = entry->xattrs,
-                          .xattrs_len = entry->xattrs_len,
-                          .mode_set = !(t->keep & LH_KEEP_MODE)};
-
-    return dress_dir(t, path, entry->path_len, &d, not_kept);
 }
 
 /* ---- entries of ATTRS and REMOVE ---- */
@@ -99,14 +86,14 @@ static int decode(struct lh_rtree *t, const uint8_t *payload, size_t len,
 }
 
 /* A directory that could not be made was told of then. */
-static bool failed_before(struct lh_rtree *t, const struct lh_tree_entry *entry, int e)
+static bool failed_before(struct lh_rtree *t, int e)
 {
     bool before;
 
     pthread_mutex_lock(&t->lock);
     before = t->stats.failed > 0;
     pthread_mutex_unlock(&t->lock);
-    return before && entry->kind == LH_KIND_DIR && (e == ENOENT || e == ENOTDIR || e == ELOOP);
+    return before && (e == ENOENT || e == ENOTDIR || e == ELOOP);
 }
 
 int lh_rtree_attrs(struct lh_rtree *t, const uint8_t *payload, size_t len,
@@ -125,21 +112,19 @@ int lh_rtree_attrs(struct lh_rtree *t, const uint8_t *payload, size_t len,
         const char *why = wrong_path(&entry, true);
         int e = 0;
 
-        path_of(&entry, path);
-        lh_rtree_own(t, &entry);
         if (entry.kind != LH_KIND_DIR) /* all else gets its own when it is made */
             continue;
+        path_of(&entry, path);
+        lh_rtree_own(t, &entry);
         lh_rtree_permit(t, &entry, true);
         if (why != NULL)
             r = path_failed(t, &entry, index, why, troubles, err);
         else
-            e = dress_entry(t, &entry, path, &not_kept);
-        if (e != 0 && !failed_before(t, &entry, e))
+            e = dress_dir(t, &entry, path, &not_kept);
+        if (e != 0 && !failed_before(t, e))
             r = entry_failed(t, &entry, index, e, "set its attributes", troubles, err);
     }
-    pthread_mutex_lock(&t->lock);
-    t->stats.not_kept += not_kept;
-    pthread_mutex_unlock(&t->lock);
+    lh_rtree_count_not_kept(t, not_kept);
     return r;
 }
 

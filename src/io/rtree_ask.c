@@ -8,8 +8,8 @@
  *
  * Failures: of one entry: told, and the next. An index that was used: the protocol is broken. A
  * table that is full, alone or all trees together, or a place in it that is still another's: the
- * rest waits for a commit. (A
- * sender is over with an entry that it has voided before the pack that says so is here.) */
+ * rest waits for a commit. (A sender is over with an entry that it has voided before the pack that
+ * says so is here.) */
 #include "io/rtree_impl.h"
 
 #include "core/keep.h"
@@ -118,31 +118,13 @@ static bool same_contents(const struct ask *a)
     return same;
 }
 
-static struct lh_rdress dress_of(const struct ask *a)
-{
-    return (struct lh_rdress){.mode = a->e.mode,
-                              .uid = a->e.uid,
-                              .gid = a->e.gid,
-                              .mtime = a->e.mtime,
-                              .xattrs = a->e.xattrs,
-                              .xattrs_len = a->e.xattrs_len,
-                              .mode_set = !(a->t->keep & LH_KEEP_MODE)};
-}
-
-static void count_not_kept(struct lh_rtree *t, uint64_t n)
-{
-    pthread_mutex_lock(&t->lock);
-    t->stats.not_kept += n;
-    pthread_mutex_unlock(&t->lock);
-}
-
 /* The contents are the same; what else is kept of it may not be. *changed: it was not. Returns 0 or
  * an errno. */
 static int refresh(struct ask *a, bool *changed)
 {
     struct lh_rtree *t = a->t;
     const struct lh_disk_stat *st = &a->at.st;
-    struct lh_rdress d = dress_of(a);
+    struct lh_rdress d = lh_rdress_of(a->t, &a->e);
     uint64_t not_kept = 0;
     bool owner = lh_rtree_owner_kept(t);
     mode_t mask = lh_rtree_mode_mask(t);
@@ -166,7 +148,7 @@ static int refresh(struct ask *a, bool *changed)
         close(fd);
         *changed = true;
     }
-    count_not_kept(t, not_kept);
+    lh_rtree_count_not_kept(t, not_kept);
     return e;
 }
 
@@ -237,7 +219,7 @@ static int ask_file(struct ask *a)
 /* It came by itself, with its mode and times; the rest is set now. */
 static int ask_there(struct ask *a)
 {
-    struct lh_rdress d = dress_of(a);
+    struct lh_rdress d = lh_rdress_of(a->t, &a->e);
     uint64_t not_kept = 0;
     int e = 0;
 
@@ -245,7 +227,7 @@ static int ask_there(struct ask *a)
         e = EINVAL;
     else if (!lh_rtree_dry(a->t))
         e = lh_rtree_dress_there(a->t, a->at.dir, a->at.name, a->e.size, &d, &not_kept);
-    count_not_kept(a->t, not_kept);
+    lh_rtree_count_not_kept(a->t, not_kept);
     if (e == EINVAL || e == ELOOP)
         return failed(a, LH_E_DEST_KIND, "it was received, and something else is there by now");
     return e == 0 ? LH_WANTED_KEPT : failed_sys(a, e, "set its attributes");

@@ -92,6 +92,26 @@ static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *
     return e;
 }
 
+struct lh_rdress lh_rdress_of(const struct lh_rtree *t, const struct lh_tree_entry *e)
+{
+    return (struct lh_rdress){.mode = e->mode,
+                              .uid = e->uid,
+                              .gid = e->gid,
+                              .mtime = e->mtime,
+                              .xattrs = e->xattrs,
+                              .xattrs_len = e->xattrs_len,
+                              .mode_set = !(t->keep & LH_KEEP_MODE)};
+}
+
+void lh_rtree_count_not_kept(struct lh_rtree *t, uint64_t n)
+{
+    if (n == 0)
+        return;
+    pthread_mutex_lock(&t->lock);
+    t->stats.not_kept += n;
+    pthread_mutex_unlock(&t->lock);
+}
+
 static void times_of(const struct lh_rdress *d, struct timespec times[2])
 {
     times[0] = (struct timespec){.tv_nsec = UTIME_OMIT};

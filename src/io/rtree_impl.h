@@ -176,6 +176,12 @@ struct lh_rdress {
     bool owner_set; /* it was made by its owner */
 };
 
+/* What an entry says of it; no mode where modes are not kept. */
+struct lh_rdress lh_rdress_of(const struct lh_rtree *t, const struct lh_tree_entry *e);
+/* So much could not be set, or is not supported: to be told at the end. Any thread, not under the
+ * lock. */
+void lh_rtree_count_not_kept(struct lh_rtree *t, uint64_t n);
+
 /* Of an open file or directory. Returns 0 or an errno of the disk; what may not be set, or is not
  * supported, is counted in *not_kept. */
 int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, uint64_t *not_kept);

@@ -168,9 +168,7 @@ static int dress(const struct make *m, const char *name)
     if (m->e->kind == LH_KIND_HARDLINK) /* it has the other's */
         return 0;
     e = lh_rtree_dress_at(m->t, m->at->dir->fd, name, m->e->kind == LH_KIND_SYMLINK, &d, &not_kept);
-    pthread_mutex_lock(&m->t->lock);
-    m->t->stats.not_kept += not_kept;
-    pthread_mutex_unlock(&m->t->lock);
+    lh_rtree_count_not_kept(m->t, not_kept);
     return e;
 }
 

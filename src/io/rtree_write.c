@@ -255,11 +255,7 @@ static int dress(struct lh_rtree *t, const struct part *p, const struct lh_tree_
     uint64_t not_kept = 0;
     int e = lh_rtree_dress(t, fd, &d, &not_kept);
 
-    if (not_kept > 0) {
-        pthread_mutex_lock(&t->lock);
-        t->stats.not_kept += not_kept;
-        pthread_mutex_unlock(&t->lock);
-    }
+    lh_rtree_count_not_kept(t, not_kept);
     return e;
 }
 
