@@ -57,24 +57,30 @@ def _xattrs(what):
         return {}
 
 
-def scan(at):
+def scan(at, may_go=lambda path: False):
     """Every entry below `at` by its path, the root as b"". Directory by directory, relative to
-    handles, so that no path is too long."""
+    handles, so that no path is too long. Where a receiver is still at work, a path that `may_go`
+    says yes to may vanish between the listing and the look."""
     found = {}
     root = os.open(at, os.O_RDONLY | os.O_DIRECTORY)
     found[b""] = Entry(b".", root, b"")
-    _scan(root, b"", found)
+    _scan(root, b"", found, may_go)
     return found
 
 
-def _scan(fd, path, found):
+def _scan(fd, path, found, may_go):
     try:
         names = sorted(os.fsencode(n) for n in os.listdir(fd))
         for name in names:
             below = os.path.join(path, name)
-            entry = found[below] = Entry(name, fd, below)
+            try:
+                entry = found[below] = Entry(name, fd, below)
+            except FileNotFoundError:
+                if not may_go(below):
+                    raise
+                continue
             if entry.kind == "dir":
-                _scan(os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd), below, found)
+                _scan(os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd), below, found, may_go)
     finally:
         os.close(fd)
 
