@@ -19,54 +19,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- numbers ---- */
-
-#define N_SAMPLES                                                                                  \
-    (sizeof(((struct lh_tree *)0)->samples) / sizeof(((struct lh_tree *)0)->samples[0]))
-
-/* Bits per second made durable over the last few seconds. */
-static uint64_t recent_rate(struct lh_tree *t, uint64_t now_ms, uint64_t bytes)
-{
-    unsigned last = t->n_samples < N_SAMPLES ? t->n_samples : N_SAMPLES - 1;
-    uint64_t span_ms;
-
-    memmove(&t->samples[1], &t->samples[0], last * sizeof(t->samples[0]));
-    t->samples[0].ms = now_ms;
-    t->samples[0].bytes = bytes;
-    t->n_samples = last + 1;
-    span_ms = now_ms - t->samples[last].ms;
-    if (span_ms == 0 || bytes < t->samples[last].bytes)
-        return 0;
-    return (bytes - t->samples[last].bytes) * 8 * 1000 / span_ms;
-}
-
-static void refresh(struct lh_tree *t)
-{
-    struct lh_send_stats *s = &t->stats.send;
-
-    *s = t->lane_stats;
-    s->bytes_total = t->bytes_found;
-    s->bytes_skipped = t->bytes_kept;
-    s->bytes_durable = t->bytes_settled + t->bytes_kept + t->bytes_there;
-    s->bytes_sent += t->big_bytes_sent;
-    s->bytes_holes += t->big_bytes_holes;
-    for (unsigned i = 0; i < LH_TREE_BIGS_AT_ONCE; i++) {
-        s->bytes_durable += t->big[i].bytes_durable;
-        s->bytes_sent += t->big[i].bytes_sent;
-        s->bytes_holes += t->big[i].bytes_holes;
-    }
-    s->duration_s = (double)(lh_now_ms() - t->started_ms) / 1000;
-    s->digest[0] = '\0';
-    t->stats.walking = !t->walk_over && t->stage <= LH_TREE_MOVING;
-}
-
 static void on_progress(void *arg, const struct lh_send_stats *stats)
 {
     struct lh_tree *t = arg;
 
     t->lane_stats = *stats;
-    refresh(t);
-    t->stats.send.rate_bps = recent_rate(t, lh_now_ms(), t->stats.send.bytes_durable);
+    lh_tree_refresh(t);
+    t->stats.send.rate_bps = lh_tree_recent_rate(t);
     if (t->cbs.progress != NULL)
         t->cbs.progress(t->cbs.arg, &t->stats);
     t->bigs_pause = false;
@@ -149,7 +108,7 @@ static void tell_done(void *arg)
 {
     struct lh_tree *t = arg;
 
-    refresh(t);
+    lh_tree_refresh(t);
     t->stats.send.rate_bps = 0;
     if (t->stats.send.duration_s > 0)
         t->stats.send.rate_bps =
@@ -286,7 +245,7 @@ static void on_taken(struct lh_lane *lane)
     struct lh_tree *t = of_lane(lane);
 
     if (!t->started && t->cbs.start != NULL) {
-        refresh(t);
+        lh_tree_refresh(t);
         t->cbs.start(t->cbs.arg, &t->stats);
     }
     t->started = true;

@@ -67,9 +67,7 @@ static void on_progress(void *arg, const struct lh_send_stats *stats)
 {
     struct lh_tree_big *big = arg;
 
-    big->bytes_durable = stats->bytes_durable;
-    big->bytes_sent = stats->bytes_sent;
-    big->bytes_holes = stats->bytes_holes;
+    big->stats = *stats;
 }
 
 static bool owner_follows(const struct lh_tree *t)
@@ -105,9 +103,8 @@ static void on_done(void *arg, int status, const char *text, const struct lh_sen
     if (status == 0)
         now_is(t, item, big->send);
     big->send = NULL;
-    big->bytes_durable = big->bytes_sent = big->bytes_holes = 0;
-    t->big_bytes_sent += stats->bytes_sent;
-    t->big_bytes_holes += stats->bytes_holes;
+    memset(&big->stats, 0, sizeof(big->stats));
+    lh_tree_big_ended(t, stats);
     if (t->stage == LH_TREE_ENDING) {
         lh_item_drop(item);
         lh_tree_maybe_end(t);

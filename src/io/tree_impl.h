@@ -112,9 +112,7 @@ struct lh_tree_big {
     struct lh_tree *tree;
     struct lh_send *send; /* NULL: free */
     struct lh_item *item;
-    uint64_t bytes_durable;
-    uint64_t bytes_sent;
-    uint64_t bytes_holes;
+    struct lh_send_stats stats; /* while it is under way */
 };
 
 /* Names of owners: an OWNERS frame. */
@@ -217,8 +215,8 @@ struct lh_tree {
     uint64_t bytes_found;
     uint64_t bytes_settled;
     uint64_t bytes_kept;
-    uint64_t big_bytes_sent; /* of those that have ended */
-    uint64_t big_bytes_holes;
+    struct lh_send_stats bigs_ended; /* big files' that have ended: sums */
+    struct lh_send_stats biggest;    /* of those the one that sent the most */
     uint64_t started_ms;
     struct {
         uint64_t ms;
@@ -237,6 +235,12 @@ void lh_tree_failed(struct lh_tree *t, const char *path, uint64_t bytes, int sta
 void lh_tree_opened(struct lh_job *job); /* the walk, or not */
 /* Whatever may be done next is begun. */
 void lh_tree_step(struct lh_tree *t);
+
+/* tree_stats.c: into t->stats what is known now. */
+void lh_tree_refresh(struct lh_tree *t);
+/* Bits per second made durable over the last few seconds; after a refresh. */
+uint64_t lh_tree_recent_rate(struct lh_tree *t);
+void lh_tree_big_ended(struct lh_tree *t, const struct lh_send_stats *stats);
 
 /* tree_options.c. Returns 0 or -LH_E_*. */
 int lh_tree_copy_options(struct lh_tree *t, const struct lh_tree_options *opts);

@@ -214,4 +214,30 @@ def test_damage():
     is_same(src, os.path.join(root, "t"), "the same")
 
 
+def test_big_damage():
+    """What happens to a big file's blocks is in the tree's numbers."""
+    serve, root, src = start()
+    os.mkdir(src)
+    for name, n_bytes in (("big", 40 << 20), ("small", 100)):
+        with open(os.path.join(src, name), "wb") as f:
+            f.write(random.Random(name).randbytes(n_bytes))
+    frames, hits = {}, []
+
+    def mangle(link, upward, data):
+        if not upward or link.kind != "stream":
+            return
+        for part, kind, first, last in frames.setdefault(link.index, e2e.Frames()).scan(data):
+            if part == "payload" and kind == e2e.BLOCK_FRAME and last - first > 1000 and not hits:
+                data[last - 1] ^= 1
+                hits.append(link.index)
+
+    sent = TreeSend(src + "/", serve.url("t", Proxy(serve.port, mangle=mangle).port))
+    sent.wait(240)
+    done(sent, "a bit flips on the way")
+    last = sent.last("done")
+    same(last["verification_failures"], len(hits), "it is in the numbers")
+    same(last["zero_copy_count"] + last["fallback_count"] >= 160, True, "so are the blocks of the big file")
+    is_same(src, os.path.join(root, "t"), "the same")
+
+
 e2e.main()
