@@ -27,6 +27,8 @@ extern "C" {
 
 #define LH_DEFAULT_PORT 7410
 #define LH_DEFAULT_MAX_STREAMS 16
+/* Of one file where 16 sockets of this host do not hold twice what 1 Gbit/s has under way. */
+#define LH_DEFAULT_MAX_STREAMS_FAR 32
 /* Without BBR a stream carries so little where packets are lost that only many of them help. */
 #define LH_DEFAULT_MAX_STREAMS_NO_BBR 128
 #define LH_MAX_STREAMS 128
@@ -129,7 +131,8 @@ struct lh_send_options {
     size_t path_len;          /* bytes; a path that ends in '/' keeps the source's name */
     uint32_t streams;         /* data connections; 0: as many as help, up to max_streams; at most
                                  LH_MAX_STREAMS */
-    uint32_t max_streams;     /* 0: LH_DEFAULT_MAX_STREAMS, of one file where BBR is not permitted
+    uint32_t max_streams;     /* 0: LH_DEFAULT_MAX_STREAMS; of one file over a very long path
+                                 LH_DEFAULT_MAX_STREAMS_FAR, where BBR is not permitted
                                  LH_DEFAULT_MAX_STREAMS_NO_BBR; at most LH_MAX_STREAMS */
     uint64_t limit_bps;       /* bits per second, contents and framing, all streams; 0: no limit */
     enum lh_send_share share;

@@ -45,6 +45,11 @@ static unsigned within(const struct lh_ramp *r, unsigned n)
     return n > r->bounds.min ? n : r->bounds.min;
 }
 
+unsigned lh_ramp_first(const struct lh_ramp_path *path)
+{
+    return to_hold(path, FIRST_GUESS_Bps);
+}
+
 void lh_ramp_init(struct lh_ramp *r, struct lh_ramp_bounds bounds, struct lh_ramp_path path)
 {
     *r = (struct lh_ramp){.bounds = bounds, .path = path, .hold_ms = HOLD_FIRST_MS};
@@ -55,7 +60,7 @@ void lh_ramp_init(struct lh_ramp *r, struct lh_ramp_bounds bounds, struct lh_ram
         r->n = within(r, FIRST_NO_BBR);
         snprintf(r->why, sizeof(r->why), "without BBR each loss halves a stream");
     } else {
-        r->n = within(r, to_hold(&path, FIRST_GUESS_Bps));
+        r->n = within(r, lh_ramp_first(&path));
         snprintf(r->why, sizeof(r->why),
                  "twice what fills 1 Gbit/s at %" PRIu32 " ms with %" PRIu64 " kB a socket",
                  path.rtt_us / 1000, path.hold_bytes / 1000);

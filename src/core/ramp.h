@@ -66,6 +66,10 @@ struct lh_ramp {
  * (sk_stream_is_writeable). 0 when unknown. */
 uint64_t lh_ramp_hold(uint64_t tcp_wmem_max);
 
+/* Streams to begin with where they are loss tolerant, before bounds: what a path of 1 Gbit/s and
+ * this round trip needs. */
+unsigned lh_ramp_first(const struct lh_ramp_path *path);
+
 void lh_ramp_init(struct lh_ramp *r, struct lh_ramp_bounds bounds, struct lh_ramp_path path);
 
 /* Begin with twice as many: what is sent is over soon, most of it is slow starts. */

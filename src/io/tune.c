@@ -34,13 +34,22 @@ static unsigned most_below_limit(const struct lh_send *s)
     return n > 0 ? (unsigned)n : 1;
 }
 
-static struct lh_ramp_bounds bounds(const struct lh_send *s)
+/* Where nothing was asked for. */
+static unsigned max_by_host(const struct lh_ramp_path *path)
+{
+    if (!path->loss_tolerant)
+        return LH_DEFAULT_MAX_STREAMS_NO_BBR;
+    return lh_ramp_first(path) > LH_DEFAULT_MAX_STREAMS ? LH_DEFAULT_MAX_STREAMS_FAR
+                                                        : LH_DEFAULT_MAX_STREAMS;
+}
+
+static struct lh_ramp_bounds bounds(const struct lh_send *s, const struct lh_ramp_path *path)
 {
     struct lh_ramp_bounds b = {.min = 1, .max = s->opts.max_streams};
     unsigned most = most_below_limit(s);
 
     if (b.max == 0)
-        b.max = bbr(s) ? LH_DEFAULT_MAX_STREAMS : LH_DEFAULT_MAX_STREAMS_NO_BBR;
+        b.max = max_by_host(path);
     if (s->opts.streams > 0)
         b.min = b.max = s->opts.streams;
     if (b.max > most)
@@ -85,7 +94,7 @@ void lh_tune_start(struct lh_send *s)
         path.rtt_us = tcp.min_rtt_us;
     path.loss_tolerant = bbr(s);
     memset(&s->tune, 0, sizeof(s->tune));
-    lh_ramp_init(&s->tune.ramp, bounds(s), path);
+    lh_ramp_init(&s->tune.ramp, bounds(s, &path), path);
     if (s->lane != NULL && path.loss_tolerant && path.rtt_us >= HURRY_US)
         lh_ramp_hurry(&s->tune.ramp);
     lh_share_init(&s->tune.share, s->opts.limit_bps / 8, bbr(s),

@@ -71,6 +71,11 @@ static struct run begin(unsigned min, unsigned max, uint32_t rtt_us, uint64_t ho
 static void test_start(void)
 {
     is_u64(lh_ramp_hold(4194304), 2796202, "two thirds of what autotuning reaches");
+    is_u64(lh_ramp_first(&(struct lh_ramp_path){100000, 2796202, true}), 8, "by its path: 100 ms");
+    is_u64(lh_ramp_first(&(struct lh_ramp_path){300000, 2796202, true}), 26,
+           "300 ms: more than 16");
+    is_u64(lh_ramp_first(&(struct lh_ramp_path){300000, 44739242, true}), 4,
+           "but with large buffers");
     is_u64(begin(1, 16, 100000, 2796202, true).ramp.n, 8, "100 ms, stock buffers: 8 to begin with");
     is_u64(begin(1, 16, 300000, 2796202, true).ramp.n, 16, "300 ms: as many as allowed");
     is_u64(begin(1, 32, 300000, 2796202, true).ramp.n, 26, "and more, where more are");
