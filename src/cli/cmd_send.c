@@ -15,9 +15,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define BAR_MS 250
-#define JSON_MS 500
-
 struct sender {
     const struct lh_args *args;
     struct lh_term *term;
@@ -213,22 +210,6 @@ static void on_stop(void *arg, int signum)
         lh_term_line(s->term, "stopping; a second signal stops at once");
     if (s->send != NULL)
         lh_send_cancel(s->send);
-}
-
-struct lh_send_options lh_cmd_send_options(const struct lh_args *args, const struct lh_url *url,
-                                           bool bar, struct lh_term *term)
-{
-    struct lh_send_options opts = args->send;
-
-    opts.host = url->host;
-    opts.port = url->port;
-    opts.path = url->path;
-    opts.path_len = url->path_len;
-    opts.progress_ms = bar ? BAR_MS : JSON_MS;
-    opts.log = lh_term_log;
-    opts.log_arg = term;
-    opts.log_level = lh_cmd_log_level(args);
-    return opts;
 }
 
 static int start(struct sender *s, uv_loop_t *loop)

@@ -1,4 +1,4 @@
-/* What sink.c and sink_open.c share; nobody else includes this. */
+/* What sink*.c share; nobody else includes this. */
 #ifndef LH_IO_SINK_IMPL_H
 #define LH_IO_SINK_IMPL_H
 
@@ -44,6 +44,14 @@ struct lh_sink {
     uint64_t hole_at;   /* block from which holes are still to be made durable */
     uint64_t allocated; /* bytes from the start; of whoever calls preallocate */
 };
+
+/* Its first failure is kept and answers everything that comes later. Each returns -LH_E_*, and
+ * fills `err` where it is not NULL. */
+int lh_sink_fail(struct lh_sink *s, const struct lh_err *why, struct lh_err *err);
+int lh_sink_fail_sys(struct lh_sink *s, int e, const char *what, struct lh_err *err);
+/* 0, or the failure that there was before. _locked: the caller holds the lock. */
+int lh_sink_failed(struct lh_sink *s, struct lh_err *err);
+int lh_sink_failed_locked(const struct lh_sink *s, struct lh_err *err);
 
 /* What makes it a store. */
 extern const struct lh_store_ops lh_sink_ops;

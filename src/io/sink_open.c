@@ -44,26 +44,6 @@ static int dest_error(const struct lh_sink *s, int e, const char *what, struct l
     return lh_err_sys(err, lh_status_of_write_errno(e), e, "%s: cannot %s", s->shown, what);
 }
 
-int lh_sink_check_target(const struct lh_sink *s, struct lh_err *err)
-{
-    struct lh_disk_stat st;
-    int e = lh_disk_stat(s->dirfd, s->name, &st);
-
-    if (e == ENOENT)
-        return 0;
-    if (e != 0)
-        return dest_error(s, e, "look at the destination", err);
-    if (S_ISDIR(st.mode))
-        return lh_err_set(err, LH_E_DEST_KIND, "%s: there is a directory of that name", s->shown);
-    if (!S_ISREG(st.mode) && !S_ISLNK(st.mode))
-        return lh_err_set(err, LH_E_DEST_KIND,
-                          "%s: there is something of that name that is not a regular file",
-                          s->shown);
-    if (s->no_clobber)
-        return lh_err_set(err, LH_E_EXISTS, "%s: it exists already", s->shown);
-    return 0;
-}
-
 /* ---- what is there ------------------------------------------------------------------------- */
 
 /* Whether the target stays as it is, and how large that is. */
