@@ -148,8 +148,8 @@ struct lh_send_options {
     bool insecure;             /* allow an address that is not loopback: no key, no encryption */
     const char *congestion;    /* TCP congestion control; NULL: "bbr" */
     uint64_t sndbuf_bytes;     /* SO_SNDBUF of each stream before jitter; 0: by the design's rule */
-    uint64_t
-        give_up_ms; /* without any contact for so long: give up; 0: never, once it said hello */
+    uint64_t give_up_ms;  /* without any contact for so long, or after a lost session only told that
+                             the receiver is busy: give up; 0: never, once it said hello */
     uint64_t stagger_ms;  /* streams start at random within so long; UINT64_MAX: the default, 50 */
     uint64_t progress_ms; /* between two progress callbacks; 0: 500 */
     uint8_t incarnation[16]; /* of the queue that gave out the work; zero without one */

@@ -193,9 +193,9 @@ const struct lh_option lh_options[] = {
      .help = "Streams start at random moments within this time."},
     {.name = "give-up-after", .group = WAY, .commands = SEND, .kind = LH_OPTION_TIME, AT(send.give_up_ms),
      .max = 3650 * DAY, .arg = "TIME", .def = "never",
-     .help = "Give up when the receiver has not been heard of for so long. 0 is never: it goes on "
-             "when the network comes back. A receiver that never answered at all is always given "
-             "up at once."},
+     .help = "Give up when the receiver has not been heard of for so long, or has been busy for so "
+             "long when it was dialled again. 0 is never: it goes on when the network comes back. A "
+             "receiver that never answered at all is always given up at once."},
     /* ---- serve ---- */
     {.name = "root", .commands = SERVE, .kind = LH_OPTION_TEXT, AT(serve.root), .arg = "DIR",
      .help = "Directory below which everything is written; needed. No path leads out of it."},

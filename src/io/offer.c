@@ -146,6 +146,8 @@ static void on_accept(struct lh_send *s, const struct lh_frame *frame, const uin
         return;
     }
     s->epoch = accept.epoch;
+    s->accepted = true;
+    s->busy_since_ms = 0;
     s->drop_there = false;
     s->accept_flags = accept.flags;
     s->stats.kept = accept.flags & LH_ACCEPT_KEPT;

@@ -211,9 +211,11 @@ struct lh_send {
     bool keep_session; /* when it ends: others may use it */
     bool dial_anew;    /* one was lost: those that are parked may be as dead */
     bool said_hello;   /* a receiver has answered once */
+    bool accepted;     /* and has taken this transfer */
     unsigned attempt;
     unsigned n_protocol_errors; /* in a row */
     uint64_t contact_ms;
+    uint64_t busy_since_ms; /* the receiver, that had taken it before; 0: it is not */
     uint8_t holder[LH_HOLDER_SIZE];
     uint32_t transfer; /* number in the session */
     uint64_t epoch;

@@ -8,7 +8,8 @@
  * ends the send. After it, a lost connection closes the session's parts, waits with jittered
  * backoff and dials again, for ever or until --give-up-after. A parked session that turns out to be
  * dead is no failure: it is dialled at once, as if there had been none. What the receiver refuses
- * in words ends the send with those words. A fenced sender ends. */
+ * in words ends the send with those words; but one that has taken this transfer before, and is busy
+ * when it is offered again, is dialled again like one that was lost. A fenced sender ends. */
 #include "core/pace.h"
 #include "io/sender.h"
 #include "util/mutant.h"
@@ -179,6 +180,19 @@ static void on_welcome(struct lh_send *s, const struct lh_frame *frame, const ui
 
 /* ---- frames of the session ---- */
 
+/* Its place was lost with the session, and is another's for now: no memory for one tree more, or
+ * the files are still open elsewhere. */
+static void busy_again(struct lh_send *s, const struct lh_error_frame *error)
+{
+    struct lh_err err;
+
+    if (s->busy_since_ms == 0)
+        s->busy_since_ms = lh_now_ms();
+    lh_err_set(&err, LH_E_BUSY, "busy where it went on before: %.*s", (int)error->text_len,
+               error->text);
+    lh_session_lost(s, &err);
+}
+
 static void on_error(struct lh_send *s, const struct lh_frame *frame, const uint8_t *payload)
 {
     struct lh_error_frame error;
@@ -203,6 +217,8 @@ static void on_error(struct lh_send *s, const struct lh_frame *frame, const uint
                 s->opts.host);
         s->told_busy = true;
         uv_timer_start(&s->retry, on_retry, BUSY_RETRY_MS, 0);
+    } else if (error.code == LH_WIRE_BUSY && s->accepted) {
+        busy_again(s, &error);
     } else if (error.code == LH_WIRE_STOPPING || error.code == LH_WIRE_PROTOCOL) {
         char text[LH_ERROR_TEXT_MAX + 1];
 
@@ -399,15 +415,27 @@ void lh_session_dial(struct lh_send *s)
     }
 }
 
-void lh_session_tick(struct lh_send *s, uint64_t now_ms)
+/* False: it has ended. */
+static bool give_up_late(struct lh_send *s, uint64_t now_ms)
 {
-    if (s->opts.give_up_ms > 0 && s->said_hello && s->phase != LH_PHASE_HELD &&
-        now_ms - s->contact_ms > s->opts.give_up_ms) {
+    unsigned long long give_up_ms = s->opts.give_up_ms;
+
+    if (give_up_ms == 0 || !s->said_hello || s->phase == LH_PHASE_HELD)
+        return true;
+    if (now_ms - s->contact_ms > give_up_ms)
         lh_send_end(s, LH_E_TIMEOUT,
                     "%s: given up after %llu s without contact; the same command resumes",
-                    s->opts.host, (unsigned long long)(s->opts.give_up_ms / 1000));
+                    s->opts.host, give_up_ms / 1000);
+    else if (s->busy_since_ms != 0 && now_ms - s->busy_since_ms > give_up_ms)
+        lh_send_end(s, LH_E_BUSY, "%s: busy for %llu s, given up; the same command resumes",
+                    s->opts.host, give_up_ms / 1000);
+    return s->phase != LH_PHASE_ENDING;
+}
+
+void lh_session_tick(struct lh_send *s, uint64_t now_ms)
+{
+    if (!give_up_late(s, now_ms))
         return;
-    }
     if (!lh_session_alive(s) || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_HELD)
         return;
     if (!s->session->ctl.paused && now_ms - s->session->ctl.heard_ms > LH_SILENCE_MS)

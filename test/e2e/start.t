@@ -23,13 +23,13 @@ TOKEN = b"token of a test."
 class Receiver:
     """Listens, and says what the test tells it to say."""
 
-    def __init__(self, size=STREAMS * BLOCK, backlog=64):
+    def __init__(self, *args, size=STREAMS * BLOCK, backlog=64):
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
         self.listener.settimeout(e2e.LIMIT)
         e2e.cleanup(self.listener.close)
         self.source = make(os.path.join(e2e.dir(), "source"), size)
         self.sent = Send(self.source, "lh://127.0.0.1:%d/t" % self.listener.getsockname()[1],
-                         "--streams", str(STREAMS))
+                         "--streams", str(STREAMS), *args)
         self.control = self.accept()
 
     def accept(self):
@@ -80,6 +80,9 @@ class Receiver:
         self.control.send(frame(ACCEPT, struct.pack("<QHQ", 0 if flags & ACCEPT_DONE else 1, flags, 1 << 30)
                                 + bytes(16), transfer=transfer, epoch=1))
 
+    def busy(self, silent_ms, words, transfer=1):
+        self.control.send(frame(ERROR, struct.pack("<HIH", E_BUSY, silent_ms, len(words)) + words, transfer=transfer))
+
     def done(self, transfer=1):
         self.control.send(frame(DONE, bytes(16) + struct.pack("<Q", os.path.getsize(self.source)),
                                 transfer=transfer, epoch=1))
@@ -124,7 +127,7 @@ def test_one_after_the_other():
 
 
 def test_small():
-    r = Receiver(BLOCK)
+    r = Receiver(size=BLOCK)
     r.hears(r.control, HELLO, OFFER, BLOCK_FRAME, FINISH)
     ok(True, "a small file goes with HELLO")
     r.welcome()
@@ -193,7 +196,7 @@ def test_busy_for_a_while():
     r.hears(r.control, HELLO, OFFER)
     streams = r.accept_all()
     r.welcome()
-    r.control.send(frame(ERROR, struct.pack("<HIH", E_BUSY, 6000, 4) + b"busy", transfer=1))
+    r.busy(6000, b"busy")
     need(r.hears(r.control, OFFER)[1] == 2, "offered again")
     r.accept_offer(transfer=2)
     r.runs(LEDGER, transfer=2)
@@ -242,6 +245,70 @@ def test_session_lost_before_accept():
     r.runs(LEDGER)
     need(all([joins(r, s) for s in streams]), "the next session has streams of its own")
     r.take(streams)
+
+
+def begun(*args):
+    """A receiver that has taken a transfer, and whose session is lost."""
+    r = Receiver(*args)
+    r.hears(r.control, HELLO, OFFER)
+    r.accept_all()
+    r.welcome()
+    r.accept_offer()
+    r.runs(LEDGER)
+    r.control.socket.close()
+    return r
+
+
+def comes_back(r):
+    r.control = r.accept()
+    r.hears(r.control, HELLO, OFFER)
+    streams = r.accept_all()
+    r.welcome()
+    return streams
+
+
+def test_busy_when_it_comes_back():
+    r = begun()
+    for _ in range(2):
+        streams = comes_back(r)
+        r.busy(0, b"no place now")
+        r.control.closed()
+        r.control.socket.close()
+        ok(all([unused(s) for s in streams]), "busy: the session is over, with its streams")
+    streams = comes_back(r)
+    r.accept_offer()
+    r.runs(LEDGER)
+    need(all([joins(r, s) for s in streams]), "dialled again until there is a place")
+    r.take(streams)
+    ok("no place now" in r.sent.err() and "dialling again" in r.sent.err(), "which it says") or r.sent.show()
+
+
+def test_busy_at_first():
+    r = Receiver()
+    r.hears(r.control, HELLO, OFFER)
+    r.accept_all()
+    r.welcome()
+    r.busy(0, b"no place now")
+    r.control.closed()
+    r.control.socket.close()
+    r.sent.wait()
+    fails(r.sent, REFUSED, "no place now", "busy at first contact: the sender ends with what it was told")
+
+
+def test_busy_for_too_long():
+    r = begun("--give-up-after", "1s")
+    r.listener.settimeout(0.1)
+    while r.sent.alive():  # it is in contact all the time, which must not count
+        try:
+            peer = r.accept()
+        except socket.timeout:
+            continue
+        if peer.read_until(OFFER, JOIN) is not None:
+            r.control = peer
+            r.welcome()
+            r.busy(0, b"no place now")
+    r.sent.wait()
+    fails(r.sent, REFUSED, "busy for 1 s, given up", "busy for as long as --give-up-after says")
 
 
 def test_interrupted_before_welcome():
