@@ -18,7 +18,8 @@ struct lh_hash {
 
 void lh_hash_bytes(const void *data, size_t len, struct lh_hash *out);
 
-/* The same of so many zeros, at most LH_HASH_ZEROS_MAX. */
+/* The same of so many zeros, at most LH_HASH_ZEROS_MAX. Of a whole block of any grid it is known;
+ * other lengths are hashed. */
 #define LH_HASH_ZEROS_MAX (1024u * 1024)
 void lh_hash_zeros(size_t len, struct lh_hash *out);
 

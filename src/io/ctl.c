@@ -113,17 +113,23 @@ static void discard(struct lh_ctl *ctl)
     }
 }
 
+/* Of zeros a header is all that has come: whoever is due to take them looks at their hash. */
+static bool damaged(const struct lh_ctl *ctl, const struct lh_frame *frame)
+{
+    struct lh_hash hash;
+
+    if (frame->flags & LH_FRAME_ZEROS)
+        return false;
+    lh_hash_bytes(lh_buf_data(&ctl->in), frame->length, &hash);
+    return memcmp(&hash, &frame->hash, sizeof(hash)) != 0;
+}
+
 /* A frame is whole: check its payload and hand it on. */
 static void deliver(struct lh_ctl *ctl)
 {
     struct lh_frame frame = ctl->frame;
-    struct lh_hash hash;
 
-    if (frame.flags & LH_FRAME_ZEROS)
-        lh_hash_zeros(frame.raw_length, &hash);
-    else
-        lh_hash_bytes(lh_buf_data(&ctl->in), frame.length, &hash);
-    if (memcmp(&hash, &frame.hash, sizeof(hash)) != 0) {
+    if (damaged(ctl, &frame)) {
         die_protocol(ctl, "a payload does not match its hash");
         return;
     }

@@ -35,7 +35,8 @@ struct lh_ctl {
     struct lh_buf out;
     struct lh_err err; /* why it died */
 
-    /* payload: frame->length bytes, dying with the call. It may close the connection. */
+    /* payload: frame->length bytes, dying with the call, and of the frame's hash; but a block of
+     * zeros, which has none, is not looked at. It may close the connection. */
     void (*on_frame)(struct lh_ctl *ctl, const struct lh_frame *frame, const uint8_t *payload);
     /* err->status LH_E_NETWORK or LH_E_PROTOCOL. Call lh_ctl_close from it, or later. */
     void (*on_closed)(struct lh_ctl *ctl, const struct lh_err *err);

@@ -133,6 +133,9 @@ void lh_target_tree_send_done(struct lh_target *t);
 void lh_target_maybe_finish(struct lh_target *t);
 void lh_target_offer(struct lh_rsession *session, uint32_t transfer, const struct lh_offer *offer);
 void lh_target_extents(struct lh_target *t, const struct lh_block_run *runs, size_t n, bool last);
+/* Zeros have come where contents are due: are they announced, and of that hash? False: the session
+ * has ended. */
+bool lh_target_takes_zeros(struct lh_target *t, const struct lh_frame *frame);
 void lh_target_inline(struct lh_target *t, const struct lh_frame *frame, const uint8_t *payload);
 void lh_target_finish(struct lh_target *t, const struct lh_finish *finish);
 void lh_target_hashes(struct lh_target *t, const struct lh_hashes_wanted *wanted);

@@ -8,6 +8,7 @@
  * that is taken already is read and thrown away. Failures: a broken header, an unknown transfer, a
  * wrong epoch or a fenced sink close the stream; a write that fails is told to the target. With the
  * pool used up the stream waits, unread. */
+#include "core/sched.h"
 #include "io/recv.h"
 #include "util/mutant.h"
 
@@ -184,6 +185,21 @@ static void wait_for_buffer(struct rstream *st)
     }
 }
 
+/* NULL, or what is wrong with a block of zeros. They cost their sender a header and us a hash: of
+ * what is no block of the file not even that. */
+static const char *wrong_zeros(const struct lh_target *t, const struct lh_frame *f)
+{
+    uint64_t size = t->offer.file.identity.size;
+    uint32_t grid = t->store->block_bytes;
+
+    if (!(t->offer.flags & LH_OFFER_SPARSE))
+        return "a block of zeros that was not announced";
+    if (f->offset % grid != 0 || f->offset >= size ||
+        f->raw_length != lh_block_length(size, grid, f->offset / grid))
+        return "zeros outside the file or off the grid";
+    return NULL;
+}
+
 /* A whole header has come: what is to become of its payload? False: the stream has ended. */
 static bool take_header(struct rstream *st)
 {
@@ -218,8 +234,8 @@ static bool take_header(struct rstream *st)
         end_stream(st, "epoch or length does not fit the transfer");
         return false;
     }
-    if ((st->frame.flags & LH_FRAME_ZEROS) && !(st->target->offer.flags & LH_OFFER_SPARSE)) {
-        end_stream(st, "a block of zeros that was not announced");
+    if ((st->frame.flags & LH_FRAME_ZEROS) && (why = wrong_zeros(st->target, &st->frame)) != NULL) {
+        end_stream(st, why);
         return false;
     }
     store = st->target->store;

@@ -579,10 +579,8 @@ void lh_target_inline(struct lh_target *t, const struct lh_frame *frame, const u
         lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "BLOCK where none is due");
         return;
     }
-    if ((frame->flags & LH_FRAME_ZEROS) && !(t->offer.flags & LH_OFFER_SPARSE)) {
-        lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "a block of zeros that was not announced");
+    if ((frame->flags & LH_FRAME_ZEROS) && !lh_target_takes_zeros(t, frame))
         return;
-    }
     if (frame->length > 0) {
         t->inline_data = malloc(frame->length);
         if (t->inline_data == NULL) {

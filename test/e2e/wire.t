@@ -260,6 +260,23 @@ def test_zeros():
         peer = Peer(serve.port).send(join(token), make_bad(epoch))
         ok(peer.closed(), "zeros %s: the stream is closed" % what)
         control.socket.close()
+    # A hash takes longer than a header: it is not looked at where no block is due. Their hash is wrong,
+    # so whoever had looked would have said something else.
+    wrong = {"digest": bytes(16)}
+    for what, bad in (("shorter than a block", {"length": 100}), ("longer than the last block", {"offset": 3 * BLOCK}),
+                      ("beyond the end", {"offset": 4 * BLOCK}), ("off the grid", {"offset": 1000})):
+        control, token, epoch = begin("unhashed-" + what.replace(" ", "-"))
+        peer = Peer(serve.port).send(join(token), zeros(bad.pop("length", BLOCK), epoch=epoch, **wrong, **bad))
+        ok(peer.closed(), "zeros %s, of a wrong hash: the stream is closed" % what)
+        control.send(frame(AGAIN, transfer=0, epoch=epoch))
+        got = control.read_until(AGAIN, ERROR)
+        ok(got is not None and got[0] == ERROR, "zeros %s, of a wrong hash: not asked for again" % what)
+    got = Peer(serve.port).send(zeros(MIB, **wrong)).read_until(ERROR)
+    ok(got is not None and b"first frame" in got[2], "zeros before HELLO are not hashed")
+    control, _ = session(serve)
+    got = control.send(zeros(MIB, transfer=7, **wrong)).read_until(ERROR)
+    ok(got is not None and b"never offered" in got[2], "zeros of no transfer are not hashed")
+
     control, _ = session(serve)
     control.send(frame(19, bytes(24), flags=2))
     ok(control.closed(), "their flag on another frame ends the session")
@@ -293,6 +310,9 @@ def test_zeros():
         same(got and got[0], want, "zeros behind an offer of %d bytes with flags %d" % (size, flags))
         if want == ERROR and got:
             ok(got[2][8:], "are refused in words: %s" % got[2][8:].decode())
+    control, _ = session(serve)
+    control.send(offer("wrong", 1000, INLINE | SPARSE), zeros(1000, **wrong))
+    ok(control.closed(), "zeros behind an offer, of a wrong hash: the session is over")
     with open(os.path.join(at, "small"), "rb") as f:
         ok(f.read() == bytes(1000), "a small file of zeros")
     well(serve, at, src, "zeros")

@@ -77,8 +77,10 @@ static void dispatch_agrees(void)
 
 static void zeros(void)
 {
-    static const uint8_t none[3 * 4096 + 1];
-    static const size_t lengths[] = {0, 1, 16, 241, 4096, 4097, sizeof(none)};
+    static const uint8_t none[LH_HASH_ZEROS_MAX];
+    static const size_t lengths[] = {0,       1,           16,      241,     4096,
+                                     4097,    12289,       1 << 15, 1 << 16, 1 << 17,
+                                     1 << 18, 3 * 1 << 17, 1 << 19, 1 << 20};
     struct lh_hash have, want;
 
     for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
@@ -86,6 +88,9 @@ static void zeros(void)
         lh_hash_bytes(none, lengths[i], &want);
         is_mem(&have, &want, sizeof(want), "the hash of %zu zeros", lengths[i]);
     }
+    lh_hash_zeros((1 << 18) - 1, &have);
+    lh_hash_bytes(none, (1 << 18) - 1, &want);
+    is_mem(&have, &want, sizeof(want), "of nearly a block");
     lh_hash_zeros(LH_HASH_ZEROS_MAX, &have);
     is_hash(&have, "b6ef17a3448492b6918780b90550bf34", "of as many as there may be");
 }
