@@ -261,7 +261,8 @@ static int open_root(struct lh_rtree *t, const struct lh_rtree_open *how, uint64
     if (t->root_fd < 0)
         return 0;
     /* Others than root can write only to what they may; ATTRS takes it back. */
-    if (!lh_rtree_dry(t) && !t->is_root && (t->keep & LH_KEEP_MODE) && (st.mode & 0700) != 0700)
+    t->dirs.open_up = !lh_rtree_dry(t) && !t->is_root && (t->keep & LH_KEEP_MODE);
+    if (t->dirs.open_up && (st.mode & 0700) != 0700)
         (void)fchmod(t->root_fd, (st.mode & 07777) | 0700);
     e = lh_tree_dirs_root(&t->dirs, t->root_fd, st.dev);
     if (e != 0)

@@ -2,7 +2,8 @@
  *
  * Happy path: found among those that are kept -> a reference. Else openat2 -> kept in the place of
  * the one that nobody has used for longest. Missing ones are made from the root on, each synced
- * with the next commit. Failures: the kernel's word, as an errno. */
+ * with the next commit. One of ours into which we may not write is opened up, as rsync does.
+ * Failures: the kernel's word, as an errno. */
 #include "io/rtree_dirs.h"
 
 #include "io/disk.h"
@@ -127,6 +128,8 @@ static int open_dir(const struct lh_tree_dirs *d, const char *path, size_t len, 
     dir->dev = st.dev;
     dir->gid = st.gid;
     dir->mark = fresh_mark(hash, st.dev, st.ino);
+    if (d->open_up && (st.mode & 0700) != 0700) /* of somebody else: it stays as it is */
+        (void)fchmod(dir->fd, (st.mode & 07777) | 0700);
     dir->foreign = st.dev != d->dev;
     dir->acl = fgetxattr(dir->fd, "system.posix_acl_default", NULL, 0) > 0;
     *out = dir;
@@ -237,9 +240,19 @@ static int get(struct lh_tree_dirs *d, const char *path, size_t len, bool ours,
     return 0;
 }
 
-/* Prefix by prefix from the root, which is there. */
-static int make_and_get(struct lh_tree_dirs *d, const char *path, size_t len,
-                        struct lh_tree_dir **out)
+/* One that may not be opened. False: not by us either. */
+static bool open_up(const struct lh_tree_dirs *d, int dirfd, const char *name)
+{
+    struct lh_disk_stat st;
+
+    return d->open_up && lh_disk_stat(dirfd, name, &st) == 0 && S_ISDIR(st.mode) &&
+           (st.mode & 0700) != 0700 &&
+           fchmodat(dirfd, name, (st.mode & 07777) | 0700, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Prefix by prefix from the root, which is there. make: what is missing. */
+static int reach(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
+                 struct lh_tree_dir **out)
 {
     struct lh_tree_dir *dir, *next;
     size_t from = 0;
@@ -251,10 +264,12 @@ static int make_and_get(struct lh_tree_dirs *d, const char *path, size_t len,
 
         if (at < len && path[at] != '/')
             continue;
+        memcpy(name, path + from, at - from);
+        name[at - from] = '\0';
         e = get(d, path, at, false, &next);
-        if (e == ENOENT) {
-            memcpy(name, path + from, at - from);
-            name[at - from] = '\0';
+        if (e == EACCES && open_up(d, dir->fd, name))
+            e = get(d, path, at, false, &next);
+        if (e == ENOENT && make) {
             made = mkdirat(dir->fd, name, 0777) == 0;
             e = made || errno == EEXIST ? 0 : errno;
             if (e == 0)
@@ -280,7 +295,9 @@ int lh_tree_dir_get(struct lh_tree_dirs *d, const char *path, size_t len, bool m
 {
     int e = get(d, path, len, false, dir);
 
-    return e == ENOENT && make ? make_and_get(d, path, len, dir) : e;
+    if ((e == ENOENT && make) || (e == EACCES && d->open_up))
+        e = reach(d, path, len, make, dir);
+    return e;
 }
 
 bool lh_tree_dir_is(const struct lh_tree_dir *dir, const char *path, size_t len)

@@ -45,6 +45,9 @@ struct lh_tree_dirs {
     int know_fd;
     uint64_t dev;
     bool each; /* syncfs(2) reports no errors here: never trust it alone */
+    /* The caller's, before anything is opened: those of ours that lack rights of their owner are
+     * given them, and get their modes at the end. */
+    bool open_up;
     pthread_mutex_t lock;
     uint64_t clock;
     struct lh_tree_dir *kept[LH_TREE_DIRS_KEPT];

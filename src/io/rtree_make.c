@@ -4,8 +4,9 @@
  *
  * Happy path: nothing is there -> made under its name at once; each of these calls makes all or
  * nothing and replaces nothing. Something is there -> it is the same: kept; else made under a
- * hidden name and renamed over it. Directories are made writable for their owner; ATTRS gives them
- * their modes when all is in them. Failures: of the entry, told; of the disk, the tree's. */
+ * hidden name and renamed over it. Directories are made writable for their owner, and so are those
+ * that are there when something is put into them (rtree_dirs.c); ATTRS gives them their modes when
+ * all is in them. Failures: of the entry, told; of the disk, the tree's. */
 #include "io/rtree_impl.h"
 
 #include "core/keep.h"
@@ -53,26 +54,14 @@ static int failed_sys(struct make *m, int e)
 
 /* ---- directories ---- */
 
-/* Others than root can write only to what they may; ATTRS takes it back. */
-static void make_writable(const struct make *m)
-{
-    mode_t mode = m->at->st.mode & 07777;
-
-    if (!m->t->is_root && (m->t->keep & LH_KEEP_MODE) && (mode & 0700) != 0700)
-        (void)fchmodat(m->at->dir->fd, m->at->name, mode | 0700, AT_SYMLINK_NOFOLLOW);
-}
-
 static int make_dir(struct make *m)
 {
     const struct lh_rspot *at = m->at;
     mode_t mode = m->t->keep & LH_KEEP_MODE ? (m->e->mode & 0777) | 0700 : 0777;
     int e = 0;
 
-    if (at->there && S_ISDIR(at->st.mode)) {
-        if (!lh_rtree_dry(m->t))
-            make_writable(m);
+    if (at->there && S_ISDIR(at->st.mode))
         return LH_WANTED_KEPT;
-    }
     if (at->there && (m->t->flags & LH_OFFER_KEEP_ANY))
         return failed(m, LH_E_DEST_KIND, "there is something of that name that is no directory");
     if (at->there && lh_rtree_made_meanwhile(m->t, at->dir, at->name, &at->st))

@@ -467,6 +467,50 @@ def test_not_root():
     same([read(at, "d/f"), read(at, "d/new"), read(at, "new")], [b"abcdef", b"x", b"y"], "contents")
 
 
+def test_not_root_again():
+    """A session that is lost when the directories have their modes, and the sender does not know yet that all is
+    settled: it tells of the files again, and of no directory."""
+    e2e.need_root()
+    os.chmod(e2e.dir(), 0o777)
+    at = os.path.join(e2e.dir(), "root")
+    os.mkdir(at)
+    os.chmod(at, 0o777)
+    serve = Serve(at, "--holder-timeout", "1h", nobody=True)
+    at = os.path.join(at, "t")
+    holder = os.urandom(16)
+    modes = {"d/shut/in": 0o311, "d/shut": 0, "d": 0o555, "": 0o500}
+    directories = [entry(path, K_DIR, mode=mode) for path, mode in modes.items()]
+
+    def told():
+        return {path: stat.S_IMODE(os.lstat(os.path.join(at, path)).st_mode) for path in modes}
+
+    def over(t, *indexes):
+        while not (t.settled | set(t.failed)).issuperset(indexes):
+            need(t.until(SETTLED, FAILED) is not None, "the session goes on")
+        same((t.failed, t.settled.issuperset(indexes)), ({}, True), "all is settled")
+
+    t = Tree(serve, flags=0, holder=holder)
+    same(t.ask(entry("d", K_DIR, mode=0o555), entry("d/f", size=6), entry("d/shut", K_DIR, mode=0),
+               entry("d/shut/in", K_DIR, mode=0o311), entry("d/shut/in/g", size=1), entry("d/shut/h", size=1)),
+         [MADE, NEW, MADE, MADE, NEW, NEW], "asked")
+    t.pack((1, 0, b"abcdef"), (4, 0, b"g"), (5, 0, b"h"))
+    over(t, 0, 1, 2, 3, 4, 5)
+    t.tell(ATTRS, directories)
+    e2e.wait_until("the directories get their modes", lambda: told() == modes)
+    t.control.socket.close()
+    t = Tree(serve, flags=0, holder=holder)
+    for index, path, data in ((1, "d/f", b"ABCDEF"), (4, "d/shut/in/g", b"G"), (5, "d/shut/h", b"H")):
+        t.next = index
+        same(t.ask(entry(path, size=len(data))), [CHANGED], path + " is asked for again")
+        t.pack((index, 0, data))
+    over(t, 1, 4, 5)
+    t.next = 6
+    t.tell(ATTRS, directories)
+    t.finish()
+    same(told(), modes, "the directories have their modes again")
+    same([read(at, p) for p in ("d/f", "d/shut/in/g", "d/shut/h")], [b"ABCDEF", b"G", b"H"], "contents")
+
+
 def test_ahead():
     """A sender that tells of more than there is memory for is not read, until it has sent."""
     serve, at = start()
