@@ -189,14 +189,17 @@ static uint64_t helper_ms(const struct lh_sched *s, const struct lh_sched_stream
 }
 
 enum lh_tail_why lh_tail_take(struct lh_sched *s, unsigned stream, const struct lh_tail_far *far,
-                              uint64_t now_ms, unsigned *from, uint64_t *first, uint64_t *end)
+                              uint64_t now_ms, bool more, unsigned *from, uint64_t *first,
+                              uint64_t *end)
 {
     const struct lh_sched_stream *to = &s->streams[stream];
+    uint64_t margin_ms = more ? LH_TAIL_MORE_MS : LH_TAIL_MARGIN_MS;
     enum lh_tail_why best = LH_TAIL_NOTHING;
     struct lh_run take = {0, 0};
     uint64_t most_ms = 0;
 
-    if (!lh_sched_nothing_to_grant(s) || !can_help(to, now_ms) || lh_mutant("send-once"))
+    if (!lh_sched_nothing_to_grant(s) || !can_help(to, now_ms) || (more && to->n_way > 0) ||
+        lh_mutant("send-once"))
         return LH_TAIL_NOTHING;
     for (unsigned i = 0; i < LH_SCHED_MAX_STREAMS; i++) {
         uint64_t left_ms = 0;
@@ -209,7 +212,7 @@ enum lh_tail_why lh_tail_take(struct lh_sched *s, unsigned stream, const struct 
         if (why == LH_TAIL_NOTHING || left_ms <= most_ms || on_way(to, &run))
             continue;
         needs_ms = helper_ms(s, to, run.end - run.first);
-        if (left_ms <= 2 * needs_ms + LH_TAIL_MARGIN_MS)
+        if (left_ms <= 2 * needs_ms + margin_ms)
             continue;
         best = why;
         most_ms = left_ms;

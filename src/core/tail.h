@@ -21,6 +21,7 @@
 #include "core/sched.h"
 
 #define LH_TAIL_MARGIN_MS 500 /* a stream is sampled each 250 ms */
+#define LH_TAIL_MORE_MS 2000  /* the same while there may be more to grant soon */
 #define LH_TAIL_HANG_MS 5000
 #define LH_TAIL_HOPELESS_MS 15000 /* and nobody could take over what it has */
 #define LH_TAIL_NEWS_MS 2500      /* how much younger than its cause word of the receiver must be */
@@ -44,9 +45,12 @@ void lh_tail_seen(struct lh_sched *s, unsigned stream, const struct lh_sched_see
                   uint64_t now_ms);
 
 /* Blocks [*first, *end) of stream *from for `stream`, which has nothing to do: they are granted to
- * it now. LH_TAIL_NOTHING: there are none, or it does not pay. */
+ * it now. more: there may be more to grant soon, which must not wait behind repeats: then a stream
+ * takes some only when it has nothing on its way, and only of one that is far behind.
+ * LH_TAIL_NOTHING: there are none, or it does not pay. */
 enum lh_tail_why lh_tail_take(struct lh_sched *s, unsigned stream, const struct lh_tail_far *far,
-                              uint64_t now_ms, unsigned *from, uint64_t *first, uint64_t *end);
+                              uint64_t now_ms, bool more, unsigned *from, uint64_t *first,
+                              uint64_t *end);
 
 /* It has hung for so long, and nobody could take over what it has, that it is better dialled again:
  * it may be the only one. */

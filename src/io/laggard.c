@@ -37,11 +37,12 @@ void lh_laggard_see(struct lh_send *s, unsigned number)
 
 bool lh_laggard_help(struct lh_send *s, unsigned number, uint64_t *first, uint64_t *end)
 {
+    bool more = s->lane != NULL && s->lane->more(s->lane);
     enum lh_tail_why why;
     uint64_t bytes = 0;
     unsigned from = 0;
 
-    why = lh_tail_take(&s->sched, number, &s->far, lh_now_ms(), &from, first, end);
+    why = lh_tail_take(&s->sched, number, &s->far, lh_now_ms(), more, &from, first, end);
     if (why == LH_TAIL_NOTHING)
         return false;
     lh_sstream_drop(s->streams[from].st, *first, *end);

@@ -147,12 +147,6 @@ void lh_mover_start(struct lh_send *s)
     lh_mover_use_streams(s);
 }
 
-/* Packs of a tree that are still to be asked for are better than those that others have. */
-static bool may_help(const struct lh_send *s)
-{
-    return s->lane == NULL || !s->lane->more(s->lane);
-}
-
 static void feed(struct lh_send *s, unsigned number)
 {
     struct lh_stream_slot *slot = &s->streams[number];
@@ -162,7 +156,7 @@ static void feed(struct lh_send *s, unsigned number)
     if (lh_sched_grant(&s->sched, number, &first, &end) ||
         (s->lane != NULL && s->lane->hungry(s->lane) &&
          lh_sched_grant(&s->sched, number, &first, &end)) ||
-        (may_help(s) && lh_laggard_help(s, number, &first, &end))) {
+        lh_laggard_help(s, number, &first, &end)) {
         slot->wants = false;
         lh_sstream_range(slot->st, s->transfer, s->epoch, first, end);
     }

@@ -2,6 +2,7 @@
 """kill -9 on both sides of a tree, a network that is cut, programs that stand still."""
 import os
 import random
+import re
 import signal
 import sys
 
@@ -9,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import e2e
 import tree
 import treecmp
-from e2e import MIB, Proxy, Serve, done, need, ok, same
+from e2e import KIB, MIB, Proxy, Serve, done, need, ok, same
 from treerun import EVERYTHING, TreeSend, idle, is_same, send_tree, start
 
 SEED = int(os.environ.get("LH_SEED") or random.SystemRandom().randrange(1 << 32))
@@ -133,6 +134,36 @@ def test_streams_cut():
     sent.wait(240)
     done(sent, "streams are cut, one after the other")
     is_same(src, os.path.join(root, "t"), "the same")
+
+
+@e2e.long
+def test_a_stream_hangs_while_the_walk_goes_on():
+    serve, root, src = start("--commit-interval", "100ms")
+    os.mkdir(src)
+    names = ["f%04d" % n for n in range(1100)]
+    for n, name in enumerate(names):
+        e2e.make(os.path.join(src, name), 20 * KIB, n)
+    listed = os.path.join(e2e.dir(), "list")
+    os.mkfifo(listed)
+    fifo = os.open(listed, os.O_RDWR)  # until it is closed more names may come
+    e2e.cleanup(lambda: fifo >= 0 and os.close(fifo))
+    os.write(fifo, "".join(name + "\n" for name in names).encode())
+    proxy = Proxy(serve.port, rate=4 * MIB)
+    sent = TreeSend(src + "/", serve.url("t", proxy.port), "--streams", "4", "--files-from", listed)
+    e2e.wait_until("bytes pass", lambda: proxy.up_bytes >= 4 * MIB or not sent.alive())
+    need(sent.alive(), "under way")
+    max(proxy.streams(), key=lambda link: link.up_bytes).hung = True
+    got = e2e.wait_until("something is done about it",
+                         lambda: re.search(r"(of stream=\d+|is dialled) again, why", sent.err()) or not sent.alive())
+    need(sent.alive(), "the walk goes on")
+    ok("of stream" in got.group(), "what it has is sent on others") or sent.show()
+    os.close(fifo)
+    fifo = -1
+    sent.wait()
+    done(sent, "a stream hangs while the walk goes on")
+    is_same(src, os.path.join(root, "t"), "the same", {"mode"}, rsync=False)
+    last = sent.last("done")
+    ok(0 < last["bytes_repeated"] < 8 * MIB, "%d bytes were given to others" % last["bytes_repeated"])
 
 
 def test_network_cut():

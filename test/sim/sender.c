@@ -218,7 +218,8 @@ static bool help(struct sim_world *w, struct sim_sender *s, unsigned stream, str
     for (unsigned i = 0; i < w->n_streams; i++)
         if (s->streams[i].up)
             see(w, s, i);
-    why = lh_tail_take(&s->sched, stream, &s->far, w->now / 1000 + 1, &from, &st->at, &st->end);
+    why = lh_tail_take(&s->sched, stream, &s->far, w->now / 1000 + 1, false, &from, &st->at,
+                       &st->end);
     if (why == LH_TAIL_NOTHING)
         return false;
     sim_trace(w, "stream %u sends blocks %d to %d of stream %u too: %s", stream, (int)st->at,

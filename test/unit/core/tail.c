@@ -53,7 +53,13 @@ static void begin(struct rig *r, unsigned blocks, unsigned streams)
 
 static enum lh_tail_why take(struct rig *r, unsigned stream)
 {
-    return lh_tail_take(&r->s, stream, &r->far, r->now_ms, &r->from, &r->first, &r->end);
+    return lh_tail_take(&r->s, stream, &r->far, r->now_ms, false, &r->from, &r->first, &r->end);
+}
+
+/* There may be more to grant soon. */
+static enum lh_tail_why take_meanwhile(struct rig *r, unsigned stream)
+{
+    return lh_tail_take(&r->s, stream, &r->far, r->now_ms, true, &r->from, &r->first, &r->end);
 }
 
 /* The receiver says it now: its disk waits so long, so much is not durable. */
@@ -84,6 +90,36 @@ static void test_slow(void)
     ok(r.s.streams[0].granted.blocks < 20, "but more than half");
     is_i64(lh_sched_ack(&r.s, 0, 40), 0, "whoever brings it: durable");
     ok(lh_sched_complete(&r.s) && r.s.granted_blocks == 0, "complete");
+    lh_sched_free(&r.s);
+}
+
+static void test_more_to_come(void)
+{
+    struct rig r;
+
+    begin(&r, 8, 2);
+    see(&r, 0, at(1 * MIB, 0, MIB));
+    is_u64(take_meanwhile(&r, 1), LH_TAIL_NOTHING,
+           "2 s, and there may be more to grant: it is left");
+    is_u64(take(&r, 1), LH_TAIL_SLOW, "else it is not");
+    lh_sched_free(&r.s);
+
+    begin(&r, 40, 2);
+    see(&r, 0, at(1 * MIB, 0, MIB));
+    is_u64(take_meanwhile(&r, 1), LH_TAIL_SLOW, "10 s: not for what may come");
+    ok(r.first == 36 && r.end == 40, "1 MiB of it");
+    see(&r, 1, at(10 * MIB, 3, BLOCK));
+    is_u64(take_meanwhile(&r, 1), LH_TAIL_NOTHING, "no more while that is on its way");
+    see(&r, 1, at(10 * MIB, 4, 0));
+    is_u64(take_meanwhile(&r, 1), LH_TAIL_SLOW, "when it is brought, the next");
+    ok(r.first == 32 && r.end == 36, "from the back");
+    lh_sched_free(&r.s);
+
+    begin(&r, 8, 2);
+    see(&r, 0, at(10 * MIB, 8, 0));
+    r.now_ms += 6000;
+    hear(&r, 0, 0);
+    is_u64(take_meanwhile(&r, 1), LH_TAIL_HANGS, "one that hangs is not waited for");
     lh_sched_free(&r.s);
 }
 
@@ -271,6 +307,7 @@ static void test_many_ranges(void)
 int main(void)
 {
     test_slow();
+    test_more_to_come();
     test_what_tcp_brought();
     test_source();
     test_missing_goes_first();
