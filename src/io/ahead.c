@@ -3,7 +3,7 @@
 
 #include "core/pace.h"
 #include "core/runs.h"
-#include "io/sock.h"
+#include "util/clock.h"
 
 #include <stdlib.h>
 #include <string.h>

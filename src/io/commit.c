@@ -1,6 +1,6 @@
 #include "io/commit.h"
 
-#include "io/sock.h"
+#include "util/clock.h"
 #include "util/err.h"
 
 #include <errno.h>

@@ -2,6 +2,7 @@
 
 #include "io/sock.h"
 #include "proto/transfer.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <stddef.h>

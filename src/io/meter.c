@@ -3,6 +3,7 @@
 
 #include "core/pace.h"
 #include "io/sock.h"
+#include "util/clock.h"
 
 #include <string.h>
 

@@ -1,6 +1,8 @@
 /* See park.h. */
 #include "io/park.h"
 
+#include "util/clock.h"
+
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>

@@ -21,6 +21,7 @@
 #include "io/worker.h"
 #include "proto/session.h"
 #include "proto/transfer.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #include <longhaul/longhaul.h>

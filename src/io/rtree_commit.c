@@ -10,6 +10,7 @@
  * unsettled and the tree fails. */
 #include "io/rtree_impl.h"
 
+#include "util/clock.h"
 #include "util/mutant.h"
 
 #include <errno.h>
@@ -17,18 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SETTLE_AT_ONCE 64u /* files, under the lock */
-
-static uint64_t now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* ---- begin: snapshot, contents ---- */
 
@@ -99,9 +91,9 @@ int lh_rtree_commit_begin(struct lh_store *store, struct lh_err *err)
         return r;
     if (!snapshot(t, &loose))
         return 0;
-    start_us = now_us();
+    start_us = lh_now_us();
     e = sync_contents(t, loose);
-    t->sync_us = now_us() - start_us;
+    t->sync_us = lh_now_us() - start_us;
     return e == 0 ? 1 : lose(t, e, "sync what was written", err);
 }
 
@@ -308,9 +300,9 @@ int lh_rtree_commit_end(struct lh_store *store, struct lh_runs *acked, struct lh
     e = rename_all(t);
     if (e != 0)
         return lose(t, e, "rename what was received", err);
-    start_us = now_us();
+    start_us = lh_now_us();
     e = lh_tree_dirs_sync(&t->dirs);
-    t->sync_us += now_us() - start_us;
+    t->sync_us += lh_now_us() - start_us;
     if (e != 0)
         return lose(t, e, "sync the directories", err);
     r = check_batch(t, err);

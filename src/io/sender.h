@@ -24,6 +24,7 @@
 #include "io/source.h"
 #include "proto/session.h"
 #include "proto/transfer.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #include <longhaul/longhaul.h>

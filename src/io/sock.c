@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 bool lh_addr_is_loopback(const struct lh_addr *addr)
@@ -239,17 +238,4 @@ uint32_t lh_random32(void)
 
     lh_random_bytes(&value, sizeof(value));
     return value;
-}
-
-uint64_t lh_now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
-uint64_t lh_now_ms(void)
-{
-    return lh_now_us() / 1000;
 }

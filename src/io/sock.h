@@ -94,8 +94,4 @@ void lh_sock_limits(uint64_t *wmem_max, uint64_t *tcp_wmem_max);
 uint32_t lh_random32(void);
 void lh_random_bytes(void *out, size_t len);
 
-/* Milliseconds, microseconds of CLOCK_MONOTONIC: no clock jump reaches it. Any thread. */
-uint64_t lh_now_ms(void);
-uint64_t lh_now_us(void);
-
 #endif

@@ -11,7 +11,7 @@
  * fails, and cancel end it; what is settled stays. */
 #include "io/tree_impl.h"
 
-#include "io/sock.h"
+#include "util/clock.h"
 #include "util/text.h"
 
 #include <stddef.h>

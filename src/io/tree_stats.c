@@ -3,7 +3,7 @@
  * Thread: main loop. */
 #include "io/tree_impl.h"
 
-#include "io/sock.h"
+#include "util/clock.h"
 
 #include <stdio.h>
 #include <string.h>

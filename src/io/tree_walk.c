@@ -5,8 +5,8 @@
  * Happy path: open -> a batch -> into the table -> the next, while there is room -> over. Failures:
  * what cannot be read is told of, and the rest goes on; a walk that fails itself ends the tree. */
 #include "io/disk.h"
-#include "io/sock.h"
 #include "io/tree_impl.h"
+#include "util/clock.h"
 
 #include <stddef.h>
 #include <stdlib.h>
