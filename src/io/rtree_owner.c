@@ -8,65 +8,24 @@
  * Failures: a name that is not known here: the number stays. A data base of users that cannot be
  * asked: the same, counted. */
 #include "io/rtree_impl.h"
+#include "io/users.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define LOOK_UP_FIRST 4096u
-#define LOOK_UP_MAX (1024u * 1024) /* bytes: of a group with very many members */
 
 bool lh_rtree_owner_kept(const struct lh_rtree *t)
 {
     return (t->keep & LH_KEEP_OWNER) && t->is_root && (t->allow & LH_ALLOW_OWNER);
 }
 
-/* One try. 0 with *found, or an errno. */
-static int ask(uint8_t kind, const char *name, char *buf, size_t size, bool *found, uint32_t *id)
-{
-    struct passwd user, *of_user = NULL;
-    struct group group, *of_group = NULL;
-    int e = kind == LH_OWNER_USER ? getpwnam_r(name, &user, buf, size, &of_user)
-                                  : getgrnam_r(name, &group, buf, size, &of_group);
-
-    if (e != 0)
-        return e;
-    *found = of_user != NULL || of_group != NULL;
-    if (of_user != NULL)
-        *id = user.pw_uid;
-    if (of_group != NULL)
-        *id = group.gr_gid;
-    return 0;
-}
-
-/* What getpwnam(3) may say of a name that there is not. */
-static bool means_unknown(int e)
-{
-    return e == ENOENT || e == ESRCH || e == EBADF || e == EPERM;
-}
-
 /* 0 with *found, or an errno. */
 static int look_up(const struct lh_owner *owner, bool *found, uint32_t *id)
 {
     char name[LH_OWNER_NAME_MAX + 1];
-    char *buf = NULL;
-    int e = ERANGE;
 
     memcpy(name, owner->name, owner->name_len);
     name[owner->name_len] = '\0';
-    for (size_t size = LOOK_UP_FIRST; e == ERANGE && size <= LOOK_UP_MAX; size *= 4) {
-        free(buf);
-        buf = malloc(size);
-        e = buf != NULL ? ask(owner->kind, name, buf, size, found, id) : ENOMEM;
-    }
-    free(buf);
-    if (means_unknown(e)) {
-        *found = false;
-        e = 0;
-    }
-    return e;
+    return lh_users_id_of(owner->kind, name, found, id);
 }
 
 static int note(struct lh_rtree *t, const struct lh_owner *owner)

@@ -8,16 +8,12 @@
  * entries that the job found, and in a new session again. Failures: a number without a name, or one
  * that cannot be asked for, travels as a number. */
 #include "io/tree_impl.h"
+#include "io/users.h"
 #include "util/mutant.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define LOOK_UP_FIRST 4096u
-#define LOOK_UP_MAX (1024u * 1024) /* bytes: of a group with very many members */
 
 void lh_tree_owners_init(struct lh_tree_owners *o, bool on)
 {
@@ -90,33 +86,14 @@ static int add(struct lh_tree_owners *o, uint8_t kind, uint32_t id, const char *
     return 0;
 }
 
-/* One try: 0, an errno, or -LH_E_NOMEM. */
-static int ask(struct lh_tree_owners *o, uint8_t kind, uint32_t id, char *buf, size_t size)
-{
-    struct passwd user, *of_user = NULL;
-    struct group group, *of_group = NULL;
-    int e = kind == LH_OWNER_USER ? getpwuid_r(id, &user, buf, size, &of_user)
-                                  : getgrgid_r(id, &group, buf, size, &of_group);
-
-    if (e == 0 && of_user != NULL)
-        return add(o, kind, id, user.pw_name);
-    if (e == 0 && of_group != NULL)
-        return add(o, kind, id, group.gr_name);
-    return e;
-}
-
 static int look_up(struct lh_tree_owners *o, uint8_t kind, uint32_t id)
 {
-    char *buf = NULL;
-    int e = ERANGE;
+    char name[LH_OWNER_NAME_MAX + 1];
+    bool found = false;
 
-    for (size_t size = LOOK_UP_FIRST; e == ERANGE && size <= LOOK_UP_MAX; size *= 4) {
-        free(buf);
-        buf = malloc(size);
-        e = buf != NULL ? ask(o, kind, id, buf, size) : -LH_E_NOMEM;
-    }
-    free(buf);
-    return e < 0 ? e : 0;
+    if (lh_users_name_of(kind, id, &found, name) == ENOMEM)
+        return -LH_E_NOMEM;
+    return found ? add(o, kind, id, name) : 0;
 }
 
 static int note(struct lh_tree_owners *o, uint8_t kind, uint32_t id)
