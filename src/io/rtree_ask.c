@@ -193,6 +193,39 @@ static int enter(struct ask *a)
     return failed(a, LH_E_EXISTS, "this name comes twice in this transfer");
 }
 
+/* A big one comes by itself, and is done when it and its own directory are synced, which may be
+ * before the next commit of ours: names that lead there must be on the disk by then. 0 or an errno.
+ */
+static int sync_way(struct ask *a)
+{
+    size_t dir_len = lh_tree_dir_len(a->path, a->e.path_len);
+    struct lh_tree_dir *dir;
+    int e = 0;
+
+    for (size_t at = 0; e == 0 && at < dir_len && !a->dir->led_to; at++) {
+        if (at > 0 && a->path[at] != '/')
+            continue;
+        e = lh_tree_dir_get(&a->t->dirs, a->path, at, false, &dir);
+        if (e == EACCES) { /* nor have we made anything in it */
+            e = 0;
+            continue;
+        }
+        if (e == 0) {
+            e = lh_disk_sync_dir(dir->fd);
+            lh_tree_dir_put(&a->t->dirs, dir);
+        }
+    }
+    a->dir->led_to = e == 0;
+    return e;
+}
+
+static int ask_big(struct ask *a)
+{
+    int e = lh_rtree_dry(a->t) ? 0 : sync_way(a);
+
+    return e == 0 ? 0 : failed_sys(a, e, "sync what leads to it");
+}
+
 static int ask_file(struct ask *a)
 {
     int stay = 0;
@@ -208,8 +241,9 @@ static int ask_file(struct ask *a)
         return stay > 1 ? LH_WANTED_MADE : LH_WANTED_KEPT;
     if (a->at.there && lh_rtree_made_meanwhile(a->t, a->at.dir, a->at.name, &a->at.st))
         return failed(a, LH_E_EXISTS, LH_RTREE_TWICE);
-    /* A big one comes as a transfer of its own. */
-    if (!lh_rtree_dry(a->t) && a->e.size < LH_TREE_BIG)
+    if (a->e.size >= LH_TREE_BIG)
+        r = ask_big(a);
+    else if (!lh_rtree_dry(a->t))
         r = enter(a);
     if (r != 0)
         return r;

@@ -27,6 +27,7 @@ struct lh_tree_dir {
     bool acl;          /* has a default ACL: modes of what is made in it are not as asked for */
     bool fresh;        /* made for this tree: nothing is in it but what we put there */
     atomic_uint folds; /* rtree_fold.c's */
+    bool led_to;       /* rtree_ask.c's: the names that lead to it are on the disk */
     /* the rest is rtree_dirs.c's own */
     bool dirty;
     bool kept;
