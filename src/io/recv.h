@@ -130,10 +130,16 @@ void lh_target_tree_tick(struct lh_target *t);
 int lh_target_tree_finish(struct lh_target *t, struct lh_err *err);
 void lh_target_tree_send_done(struct lh_target *t);
 
-/* Main loop. */
-void lh_target_maybe_finish(struct lh_target *t);
+/* target_open.c. start: the path is known: it is opened, or waits for whoever has it. Main loop. */
 void lh_target_offer(struct lh_rsession *session, uint32_t transfer, const struct lh_offer *offer);
 void lh_target_extents(struct lh_target *t, const struct lh_block_run *runs, size_t n, bool last);
+void lh_target_start(struct lh_target *t);
+
+/* target.c. Main loop. */
+void lh_target_committed(struct lh_commit_entry *entry, const struct lh_runs *acked,
+                         const struct lh_err *err);
+void lh_target_send_done(struct lh_target *t);
+void lh_target_maybe_finish(struct lh_target *t);
 /* Zeros have come where contents are due: are they announced, and of that hash? False: the session
  * has ended. */
 bool lh_target_takes_zeros(struct lh_target *t, const struct lh_frame *frame);
@@ -144,7 +150,8 @@ void lh_target_retract(struct lh_target *t, const struct lh_block_run *runs, siz
 void lh_target_confirm(struct lh_target *t);
 /* The session has no more to do with it: it commits and closes by itself. */
 void lh_target_let_go(struct lh_target *t);
-/* It failed: tell the sender, let go. */
+/* Tell the sender, let go. code: LH_WIRE_*; silent_ms: of whoever has it, with BUSY. */
+void lh_target_refuse(struct lh_target *t, uint16_t code, uint32_t silent_ms, const char *text);
 void lh_target_fail(struct lh_target *t, const struct lh_err *err);
 struct lh_target *lh_target_find(struct lh_rsession *session, uint32_t transfer);
 unsigned lh_target_count(const struct lh_rsession *session);
