@@ -115,6 +115,17 @@ void lh_rtree_troubles_free(struct lh_rtree_trouble *list)
     }
 }
 
+int lh_rtree_drop(struct lh_rtree *t, struct lh_rfile *f, int e, const char *what)
+{
+    f->dropped = true;
+    t->stats.failed++;
+    if (e == EEXIST)
+        return lh_rtree_trouble(&t->troubles, f->index, LH_E_EXISTS, f->path, f->path_len, "%s",
+                                LH_RTREE_TWICE);
+    return lh_rtree_trouble(&t->troubles, f->index, lh_status_of_write_errno(e), f->path,
+                            f->path_len, "cannot %s: %s", what, strerror(e));
+}
+
 /* ---- asked, taken, told ---- */
 
 /* The same for the same root and name, so that a later run finds what a killed one left; another
@@ -270,6 +281,8 @@ static int open_root(struct lh_rtree *t, const struct lh_rtree_open *how, uint64
     e = lh_rtree_dry(t) ? 0 : sync_above(t, how->root);
     if (e != 0)
         return lh_err_sys(err, LH_E_DEST, e, "cannot sync what leads to %s", t->shown);
+    if (!lh_rtree_dry(t) && lh_rtree_in_memory(t->root_fd))
+        t->unnamed = lh_rtree_unnamed_how(t->root_fd);
     return 0;
 }
 

@@ -127,15 +127,6 @@ static int rename_part(const struct lh_rtree *t, struct lh_tree_dir *dir, const 
     return renameat(dir->fd, part, dir->fd, name) == 0 ? 0 : errno;
 }
 
-static int trouble_of(struct lh_rtree *t, const struct lh_rfile *f, int e)
-{
-    if (e == EEXIST)
-        return lh_rtree_trouble(&t->troubles, f->index, LH_E_EXISTS, f->path, f->path_len, "%s",
-                                LH_RTREE_TWICE);
-    return lh_rtree_trouble(&t->troubles, f->index, lh_status_of_write_errno(e), f->path,
-                            f->path_len, "cannot rename: %s", strerror(e));
-}
-
 /* Where files are being renamed: most lie where the one before does. */
 struct renames {
     struct lh_tree_dir *dir; /* with a reference; or NULL */
@@ -183,9 +174,7 @@ static int rename_file(struct lh_rtree *t, struct lh_rfile *f, struct renames *a
     if (lh_rtree_fatal(e))
         return e;
     pthread_mutex_lock(&t->lock);
-    f->dropped = true;
-    t->stats.failed++;
-    r = trouble_of(t, f, e) == 0 ? 0 : ENOMEM;
+    r = lh_rtree_drop(t, f, e, "rename") == 0 ? 0 : ENOMEM;
     pthread_mutex_unlock(&t->lock);
     return r;
 }
@@ -197,7 +186,7 @@ static int rename_all(struct lh_rtree *t)
     int last;
 
     for (struct lh_rfile *f = t->batch; f != NULL && e == 0; f = f->next)
-        e = rename_file(t, f, &at);
+        e = f->named ? 0 : rename_file(t, f, &at);
     last = leave(t, &at);
     if (at.dir != NULL)
         lh_tree_dir_put(&t->dirs, at.dir);
@@ -352,7 +341,8 @@ static void remove_part(struct lh_rtree *t, const struct lh_rfile *f)
 
     if (f->fd >= 0)
         close(f->fd);
-    if (f->state < LH_RFILE_STAGED || lh_tree_dir_get(&t->dirs, f->path, dir_len, false, &dir) != 0)
+    if (f->state < LH_RFILE_STAGED || f->named ||
+        lh_tree_dir_get(&t->dirs, f->path, dir_len, false, &dir) != 0)
         return;
     lh_rtree_part_of(t, f->path + dir_len + (dir_len > 0), part);
     unlinkat(dir->fd, part, 0);

@@ -32,6 +32,13 @@ enum lh_rfile_state {
     LH_RFILE_WHOLE     /* waits for a commit, or is in one */
 };
 
+/* How a file that was made without a name gets one. */
+enum lh_unnamed {
+    LH_UNNAMED_NOT, /* none is made: a sync comes before the name, or this cannot be done here */
+    LH_UNNAMED_FD,
+    LH_UNNAMED_PROC /* by /proc: only who may read everything may link a descriptor */
+};
+
 /* A file whose contents are wanted; all under the tree's lock but what never changes. */
 struct lh_rfile {
     struct lh_rfile *next;  /* among those that are whole */
@@ -55,6 +62,7 @@ struct lh_rfile {
     bool was_there; /* something of its name, when it was asked for */
     bool dressed;   /* all parts are in, and its attributes are set */
     bool dropped;   /* failed or void: goes with its last writer */
+    bool named;     /* it has its name already */
     char path[];    /* NUL-terminated; xattrs behind it */
 };
 
@@ -105,6 +113,7 @@ struct lh_rtree {
     unsigned allow; /* enum lh_allow */
     unsigned umask;
     bool is_root;
+    enum lh_unnamed unnamed;
     uint32_t uid; /* of what is made; so is gid in a directory of that group */
     uint32_t gid;
     uint8_t salt[LH_HASH_SIZE];
@@ -143,6 +152,10 @@ int lh_rtree_check(struct lh_rtree *t, struct lh_err *err);
 /* Put a trouble at the head of `list`. Returns 0 or -LH_E_NOMEM. */
 int lh_rtree_trouble(struct lh_rtree_trouble **list, uint32_t entry, int status, const char *path,
                      size_t path_len, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+
+/* The contents of a file cannot be had under its name: it is told of, and goes with its last
+ * writer. The caller holds the lock. 0 or -LH_E_NOMEM. */
+int lh_rtree_drop(struct lh_rtree *t, struct lh_rfile *f, int sys_errno, const char *what);
 
 /* The hidden name that a target's contents land in. */
 void lh_rtree_part_of(const struct lh_rtree *t, const char *name, char part[LH_HIDDEN_SIZE]);
@@ -239,6 +252,21 @@ uint64_t lh_rtree_pending_bytes(struct lh_store *store);
 void lh_rtree_fence(struct lh_store *store);
 /* A commit is due at once: enough waits for it, or the sender does. The caller holds the lock. */
 bool lh_rtree_soon(const struct lh_rtree *t);
+
+/* ---- rtree_unnamed.c: files that have no name until they are whole ---- */
+
+/* What is there no sync makes safer. */
+bool lh_rtree_in_memory(int fd);
+/* What the file system of that directory can do. */
+enum lh_unnamed lh_rtree_unnamed_how(int dirfd);
+/* Of a file that comes in one part. */
+bool lh_rtree_is_unnamed(const struct lh_rtree *t, const struct lh_rfile *f,
+                         const struct lh_tree_dir *dir);
+/* A descriptor or -errno. */
+int lh_rtree_unnamed_make(const struct lh_rtree *t, const struct lh_tree_dir *dir, mode_t mode);
+/* 0 or an errno. EEXIST: something has that name by now; it stays. */
+int lh_rtree_unnamed_name(const struct lh_rtree *t, const struct lh_tree_dir *dir, int fd,
+                          const char *name);
 
 /* ---- rtree_commit.c ---- */
 

@@ -5,7 +5,7 @@
  * Happy path of a part: its file is in the table and the bytes were not taken before -> open the
  * staging file, made by whoever comes first -> pwrite -> the last one sets the attributes, closes,
  * and puts it among those that wait for a commit. A file of one part costs open, write, its
- * attributes, close.
+ * attributes, close. In memory, where no sync has to come first, it gets its name here.
  *
  * Failures: of one file (its directory has gone, its name is refused by the file system): it is
  * told of and dropped, and what still comes of it is thrown away. Of the disk, or a part that the
@@ -44,11 +44,15 @@ static int dir_of(struct lh_rtree *t, const struct lh_rfile *f, struct lh_tree_d
 }
 
 /* One that was left there goes first. Returns a descriptor or -errno. */
-static int create(const struct lh_tree_dir *dir, const char *part, mode_t mode)
+static int create(const struct lh_rtree *t, const struct lh_tree_dir *dir, const char *part,
+                  mode_t mode)
 {
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    int fd = openat(dir->fd, part, flags, mode);
+    int fd;
 
+    if (part[0] == '\0')
+        return lh_rtree_unnamed_make(t, dir, mode);
+    fd = openat(dir->fd, part, flags, mode);
     if (fd < 0 && errno == EEXIST && unlinkat(dir->fd, part, 0) == 0)
         fd = openat(dir->fd, part, flags, mode);
     return fd >= 0 ? fd : -errno;
@@ -78,7 +82,7 @@ static void discard(struct lh_rtree *t, struct lh_rfile *f)
     char part[LH_HIDDEN_SIZE];
     struct lh_tree_dir *dir;
 
-    if (f->state >= LH_RFILE_STAGED && dir_of(t, f, &dir) == 0) {
+    if (f->state >= LH_RFILE_STAGED && !f->named && dir_of(t, f, &dir) == 0) {
         lh_rtree_part_of(t, name_of(f), part);
         unlinkat(dir->fd, part, 0);
         lh_tree_dir_put(&t->dirs, dir);
@@ -109,10 +113,11 @@ struct part {
     uint32_t length;
     bool create; /* the staging file is ours to make */
     bool alone;  /* it is the whole file */
-    bool loose;  /* enough descriptors are kept for their sync */
-    bool exact;  /* made with its mode */
-    bool hole;   /* zeros that take no room */
-    int status;  /* when it is refused */
+    bool loose;  /* enough descriptors are kept for their sync, or it needs none */
+    bool unnamed;
+    bool exact; /* made with its mode */
+    bool hole;  /* zeros that take no room */
+    int status; /* when it is refused */
 };
 
 /* Whether the bytes are free, and ours now. The caller holds the lock. Returns NULL or what is
@@ -210,16 +215,18 @@ static int open_part(struct lh_rtree *t, struct part *p, const struct lh_tree_di
 {
     mode_t mode = first_mode(t, p, dir->acl);
     struct lh_disk_stat st = {0};
-    char part[LH_HIDDEN_SIZE];
+    char part[LH_HIDDEN_SIZE] = "";
     int fd;
 
-    lh_rtree_part_of(t, name_of(p->f), part);
+    p->unnamed = p->alone && lh_rtree_is_unnamed(t, p->f, dir);
+    if (!p->unnamed)
+        lh_rtree_part_of(t, name_of(p->f), part);
     if (!p->create)
         return reopen(dir, part, p->f->ino);
-    fd = create(dir, part, mode);
+    fd = create(t, dir, part, mode);
     if (fd == -EMFILE || fd == -ENFILE) {
         lh_tree_dirs_forget(&t->dirs);
-        fd = create(dir, part, mode);
+        fd = create(t, dir, part, mode);
     }
     if (fd >= 0 && !p->alone) {
         int e = lh_disk_stat(fd, "", &st);
@@ -281,6 +288,10 @@ static int finish_file(struct lh_rtree *t, const struct part *p, const struct lh
     bool sync_first = false;
     int e = dress(t, p, dir, fd);
 
+    if (e == 0 && p->unnamed) {
+        e = lh_rtree_unnamed_name(t, dir, fd, name_of(p->f));
+        p->f->named = e == 0;
+    }
     if (e != 0 || p->loose)
         return e;
     pthread_mutex_lock(&t->lock);
@@ -317,14 +328,8 @@ static void part_ended(struct lh_rtree *t, struct part *p, int e)
     bool gone;
 
     pthread_mutex_lock(&t->lock);
-    if (e != 0 && !f->dropped) {
-        f->dropped = true;
-        t->stats.failed++;
-        if (lh_rtree_trouble(&t->troubles, f->index, lh_status_of_write_errno(e), f->path,
-                             f->path_len, "cannot write: %s", strerror(e)) != 0 &&
-            t->why.status == 0)
-            lh_err_set(&t->why, LH_E_NOMEM, "%s: out of memory", t->shown);
-    }
+    if (e != 0 && !f->dropped && lh_rtree_drop(t, f, e, "write") != 0 && t->why.status == 0)
+        lh_err_set(&t->why, LH_E_NOMEM, "%s: out of memory", t->shown);
     gone = writer_ended(t, f);
     pthread_mutex_unlock(&t->lock);
     if (gone)
@@ -345,12 +350,12 @@ static void end_run(struct lh_rtree *t, struct run *run)
     struct lh_rfile *gone = NULL;
 
     pthread_mutex_lock(&t->lock);
-    t->loose = t->loose || run->ended != NULL;
     while (run->ended != NULL) {
         struct lh_rfile *f = run->ended;
 
         run->ended = f->next;
         f->dressed = true;
+        t->loose = t->loose || !f->named;
         if (writer_ended(t, f)) {
             f->next = gone;
             gone = f;
@@ -395,6 +400,7 @@ static int write_part(struct lh_rtree *t, struct run *run, const struct lh_part 
     if (e == 0) {
         p.loose = p.loose && !run->dir->foreign && !t->dirs.each;
         fd = open_part(t, &p, run->dir);
+        p.loose = p.loose || p.unnamed;
         e = fd < 0 ? -fd : 0;
     } else if (p.create && !p.alone) {
         pthread_mutex_lock(&t->lock);

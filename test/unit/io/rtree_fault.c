@@ -220,6 +220,19 @@ static void each_allocation(void)
     ok(n > 10 && !met, "each of %u allocations has failed", n - 1);
 }
 
+static void each_fault(void)
+{
+    each_call(EIO, false, "EIO at call");
+    each_call(ENOSPC, false, "ENOSPC at call");
+    each_call(EACCES, false, "EACCES at call");
+    each_call(EIO, true, "a disk that fails from call");
+    each_call(EINTR, false, "interrupted at call");
+    lh_sysfault_limit(1000);
+    each_call(EIO, false, "with short writes, EIO at call");
+    lh_sysfault_limit(0);
+    each_allocation();
+}
+
 /* ---- order ---- */
 
 static unsigned count_of(const char *log, const char *word)
@@ -555,15 +568,9 @@ int main(void)
     test_somebody_faster();
     test_descriptors();
     test_swapped();
-    each_call(EIO, false, "EIO at call");
-    each_call(ENOSPC, false, "ENOSPC at call");
-    each_call(EACCES, false, "EACCES at call");
-    each_call(EIO, true, "a disk that fails from call");
-    each_call(EINTR, false, "interrupted at call");
-    lh_sysfault_limit(1000);
-    each_call(EIO, false, "with short writes, EIO at call");
-    lh_sysfault_limit(0);
-    each_allocation();
+    each_fault();
+    rig_in_memory = true;
+    each_fault();
     free(rig);
     return done_testing();
 }

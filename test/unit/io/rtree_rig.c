@@ -1,6 +1,6 @@
 #include "rtree_rig.h"
 
-#include "io/staging.h"
+#include "io/rtree_impl.h"
 #include "scratch.h"
 #include "test/lib/tap.h"
 
@@ -10,6 +10,7 @@
 #include <string.h>
 
 struct lh_quota *rig_memory;
+bool rig_in_memory;
 
 const char *rig_path(const char *path)
 {
@@ -51,11 +52,13 @@ int rig_open_allowing(struct rig *r, uint16_t flags, uint32_t keep, unsigned all
     lh_files_begin(&r->writer, r->files, 0);
     how.root = r->root;
     result = lh_rtree_open(&how, &r->tree, &dev, &r->err);
-    if (result == 0)
-        r->store = lh_rtree_store(r->tree);
-    else
+    if (result != 0) {
         rig_close(r);
-    return result;
+        return result;
+    }
+    r->store = lh_rtree_store(r->tree);
+    r->tree->unnamed = rig_in_memory ? lh_rtree_unnamed_how(r->tree->root_fd) : LH_UNNAMED_NOT;
+    return 0;
 }
 
 void rig_close(struct rig *r)

@@ -35,6 +35,8 @@ int rig_open(struct rig *r, uint16_t flags, uint32_t keep);
 int rig_open_allowing(struct rig *r, uint16_t flags, uint32_t keep, unsigned allow);
 /* What trees that are opened from now on share; NULL at first: there is no bound. */
 extern struct lh_quota *rig_memory;
+/* Trees that are opened from now on are as in memory, whatever the file system, or as not. */
+extern bool rig_in_memory;
 /* Fence, close. */
 void rig_close(struct rig *r);
 
