@@ -159,13 +159,19 @@ static void put_entry(struct lh_writer *to, const struct lh_tree_before *b,
         lh_put_bytes(to, e->hash.bytes, LH_HASH_SIZE);
 }
 
+/* Text of a symbolic link is as long as the kernel takes it. */
+static size_t link_max(uint8_t kind)
+{
+    return (kind == LH_KIND_HARDLINK ? LH_TREE_PATH_MAX : LH_PATH_MAX) - 1;
+}
+
 bool lh_files_add(struct lh_files_writer *w, const struct lh_tree_entry *e)
 {
     struct lh_tree_before *b = &w->before;
     struct lh_writer to;
     size_t shared = shared_len(b, e);
 
-    LH_REQUIRE(e->path_len < LH_PATH_MAX && e->link_len < LH_PATH_MAX);
+    LH_REQUIRE(e->path_len < LH_TREE_PATH_MAX && e->link_len <= link_max(e->kind));
     LH_REQUIRE(lh_indexes_allowed(w->first, w->n + 1));
     lh_writer_init(&to, w->out + w->used, LH_CONTROL_MAX - w->used);
     put_entry(&to, b, e, shared);
@@ -192,12 +198,12 @@ static const char *entry_refusal(const struct lh_tree_entry *e)
         return "an entry of unknown kind";
     if (e->has_hash && e->kind != LH_KIND_FILE)
         return "an entry that is no file has a hash";
-    if (!lh_path_allowed(e->path, e->path_len, LH_PATH_MAX - 1) ||
+    if (!lh_path_allowed(e->path, e->path_len, LH_TREE_PATH_MAX - 1) ||
         (e->path_len == 0 && e->kind != LH_KIND_DIR))
         return "an entry's path is empty or has a NUL in it";
     if (is_link(e->kind) &&
-        (e->link_len == 0 || !lh_path_allowed(e->link, e->link_len, LH_PATH_MAX - 1)))
-        return "an entry's link is missing or has a NUL in it";
+        (e->link_len == 0 || !lh_path_allowed(e->link, e->link_len, link_max(e->kind))))
+        return "an entry's link is missing, too long or has a NUL in it";
     if (!xattrs_allowed(e->xattrs, e->xattrs_len))
         return "an entry's extended attributes are cut short or have no name";
     return NULL;
@@ -216,7 +222,7 @@ static void get_path(struct lh_reader *r, struct lh_tree_before *b, struct lh_tr
     const uint8_t *rest;
     size_t len;
 
-    get_bytes(r, &rest, &len, LH_PATH_MAX - 1 - shared);
+    get_bytes(r, &rest, &len, LH_TREE_PATH_MAX - 1 - shared);
     if (rest != NULL && len > 0)
         memcpy(b->path + shared, rest, len);
     e->path = b->path;
@@ -245,7 +251,7 @@ static const char *get_entry(struct lh_reader *r, struct lh_tree_before *b, stru
         e->mtime.nsec = lh_get_u32(r);
     get_path(r, b, e);
     if (is_link(e->kind))
-        get_bytes(r, &e->link, &e->link_len, LH_PATH_MAX - 1);
+        get_bytes(r, &e->link, &e->link_len, LH_TREE_PATH_MAX - 1);
     if (what & ENTRY_XATTRS)
         get_bytes(r, &e->xattrs, &e->xattrs_len, LH_CONTROL_MAX);
     if (what & ENTRY_HASH)

@@ -64,12 +64,18 @@ static const char *get_entry(struct lh_reader *r, struct lh_file_entry *e)
     return NULL;
 }
 
+/* Of an offer's path, by its flags. */
+static size_t path_max(uint16_t flags)
+{
+    return flags & LH_OFFER_MORE_FILES ? LH_PATH_MAX : LH_OFFER_PATH_MAX;
+}
+
 size_t lh_offer_encode(const struct lh_offer *m, uint8_t *out)
 {
     struct lh_writer w;
 
-    LH_REQUIRE(m->path_len <= LH_PATH_MAX && m->file.path_len <= LH_PATH_MAX);
-    lh_writer_init(&w, out, LH_PATH_MAX * 2 + 256);
+    LH_REQUIRE(m->path_len <= path_max(m->flags) && m->file.path_len <= LH_PATH_MAX);
+    lh_writer_init(&w, out, LH_OFFER_MAX);
     lh_put_bytes(&w, m->holder, sizeof(m->holder));
     lh_put_u64(&w, m->prev_epoch);
     lh_put_bytes(&w, m->incarnation, sizeof(m->incarnation));
@@ -97,7 +103,7 @@ static const char *offer_refusal(const struct lh_offer *m)
         return "OFFER has unknown flags";
     if (m->n_files == 0)
         return "OFFER has no files";
-    if (m->path_len == 0 || !lh_path_allowed(m->path, m->path_len, LH_PATH_MAX))
+    if (m->path_len == 0 || !lh_path_allowed(m->path, m->path_len, path_max(m->flags)))
         return "OFFER's path is empty, too long or has a NUL in it";
     return NULL;
 }

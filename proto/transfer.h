@@ -13,7 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LH_PATH_MAX 4096 /* bytes */
+#define LH_PATH_MAX 4096 /* bytes; what one system call takes, with its NUL */
+/* With its NUL: an entry of a tree has a path of one byte less at most, relative to the tree's
+ * root. With all that may come with it, it fits into one frame. */
+#define LH_TREE_PATH_MAX 16384
+/* Of a file's destination: a big file of a tree goes where the tree and its own path lead. */
+#define LH_OFFER_PATH_MAX (LH_PATH_MAX + LH_TREE_PATH_MAX)
 #define LH_HOLDER_SIZE 16
 #define LH_RUNS_PER_FRAME 4000
 #define LH_HASHES_PER_FRAME 4000
@@ -65,7 +70,8 @@ struct lh_offer {
     uint32_t block_bytes;       /* grid */
     uint16_t flags;             /* enum lh_offer_flag */
     uint32_t n_files;           /* of the whole transfer; 1 */
-    const uint8_t *path;        /* destination below the root, 1..LH_PATH_MAX bytes, no NUL */
+    const uint8_t *path;        /* destination below the root, no NUL; 1..LH_OFFER_PATH_MAX bytes,
+                                   of a tree ..LH_PATH_MAX */
     size_t path_len;
     struct lh_file_entry file; /* file 0; of a tree its root, kind DIR */
     uint32_t keep;             /* MORE_FILES only: enum lh_tree_keep of proto/tree.h */
@@ -117,7 +123,8 @@ struct lh_done {
     uint64_t bytes;
 };
 
-/* At most LH_PATH_MAX × 2 + 256 bytes. */
+#define LH_OFFER_MAX (LH_OFFER_PATH_MAX + LH_PATH_MAX + 256)
+/* At most LH_OFFER_MAX bytes. */
 size_t lh_offer_encode(const struct lh_offer *m, uint8_t *out);
 
 /* Refuses: an unknown hash, a grid that is no power of two within the limits, an empty or over-long

@@ -166,7 +166,7 @@ size_t lh_list_encode(uint32_t tag, const uint8_t *path, size_t path_len, uint8_
 {
     struct lh_writer w;
 
-    LH_REQUIRE(path_len < LH_PATH_MAX);
+    LH_REQUIRE(path_len < LH_TREE_PATH_MAX);
     lh_writer_init(&w, out, LH_CONTROL_MAX);
     lh_put_u32(&w, tag);
     lh_put_path(&w, path, path_len);
@@ -187,7 +187,7 @@ int lh_list_decode(const uint8_t *in, size_t len, uint32_t *tag, const uint8_t *
     lh_get_path(&r, &view, &view_len);
     if (r.failed)
         return lh_wire_refuse(why, "LIST is cut short");
-    if (!lh_path_allowed(view, view_len, LH_PATH_MAX - 1))
+    if (!lh_path_allowed(view, view_len, LH_TREE_PATH_MAX - 1))
         return lh_wire_refuse(why, "LIST's path is too long or has a NUL in it");
     *tag = got_tag;
     *path = view;

@@ -44,9 +44,9 @@ struct lh_tree_entry {
     uint64_t size; /* bytes, at most INT64_MAX; of a device its number (makedev(3)) */
     struct lh_time mtime;
     const uint8_t *path; /* relative to the tree's root; empty: the root itself (ATTRS, kind DIR) */
-    size_t path_len;     /* at most LH_PATH_MAX - 1; no NUL */
-    const uint8_t *link; /* what a symbolic link says; of a hard link the path, relative to the
-                            tree's root, that it is another name of. Else empty */
+    size_t path_len;     /* at most LH_TREE_PATH_MAX - 1; no NUL */
+    const uint8_t *link; /* what a symbolic link says, at most LH_PATH_MAX - 1 bytes; of a hard link
+                            the path of which it is another name. Else empty */
     size_t link_len;
     bool has_hash; /* of the contents, XXH3-128 of all bytes; with --checksum, files only */
     struct lh_hash hash;
@@ -73,7 +73,7 @@ struct lh_tree_before {
     uint32_t gid;
     int64_t sec;
     size_t path_len;
-    uint8_t path[LH_PATH_MAX];
+    uint8_t path[LH_TREE_PATH_MAX];
 };
 
 /* A frame of entries is built by begin, add until it is full, end. `out` has LH_CONTROL_MAX bytes.
@@ -88,7 +88,7 @@ struct lh_files_writer {
 
 void lh_files_begin(struct lh_files_writer *w, uint8_t *out, uint32_t first);
 /* False: no room in this frame (in an empty one there is always, unless path, link and xattrs
- * together exceed 48 KiB; that is for the caller to see to). */
+ * together exceed 60 KiB; that is for the caller to see to). */
 bool lh_files_add(struct lh_files_writer *w, const struct lh_tree_entry *e);
 size_t lh_files_end(struct lh_files_writer *w); /* bytes */
 

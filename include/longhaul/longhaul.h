@@ -121,6 +121,8 @@ struct lh_send_stats {
     char digest[64];                /* "xxh3-128/256k:…", empty until it is done */
 };
 
+#define LH_DESTINATION_MAX 20480 /* bytes of a path below the receiver's root */
+
 struct lh_send_options {
     struct lh_engine *engine; /* whose threads and sessions it uses, on the same loop; NULL: threads
                                  of its own */
@@ -128,7 +130,8 @@ struct lh_send_options {
     const char *host;         /* name, IPv4 or IPv6 address of the receiver, without brackets */
     uint16_t port;            /* 0: LH_DEFAULT_PORT */
     const void *path;         /* destination below the receiver's root; bytes, no NUL needed */
-    size_t path_len;          /* bytes; a path that ends in '/' keeps the source's name */
+    size_t path_len;          /* at most LH_DESTINATION_MAX; with '/' at its end the source's name
+                                 is kept */
     uint32_t streams;         /* data connections; 0: as many as help, up to max_streams; at most
                                  LH_MAX_STREAMS */
     uint32_t max_streams;     /* 0: LH_DEFAULT_MAX_STREAMS; of one file over a very long path
@@ -284,7 +287,8 @@ int lh_digest_file(const char *path, uint32_t block_bytes, char out[64], char *t
 /* ---- what was left half done --------------------------------------------------------------- */
 
 struct lh_partial {
-    const char *path;     /* target, relative to the root; bytes may be anything but NUL */
+    const char *path;     /* target, relative to the root; at most LH_DESTINATION_MAX bytes, which
+                             may be anything but NUL */
     uint64_t bytes_total; /* size of the source */
     uint64_t bytes_durable;
     int64_t touched_s; /* seconds since 1970: last change of the journal */

@@ -82,11 +82,13 @@ enum lh_tree_what {
     LH_TREE_FAILED   /* status and text say why */
 };
 
+#define LH_ENTRY_PATH_MAX 16383 /* bytes; an entry with a longer path fails */
+
 struct lh_tree_callbacks {
     void (*start)(void *arg, const struct lh_tree_stats *stats);    /* may be NULL */
     void (*progress)(void *arg, const struct lh_tree_stats *stats); /* may be NULL */
-    /* Something became of one entry. path: relative to the destination, bytes may be anything but
-     * NUL. In a dry run: what would. May be NULL. */
+    /* Something became of one entry. path: relative to the destination, at most LH_ENTRY_PATH_MAX
+     * bytes, which may be anything but NUL. In a dry run: what would. May be NULL. */
     void (*entry)(void *arg, enum lh_tree_what what, const char *path, uint64_t bytes, int status,
                   const char *text);
     /* It ended. status 0: all of it is there. -LH_E_PARTIAL: some were not moved, `entry` named

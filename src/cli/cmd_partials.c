@@ -113,7 +113,7 @@ static void print_row(const struct entry *entry, int64_t now_s)
     char durable[24];
     char total[24];
     char age[24];
-    char path[4 * 4096];
+    char path[4 * LH_DESTINATION_MAX];
 
     if (age_s >= 2 * 86400)
         snprintf(age, sizeof(age), "%" PRId64 "d", age_s / 86400);

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PATH_TEXT_SIZE (4 * LH_URL_PATH_MAX + 8)
+#define PATH_TEXT_SIZE (4 * LH_ENTRY_PATH_MAX + 8)
 
 struct tree_run {
     const struct lh_args *args;

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#define LINE_SIZE (80u * 1024) /* a line about the longest path, escaped */
 #define CLEAR_LINE "\r\033[K"
 
 void lh_term_init(struct lh_term *term, FILE *out)
@@ -47,7 +48,7 @@ static void clear_bar(struct lh_term *term)
 
 void lh_term_line(struct lh_term *term, const char *fmt, ...)
 {
-    char line[4096];
+    char line[LINE_SIZE];
     va_list ap;
 
     va_start(ap, fmt);

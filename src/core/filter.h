@@ -19,7 +19,7 @@
 #include <stddef.h>
 
 #define LH_FILTER_PATTERN_MAX 4096 /* bytes */
-#define LH_FILTER_PATH_MAX 4095    /* bytes */
+#define LH_FILTER_PATH_MAX 16383   /* bytes */
 
 struct lh_filter_rule; /* one pattern, taken apart */
 

@@ -165,8 +165,3 @@ int lh_disk_stat_target(int dirfd, const char *name, struct lh_disk_stat *out)
 {
     return stat_at(dirfd, name, 0, out);
 }
-
-int lh_disk_stat_path(const char *path, struct lh_disk_stat *out)
-{
-    return stat_at(AT_FDCWD, path, 0, out);
-}

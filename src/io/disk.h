@@ -55,7 +55,4 @@ uint8_t lh_disk_kind(uint32_t mode);
 /* The same, links followed. */
 int lh_disk_stat_target(int dirfd, const char *name, struct lh_disk_stat *out);
 
-/* What a path is, links followed. */
-int lh_disk_stat_path(const char *path, struct lh_disk_stat *out);
-
 #endif

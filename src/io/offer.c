@@ -71,6 +71,8 @@ static uint16_t keep_flags(const struct lh_send *s)
     }
 }
 
+_Static_assert(LH_DESTINATION_MAX == LH_OFFER_PATH_MAX, "what may be asked for can be said");
+
 void lh_offer_send(struct lh_send *s)
 {
     bool extents = s->has_holes && (s->session->features & LH_FEATURE_EXTENTS) != 0;
@@ -87,7 +89,7 @@ void lh_offer_send(struct lh_send *s)
         .path = s->dest,
         .path_len = s->dest_len,
         .file = {.kind = LH_KIND_FILE, .mode = s->source.mode, .identity = s->source.identity}};
-    uint8_t payload[2 * LH_PATH_MAX + 512];
+    uint8_t payload[LH_OFFER_MAX];
 
     lh_ctl_cork(&s->session->ctl);
     memcpy(m.holder, s->holder, sizeof(m.holder));

@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #define DEPTH_MAX 128
-#define PATH_SIZE 8192
+#define PATH_SIZE (LH_DESTINATION_MAX + 256)
 
 struct walk {
     int (*each)(void *arg, const struct lh_partial *partial);

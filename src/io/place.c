@@ -11,6 +11,7 @@
  * refused when the root is opened: there is no second way that is as safe. */
 #include "io/place.h"
 
+#include "io/deep.h"
 #include "io/disk.h"
 #include "proto/transfer.h"
 #include "util/text.h"
@@ -22,12 +23,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NAME_BYTES_MAX 255
-#define PATH_BYTES_MAX (LH_PATH_MAX - 1) /* the kernel's limit counts the NUL */
-#define EAGAIN_RETRIES 64
+#define PATH_BYTES_MAX (LH_OFFER_PATH_MAX - 1) /* `dir` has a NUL */
 #define SHOWN_SIZE 320
 
 struct lh_place {
@@ -36,7 +35,7 @@ struct lh_place {
 
 /* A path on its way through here. */
 struct walk {
-    char dir[LH_PATH_MAX]; /* normalised, without the name; "" for the root itself */
+    char dir[LH_OFFER_PATH_MAX]; /* normalised, without the name; "" for the root itself */
     char name[NAME_BYTES_MAX + 1];
     char shown[SHOWN_SIZE];
 };
@@ -44,20 +43,8 @@ struct walk {
 /* Returns a descriptor or -errno. */
 static int open_beneath(const struct lh_place *place, const char *dir)
 {
-    struct open_how how = {
-        .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-    };
-
-    for (int tries = 0;; tries++) {
-        long fd = syscall(SYS_openat2, place->fd, dir[0] == '\0' ? "." : dir, &how, sizeof(how));
-
-        if (fd >= 0)
-            return (int)fd;
-        /* EAGAIN: a rename went by and the kernel cannot vouch for a ".." on the way. */
-        if (errno != EINTR && (errno != EAGAIN || tries >= EAGAIN_RETRIES))
-            return -errno;
-    }
+    return lh_deep_open(place->fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                        RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
 }
 
 int lh_place_open(const char *root, struct lh_place **place, struct lh_err *err)

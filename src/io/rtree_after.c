@@ -68,7 +68,7 @@ static int path_failed(struct lh_rtree *t, const struct lh_tree_entry *entry, ui
     return 0;
 }
 
-static void path_of(const struct lh_tree_entry *entry, char path[LH_PATH_MAX])
+static void path_of(const struct lh_tree_entry *entry, char path[LH_TREE_PATH_MAX])
 {
     memcpy(path, entry->path, entry->path_len);
     path[entry->path_len] = '\0';
@@ -102,7 +102,7 @@ int lh_rtree_attrs(struct lh_rtree *t, const uint8_t *payload, size_t len,
     struct lh_files_reader reader;
     struct lh_tree_entry entry;
     uint64_t not_kept = 0;
-    char path[LH_PATH_MAX];
+    char path[LH_TREE_PATH_MAX];
     int r = decode(t, payload, len, &reader, err);
 
     if (lh_rtree_dry(t))
@@ -195,7 +195,7 @@ int lh_rtree_remove(struct lh_rtree *t, const uint8_t *payload, size_t len, stru
 {
     struct lh_files_reader reader;
     struct lh_tree_entry entry;
-    char path[LH_PATH_MAX];
+    char path[LH_TREE_PATH_MAX];
     uint64_t removed = 0;
     int r = decode(t, payload, len, &reader, err);
     int e;
@@ -239,7 +239,7 @@ int lh_rtree_list_open(struct lh_rtree *t, uint32_t tag, const uint8_t *path, si
     const char *why = path_len == 0 ? NULL : lh_tree_path_wrong(path, path_len);
     struct lh_rtree_list *list;
     struct lh_tree_dir *dir;
-    char text[LH_PATH_MAX];
+    char text[LH_TREE_PATH_MAX];
     int fd = -1;
     int e = ENOENT;
 

@@ -29,7 +29,7 @@ struct ask {
     struct lh_rtree *t;
     struct lh_tree_entry e;
     uint32_t index;
-    char path[LH_PATH_MAX];
+    char path[LH_TREE_PATH_MAX];
     struct lh_rspot at;
     struct lh_tree_dir *dir; /* of the last one, with a reference; or NULL */
     struct lh_rtree_trouble **troubles;

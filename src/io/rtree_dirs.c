@@ -6,6 +6,7 @@
  * Failures: the kernel's word, as an errno. */
 #include "io/rtree_dirs.h"
 
+#include "io/deep.h"
 #include "io/disk.h"
 #include "io/staging.h"
 #include "proto/hash.h"
@@ -20,13 +21,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #define NAME_BYTES_MAX 255
-#define EAGAIN_RETRIES 64
 
 /* ---- paths ---- */
 
@@ -52,7 +51,7 @@ const char *lh_tree_path_wrong(const uint8_t *path, size_t len)
 
     if (len == 0)
         return "it is empty";
-    if (len >= LH_PATH_MAX)
+    if (len >= LH_TREE_PATH_MAX)
         return "it is too long";
     if (memchr(path, '\0', len) != NULL)
         return "it holds a NUL byte";
@@ -76,23 +75,12 @@ size_t lh_tree_dir_len(const char *path, size_t len)
 /* ---- opening ---- */
 
 /* Returns a descriptor or -errno. */
-static int open_beneath(const struct lh_tree_dirs *d, const char *path)
+static int open_beneath(int from_fd, const char *path)
 {
-    struct open_how how = {
-        .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
+    uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
-    if (lh_mutant("follow-links"))
-        how.resolve = 0;
-    for (int tries = 0;; tries++) {
-        long fd = syscall(SYS_openat2, d->root_fd, path[0] == '\0' ? "." : path, &how, sizeof(how));
-
-        if (fd >= 0)
-            return (int)fd;
-        if (errno != EINTR && (errno != EAGAIN || tries >= EAGAIN_RETRIES))
-            return -errno;
-    }
+    return lh_deep_open(from_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                        lh_mutant("follow-links") ? 0 : resolve);
 }
 
 /* What tells a directory that was made for this tree when it is opened again. Two that are alike
@@ -105,8 +93,8 @@ static uint64_t fresh_mark(uint64_t hash, uint64_t dev, uint64_t ino)
 }
 
 /* One that is not kept yet, with a reference. */
-static int open_dir(const struct lh_tree_dirs *d, const char *path, size_t len, uint64_t hash,
-                    struct lh_tree_dir **out)
+static int open_dir(const struct lh_tree_dirs *d, const struct lh_tree_dir *in, const char *path,
+                    size_t len, uint64_t hash, struct lh_tree_dir **out)
 {
     struct lh_tree_dir *dir = malloc(sizeof(*dir) + len + 1);
     struct lh_disk_stat st;
@@ -117,7 +105,10 @@ static int open_dir(const struct lh_tree_dirs *d, const char *path, size_t len, 
     *dir = (struct lh_tree_dir){.refs = 1, .hash = hash, .path_len = len};
     memcpy(dir->path, path, len);
     dir->path[len] = '\0';
-    dir->fd = open_beneath(d, dir->path);
+    if (in == NULL)
+        dir->fd = open_beneath(d->root_fd, dir->path);
+    else
+        dir->fd = open_beneath(in->fd, dir->path + in->path_len + (in->path_len > 0));
     e = dir->fd < 0 ? -dir->fd : lh_disk_stat(dir->fd, "", &st);
     if (e != 0) {
         if (dir->fd >= 0)
@@ -166,13 +157,20 @@ static struct lh_tree_dir *find(struct lh_tree_dirs *d, const char *path, size_t
     return NULL;
 }
 
+/* Of those with a path that long only a few are remembered: the paths are the memory. */
+static bool is_long(const struct lh_tree_dir *dir)
+{
+    return dir->path_len >= LH_PATH_MAX;
+}
+
 /* Returns whom it takes the place of, who is nobody's now; NULL: nobody. */
 static struct lh_tree_dir *keep(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
 {
     struct lh_tree_dir *out;
     unsigned best = LH_TREE_DIRS_KEPT;
+    unsigned first = is_long(dir) ? LH_TREE_DIRS_KEPT - LH_TREE_DIRS_LONG : 0;
 
-    for (unsigned i = 0; i < LH_TREE_DIRS_KEPT; i++) {
+    for (unsigned i = first; i < LH_TREE_DIRS_KEPT; i++) {
         if (d->kept[i] == NULL) {
             best = i;
             break;
@@ -200,10 +198,11 @@ static bool unref(struct lh_tree_dir *dir)
 
 /* ---- getting ---- */
 
-/* ours: it was made just now. The name of another may not be on the disk yet, and what is put into
+/* in: the directory that it is in, when that is at hand, else NULL.
+ * ours: it was made just now. The name of another may not be on the disk yet, and what is put into
  * it is not there either until that is. */
-static int get(struct lh_tree_dirs *d, const char *path, size_t len, bool ours,
-               struct lh_tree_dir **out)
+static int get(struct lh_tree_dirs *d, const struct lh_tree_dir *in, const char *path, size_t len,
+               bool ours, struct lh_tree_dir **out)
 {
     uint64_t hash = lh_check64(path, len, 0);
     struct lh_tree_dir *dir, *other, *gone = NULL;
@@ -216,10 +215,10 @@ static int get(struct lh_tree_dirs *d, const char *path, size_t len, bool ours,
         *out = dir;
         return 0;
     }
-    e = open_dir(d, path, len, hash, &dir);
+    e = open_dir(d, in, path, len, hash, &dir);
     if (e == EMFILE || e == ENFILE) { /* those that are only kept cost others theirs */
         lh_tree_dirs_forget(d);
-        e = open_dir(d, path, len, hash, &dir);
+        e = open_dir(d, in, path, len, hash, &dir);
     }
     if (e != 0)
         return e;
@@ -250,13 +249,15 @@ static bool open_up(const struct lh_tree_dirs *d, int dirfd, const char *name)
            fchmodat(dirfd, name, (st.mode & 07777) | 0700, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* Prefix by prefix from the root, which is there. make: what is missing. */
+/* Prefix by prefix from the root, which is there, each from the one before it. make: what is
+ * missing.
+ */
 static int reach(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
                  struct lh_tree_dir **out)
 {
     struct lh_tree_dir *dir, *next;
     size_t from = 0;
-    int e = get(d, path, 0, false, &dir);
+    int e = get(d, NULL, path, 0, false, &dir);
 
     for (size_t at = 1; e == 0 && at <= len; at++) {
         char name[NAME_BYTES_MAX + 1];
@@ -266,16 +267,16 @@ static int reach(struct lh_tree_dirs *d, const char *path, size_t len, bool make
             continue;
         memcpy(name, path + from, at - from);
         name[at - from] = '\0';
-        e = get(d, path, at, false, &next);
+        e = get(d, dir, path, at, false, &next);
         if (e == EACCES && open_up(d, dir->fd, name))
-            e = get(d, path, at, false, &next);
+            e = get(d, dir, path, at, false, &next);
         if (e == ENOENT && make) {
             made = mkdirat(dir->fd, name, 0777) == 0;
             e = made || errno == EEXIST ? 0 : errno;
             if (e == 0)
                 e = lh_tree_dir_touch(d, dir);
             if (e == 0)
-                e = get(d, path, at, made, &next);
+                e = get(d, dir, path, at, made, &next);
             if (e == 0)
                 next->fresh = made;
         }
@@ -293,7 +294,7 @@ static int reach(struct lh_tree_dirs *d, const char *path, size_t len, bool make
 int lh_tree_dir_get(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
                     struct lh_tree_dir **dir)
 {
-    int e = get(d, path, len, false, dir);
+    int e = get(d, NULL, path, len, false, dir);
 
     if ((e == ENOENT && make) || (e == EACCES && d->open_up))
         e = reach(d, path, len, make, dir);
@@ -316,11 +317,12 @@ int lh_tree_dir_turn(struct lh_tree_dirs *d, const char *path, size_t len, bool 
     return lh_tree_dir_get(d, path, len, make, dir);
 }
 
-void lh_tree_dir_made(struct lh_tree_dirs *d, const char *path, size_t len)
+void lh_tree_dir_made(struct lh_tree_dirs *d, const struct lh_tree_dir *in, const char *path,
+                      size_t len)
 {
     struct lh_tree_dir *dir;
 
-    if (get(d, path, len, true, &dir) != 0)
+    if (get(d, in, path, len, true, &dir) != 0)
         return;
     dir->fresh = true;
     lh_tree_dir_put(d, dir);
@@ -366,7 +368,7 @@ int lh_tree_dir_touch(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
     bool now = false;
 
     pthread_mutex_lock(&d->lock);
-    if (!dir->dirty && d->n_dirty < LH_TREE_SYNC_FEW) {
+    if (!dir->dirty && d->n_dirty < (is_long(dir) ? LH_TREE_DIRS_LONG : LH_TREE_SYNC_FEW)) {
         dir->dirty = true;
         dir->refs++;
         d->dirty[d->n_dirty++] = dir;

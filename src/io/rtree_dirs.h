@@ -1,8 +1,9 @@
 /* The directories of a tree that is received, by their paths.
  *
- * A path is resolved from the tree's root by openat2(2) with RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS
- * and RESOLVE_NO_MAGICLINKS: no symbolic link at the destination is followed, also while somebody
- * swaps a directory for one. The last few descriptors are kept, so that a file costs no such call.
+ * A path is resolved from the tree's root, or from the directory before its last name, by
+ * openat2(2) with RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and RESOLVE_NO_MAGICLINKS (io/deep.h): no
+ * symbolic link at the destination is followed, also while somebody swaps a directory for one. The
+ * last few descriptors are kept, so that a file costs no such call.
  *
  * Threads: any, its own lock, never held over a system call. Failures are errnos. */
 #ifndef LH_IO_RTREE_DIRS_H
@@ -15,6 +16,7 @@
 #include <stdint.h>
 
 #define LH_TREE_DIRS_KEPT 64
+#define LH_TREE_DIRS_LONG 8      /* of these, and of those to be synced, with a path of 4 KiB */
 #define LH_TREE_DIRS_FRESH 16384 /* a power of two; 128 KiB */
 #define LH_TREE_FOREIGN_KNOWN 16 /* file systems; of more each look at one syncs it */
 #define LH_TREE_SYNC_FEW 32      /* so many are synced one by one; more: the whole file system is */
@@ -83,8 +85,10 @@ bool lh_tree_dir_is(const struct lh_tree_dir *dir, const char *path, size_t len)
  * and it is put back when another is needed. NULL after a failure. */
 int lh_tree_dir_turn(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
                      struct lh_tree_dir **dir);
-/* Like get, of one that was made just now. Failures are left to who needs it next. */
-void lh_tree_dir_made(struct lh_tree_dirs *d, const char *path, size_t len);
+/* Like get, of one that was made just now in the directory `in`. Failures are left to who needs it
+ * next. */
+void lh_tree_dir_made(struct lh_tree_dirs *d, const struct lh_tree_dir *in, const char *path,
+                      size_t len);
 void lh_tree_dir_put(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
 
 /* Directories were removed or replaced: look again from now on. */

@@ -23,7 +23,7 @@ struct make {
     struct lh_rtree *t;
     const struct lh_tree_entry *e;
     const struct lh_rspot *at;
-    char text[LH_PATH_MAX];    /* e->link with a NUL */
+    const char *text;          /* e->link with a NUL */
     struct lh_tree_dir *other; /* of a hard link: the directory of the name that is there */
     const char *other_name;
     uint32_t index;
@@ -76,7 +76,7 @@ static int make_dir(struct make *m)
         e = lh_tree_dir_touch(&m->t->dirs, at->dir);
     if (e != 0)
         return failed_sys(m, e);
-    lh_tree_dir_made(&m->t->dirs, (const char *)m->e->path, m->e->path_len);
+    lh_tree_dir_made(&m->t->dirs, at->dir, (const char *)m->e->path, m->e->path_len);
     return LH_WANTED_MADE;
 }
 
@@ -278,14 +278,16 @@ int lh_rtree_make(struct lh_rtree *t, const struct lh_tree_entry *e, uint32_t in
                   const struct lh_rspot *at, struct lh_rtree_trouble **troubles, struct lh_err *err)
 {
     struct make m = {.t = t, .e = e, .at = at, .index = index, .troubles = troubles, .err = err};
+    char text[LH_TREE_PATH_MAX];
 
     if (e->kind == LH_KIND_DIR)
         return make_dir(&m);
     if (e->kind != LH_KIND_SYMLINK && e->kind != LH_KIND_HARDLINK)
         return make_other(&m);
-    if (e->link_len >= sizeof(m.text))
+    if (e->link_len >= sizeof(text))
         return failed(&m, LH_E_PATH, "what the link says is too long");
-    memcpy(m.text, e->link, e->link_len);
-    m.text[e->link_len] = '\0';
+    memcpy(text, e->link, e->link_len);
+    text[e->link_len] = '\0';
+    m.text = text;
     return e->kind == LH_KIND_SYMLINK ? make_other(&m) : make_hard_link(&m);
 }

@@ -420,7 +420,7 @@ static int copy_dest(struct lh_send *s, const struct lh_send_options *opts)
     if (opts->path_len > 0)
         memcpy(s->dest, path, opts->path_len);
     memcpy(s->dest + opts->path_len, name, extra);
-    return s->dest_len == 0 || s->dest_len > LH_PATH_MAX ? -LH_E_INVAL : 0;
+    return s->dest_len == 0 || s->dest_len > LH_DESTINATION_MAX ? -LH_E_INVAL : 0;
 }
 
 static void fill_defaults(struct lh_send_options *o)

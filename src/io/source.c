@@ -5,6 +5,7 @@
 #include "io/source.h"
 
 #include "core/sched.h"
+#include "io/deep.h"
 #include "io/disk.h"
 #include "util/buf.h"
 #include "util/mutant.h"
@@ -51,7 +52,7 @@ static int cannot_open(const char *path, const char *shown, int e, struct lh_err
     if (e == ENOENT)
         return lh_err_set(err, LH_E_SOURCE, "%s: no such file", shown);
     /* Sockets and some devices cannot be opened at all. */
-    if (lh_disk_stat_path(path, &st) == 0 && !S_ISREG(st.mode))
+    if (lh_deep_stat(AT_FDCWD, path, true, &st) == 0 && !S_ISREG(st.mode))
         return refuse_kind(shown, st.mode, err);
     if (e == EACCES)
         return lh_err_set(err, LH_E_SOURCE, "%s: no permission to read it", shown);
@@ -73,9 +74,9 @@ int lh_source_open(const char *path, struct lh_source *src, struct lh_err *err)
     int e;
 
     lh_text_escape(shown, sizeof(shown), path, strlen(path));
-    fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    fd = lh_deep_open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
     if (fd < 0)
-        return cannot_open(path, shown, errno, err);
+        return cannot_open(path, shown, -fd, err);
     e = lh_disk_stat(fd, "", &st);
     if (e != 0 || !S_ISREG(st.mode)) {
         close(fd);
@@ -124,7 +125,7 @@ static int check_one(const struct lh_source *src, bool by_path, struct lh_err *e
     char shown[SHOWN_SIZE];
     struct lh_disk_stat st;
     struct lh_identity now;
-    int e = by_path ? lh_disk_stat_path(src->path, &st) : lh_disk_stat(src->fd, "", &st);
+    int e = by_path ? lh_deep_stat(AT_FDCWD, src->path, true, &st) : lh_disk_stat(src->fd, "", &st);
 
     if (by_path && (e == ENOENT || e == ENOTDIR))
         return lh_err_set(err, LH_E_SOURCE_CHANGED, "%s is gone", show(src, shown));

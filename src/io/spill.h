@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LH_SPILL_RECORD_MAX (60u * 1024) /* bytes */
+#define LH_SPILL_RECORD_MAX (64u * 1024) /* bytes */
 
 struct lh_spill {
     int fd;         /* -1: none yet */

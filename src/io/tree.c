@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REASON_MAX 270 /* bytes of a sentence behind a name; the reason is at its end */
+
 static void on_progress(void *arg, const struct lh_send_stats *stats)
 {
     struct lh_tree *t = arg;
@@ -73,11 +75,15 @@ void lh_tree_failed(struct lh_tree *t, const char *path, uint64_t bytes, int sta
 {
     char shown[320];
     char named[sizeof(t->text)];
+    size_t len = strlen(text);
+    const char *end = len > REASON_MAX ? text + len - REASON_MAX : text;
 
     t->stats.failed++;
     lh_text_escape(shown, sizeof(shown), path, strlen(path));
     if (path[0] != '\0' && text[0] != '\0' && !names(text, shown)) {
-        snprintf(named, sizeof(named), "%s: %.270s", shown, text);
+        while (((unsigned char)*end & 0xc0) == 0x80) /* not within a character */
+            end++;
+        snprintf(named, sizeof(named), "%s: %s%s", shown, end > text ? "..." : "", end);
         text = named;
     }
     if (t->cbs.entry != NULL)

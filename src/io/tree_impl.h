@@ -26,6 +26,7 @@
 #include <longhaul/tree.h>
 
 #define LH_TREE_BATCH 512u                        /* entries of one job of the walk */
+#define LH_TREE_BATCH_BYTES (1024u * 1024)        /* of their paths and attributes, about */
 #define LH_TREE_PATHS_MAX (16u * 1024 * 1024)     /* bytes of paths in the table */
 #define LH_TREE_BIGS_MAX 1024u                    /* that wait for their turn */
 #define LH_TREE_BIGS_AT_ONCE 2u                   /* that are being sent */
@@ -60,6 +61,7 @@ struct lh_tree_batch {
     struct lh_item *first;
     struct lh_item **end; /* where the next one goes */
     unsigned n;
+    size_t bytes; /* of their paths, links and attributes */
     struct lh_tree_trouble *troubles;
     struct lh_tree_trouble **troubles_end;
     bool over;         /* there is no more of it */
@@ -251,6 +253,8 @@ void lh_tree_walk_open(struct lh_tree *t);
 void lh_tree_walk_more(struct lh_tree *t);
 void lh_tree_batch_init(struct lh_tree_batch *b);
 struct lh_item *lh_tree_batch_add(struct lh_tree_batch *b, const struct lh_walk_entry *e);
+/* Enough for one job. */
+bool lh_tree_batch_full(const struct lh_tree_batch *b);
 void lh_tree_batch_free(struct lh_tree_batch *b);
 void lh_tree_batch_take(struct lh_tree *t); /* a job has ended: main loop */
 

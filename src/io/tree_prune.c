@@ -34,12 +34,12 @@ static char *join(const char *dir, size_t dir_len, const uint8_t *name, size_t n
 
 static int doom(struct lh_tree_prune *p, bool is_dir, const char *path)
 {
-    uint8_t record[1 + LH_PATH_MAX];
+    uint8_t record[1 + LH_TREE_PATH_MAX];
     size_t len = strlen(path);
     int r;
 
-    if (len >= LH_PATH_MAX)
-        return lh_err_set(&p->err, LH_E_PATH, "a path of more than 4095 bytes");
+    if (len >= LH_TREE_PATH_MAX)
+        return lh_err_set(&p->err, LH_E_PATH, "a path at the destination is too long");
     record[0] = is_dir ? LH_KIND_DIR : LH_KIND_FILE;
     memcpy(record + 1, path, len);
     r = lh_spill_append(&p->doomed, record, 1 + len, NULL, &p->err);
@@ -148,7 +148,7 @@ static void remove_run(struct lh_job *job)
         lh_spill_reader_init(&p->reader, &p->doomed);
     p->reading = true;
     lh_tree_batch_init(&t->batch);
-    while (t->batch.n < LH_TREE_BATCH) {
+    while (!lh_tree_batch_full(&t->batch)) {
         struct lh_walk_entry e = {.link = ""};
         const void *record;
         size_t len;
@@ -301,7 +301,7 @@ const char *lh_tree_prune_names(struct lh_tree *t, const struct lh_frame *frame,
     memcpy(names->payload, payload, frame->length);
     *p->names_end = names;
     p->names_end = &names->next;
-    p->names_bytes += frame->length;
+    p->names_bytes += sizeof(*names) + names->dir_len + frame->length;
     if (p->names_bytes >= NAMES_MAX)
         lh_lane_pause(t->send, true);
     if (frame->flags & LH_FRAME_LAST) {

@@ -62,6 +62,7 @@ static void add_trouble(struct lh_tree_batch *b, const char *path, size_t path_l
     trouble->path[path_len] = '\0';
     *b->troubles_end = trouble;
     b->troubles_end = &trouble->next;
+    b->bytes += sizeof(*trouble) + path_len; /* they may be all that there is */
 }
 
 /* ---- on a prep thread ---- */
@@ -129,7 +130,13 @@ struct lh_item *lh_tree_batch_add(struct lh_tree_batch *b, const struct lh_walk_
     *b->end = item;
     b->end = &item->next;
     b->n++;
+    b->bytes += (size_t)item->path_len + item->link_len + item->xattrs_len;
     return item;
+}
+
+bool lh_tree_batch_full(const struct lh_tree_batch *b)
+{
+    return b->n >= LH_TREE_BATCH || b->bytes >= LH_TREE_BATCH_BYTES;
 }
 
 static void add_entry(struct lh_tree *t, const struct lh_walk_entry *e, uint64_t *hashed)
@@ -162,7 +169,7 @@ static void walk_run(struct lh_job *job)
     uint64_t hashed = 0;
 
     lh_tree_batch_init(b);
-    while (b->n < LH_TREE_BATCH && hashed < HASH_BYTES && b->err.status == 0 &&
+    while (!lh_tree_batch_full(b) && hashed < HASH_BYTES && b->err.status == 0 &&
            !atomic_load(&t->ending)) {
         struct lh_err err = {0};
         int r = lh_walk_next(t->walk, &e, &err);

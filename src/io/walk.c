@@ -84,7 +84,7 @@ int lh_walk_fail(struct lh_walk *w, struct lh_walk_entry *e, int sys_errno, cons
             w, e, "a symbolic link on the way leads round in circles, or was put there just now",
             err);
     case ENAMETOOLONG:
-        return lh_walk_fail_words(w, e, "its path is longer than 4095 bytes", err);
+        return lh_walk_fail_words(w, e, LH_WALK_TOO_LONG, err);
     case E2BIG:
         return lh_walk_fail_words(w, e, "its extended attributes are more than 40 KiB", err);
     default:
@@ -99,7 +99,7 @@ int lh_walk_fail(struct lh_walk *w, struct lh_walk_entry *e, int sys_errno, cons
 int lh_walk_keep(struct lh_spill *s, const struct lh_walk_entry *e, uint64_t *at,
                  struct lh_err *err)
 {
-    uint8_t record[sizeof(*e) + 2 * LH_PATH_MAX + LH_WALK_XATTRS_MAX];
+    uint8_t record[sizeof(*e) + LH_TREE_PATH_MAX + LH_PATH_MAX + LH_WALK_XATTRS_MAX];
     uint8_t *to = record;
 
     _Static_assert(sizeof(record) <= LH_SPILL_RECORD_MAX, "any entry is a record");
@@ -108,7 +108,7 @@ int lh_walk_keep(struct lh_spill *s, const struct lh_walk_entry *e, uint64_t *at
     memcpy(to, e->path, e->path_len);
     to += e->path_len;
     *to++ = '\0';
-    memcpy(to, e->link, e->link_len);
+    memcpy(to, e->link, e->link_len); /* of no hard link: those are what is not kept */
     to += e->link_len;
     *to++ = '\0';
     if (e->xattrs_len > 0)
@@ -142,6 +142,9 @@ static int name_of(struct lh_walk_source *src)
     len -= (size_t)(last - src->arg);
     contents = contents || len == 0 || (len == 1 && last[0] == '.') ||
                (len == 2 && last[0] == '.' && last[1] == '.');
+    /* No name is longer: it cannot be looked at, and this is what it is called by then. */
+    if (len > LH_WALK_NAME_MAX)
+        len = LH_WALK_NAME_MAX;
     src->name_len = contents ? 0 : len;
     src->name = strndup(last, src->name_len);
     return src->name != NULL ? 0 : -LH_E_NOMEM;

@@ -37,7 +37,7 @@ struct lh_walk_entry {
     uint32_t source;             /* place among the sources */
     const char *path;            /* relative to the destination, bytes, with a NUL behind; "" is the
                                     destination itself (dirs_next and root alone) */
-    size_t path_len;             /* at most 4095 */
+    size_t path_len;             /* at most LH_TREE_PATH_MAX - 1 (proto/transfer.h) */
     const char *link; /* of SYMLINK its text, of HARDLINK the path of the first name; else "" */
     size_t link_len;
     const uint8_t *xattrs; /* as in FILES (proto/tree.h), no longer than LH_WALK_XATTRS_MAX */

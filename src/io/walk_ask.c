@@ -6,6 +6,7 @@
  * FIFO not waited for, another kind refused. */
 #include "io/walk_impl.h"
 
+#include "io/deep.h"
 #include "util/mutant.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define FILE_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
@@ -23,30 +23,20 @@ static int open_once(const struct lh_walk *w, const struct lh_walk_source *src, 
                      int flags)
 {
     bool follow = w->opts->links == LH_LINKS_FOLLOW || lh_mutant("source-links");
-    struct open_how how = {
-        .flags = (unsigned)(flags | (follow ? 0 : O_NOFOLLOW)),
-        .resolve = follow ? RESOLVE_NO_MAGICLINKS
-                          : RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
-    long fd;
-    int root = -1;
-    int e;
+    int root;
+    int fd;
 
-    if (src->is_dir) {
-        root = lh_walk_hold(src);
-        if (root < 0)
-            return root;
-    }
-    do {
-        if (!src->is_dir) /* the source is the file; the way to it is the user's own */
-            fd = open(src->arg, (int)how.flags);
-        else
-            fd = syscall(SYS_openat2, root, lh_walk_rel(src, path), &how, sizeof(how));
-    } while (fd < 0 && errno == EINTR);
-    e = errno;
-    if (src->is_dir)
-        lh_walk_let_go(src, root);
-    return fd >= 0 ? (int)fd : -e;
+    flags |= follow ? 0 : O_NOFOLLOW;
+    if (!src->is_dir) /* the source is the file; the way to it is the user's own */
+        return lh_deep_open(AT_FDCWD, src->arg, flags, 0);
+    root = lh_walk_hold(src);
+    if (root < 0)
+        return root;
+    fd = lh_deep_open(root, lh_walk_rel(src, path), flags,
+                      follow ? RESOLVE_NO_MAGICLINKS
+                             : RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+    lh_walk_let_go(src, root);
+    return fd;
 }
 
 /* Without touching its atime, where that is permitted. */
@@ -140,7 +130,7 @@ static int look(const struct lh_walk_source *src, const char *path, struct lh_di
     fd = lh_walk_hold(src);
     if (fd < 0)
         return -fd;
-    e = lh_disk_stat(fd, rel, st);
+    e = lh_deep_stat(fd, rel, false, st);
     lh_walk_let_go(src, fd);
     return e;
 }

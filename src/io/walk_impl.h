@@ -11,9 +11,14 @@
 
 #include <stdatomic.h>
 
-#define LH_WALK_PATH_MAX (LH_PATH_MAX - 1)
+#define LH_WALK_PATH_MAX LH_ENTRY_PATH_MAX
+#define LH_WALK_TOO_LONG "its path is longer than 16383 bytes"
 #define LH_WALK_NAME_MAX 255
 #define LH_WALK_SHOWN 320
+
+_Static_assert(LH_WALK_PATH_MAX == LH_TREE_PATH_MAX - 1 && LH_WALK_PATH_MAX == LH_FILTER_PATH_MAX &&
+                   LH_WALK_PATH_MAX == 16383,
+               "an entry's path is as long on the wire, in rules and in words");
 
 /* One of what was named. Immutable after open. */
 struct lh_walk_source {
@@ -43,10 +48,10 @@ struct lh_walk_list {
     char *bytes;
     size_t at;
     size_t end;
-    char item[LH_PATH_MAX]; /* that is being yielded */
-    size_t item_len;        /* 0: none */
-    size_t told;            /* bytes of it that are directories which were yielded */
-    char last[LH_PATH_MAX]; /* that was yielded before it */
+    char item[LH_TREE_PATH_MAX]; /* that is being yielded */
+    size_t item_len;             /* 0: none */
+    size_t told;                 /* bytes of it that are directories which were yielded */
+    char last[LH_TREE_PATH_MAX]; /* that was yielded before it */
 };
 
 /* Files with several names. */
@@ -57,7 +62,7 @@ struct lh_walk_linked {
     struct lh_sort_key group; /* first of the file at hand */
     bool in_group;
     bool has_first; /* `first` is its path */
-    char first[LH_PATH_MAX];
+    char first[LH_TREE_PATH_MAX];
     size_t first_len;
     uint8_t *record;
 };
@@ -90,7 +95,7 @@ struct lh_walk {
     struct lh_walk_linked linked;
 
     /* The entry at hand. */
-    char path[LH_PATH_MAX + LH_WALK_NAME_MAX + 1];
+    char path[LH_TREE_PATH_MAX + LH_WALK_NAME_MAX + 1];
     size_t path_len;
     char link[LH_PATH_MAX];
     uint8_t *xattrs; /* LH_WALK_XATTRS_MAX bytes, when they are read at all */

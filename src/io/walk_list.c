@@ -70,7 +70,7 @@ static int next_line(struct lh_walk_list *list, const char **line, size_t *len, 
 {
     const char *end;
 
-    while (!list->looked && !list->ended && list->end < LH_PATH_MAX) {
+    while (!list->looked && !list->ended && list->end < LH_TREE_PATH_MAX) {
         int r = read_more(list, err);
 
         if (r != 0)
@@ -82,9 +82,9 @@ static int next_line(struct lh_walk_list *list, const char **line, size_t *len, 
     *cut = false;
     for (;;) {
         end = memchr(list->bytes + list->at, list->separator, list->end - list->at);
-        if (end == NULL && list->end - list->at > LH_PATH_MAX) {
+        if (end == NULL && list->end - list->at > LH_TREE_PATH_MAX) {
             *cut = true;
-            list->at = list->end - LH_PATH_MAX;
+            list->at = list->end - LH_TREE_PATH_MAX;
         }
         if (end != NULL || list->ended)
             break;
@@ -108,7 +108,7 @@ static const char *normalise(struct lh_walk_list *list, const char *line, size_t
 
     list->item_len = 0;
     if (len > LH_WALK_PATH_MAX)
-        return "its name in the list is longer than 4095 bytes";
+        return LH_WALK_TOO_LONG;
     for (size_t at = 0; at < len;) {
         const char *slash = memchr(line + at, '/', len - at);
         size_t n = slash != NULL ? (size_t)(slash - line) - at : len - at;
@@ -206,7 +206,7 @@ static int next_item(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *
     }
     if (len == 0 || (list->separator == '\n' && (line[0] == '#' || line[0] == ';')))
         return LH_WALK_NOTHING;
-    wrong = normalise(list, line, cut ? LH_PATH_MAX : len);
+    wrong = normalise(list, line, cut ? LH_TREE_PATH_MAX : len);
     if (wrong != NULL) {
         set_path(w, line, len < LH_WALK_PATH_MAX ? len : LH_WALK_PATH_MAX);
         return lh_walk_fail_words(w, e, wrong, err);

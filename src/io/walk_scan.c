@@ -4,6 +4,8 @@
  * by name, like one that cannot be looked at. */
 #include "io/walk_impl.h"
 
+#include "io/deep.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NAMES_SIZE (128u * 1024)
@@ -23,24 +24,16 @@ static bool follows(const struct lh_walk *w)
 
 int lh_walk_open_dir(const struct lh_walk *w, const struct lh_walk_source *src, const char *rel)
 {
-    struct open_how how = {
-        .flags = O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC,
-        .resolve = follows(w) ? RESOLVE_NO_MAGICLINKS
-                              : RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
-
     int root = lh_walk_hold(src);
-    long fd = -1;
-    int e;
+    int fd;
 
     if (root < 0)
         return root;
-    do {
-        fd = syscall(SYS_openat2, root, rel[0] == '\0' ? "." : rel, &how, sizeof(how));
-    } while (fd < 0 && errno == EINTR);
-    e = errno;
+    fd = lh_deep_open(root, rel, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC,
+                      follows(w) ? RESOLVE_NO_MAGICLINKS
+                                 : RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
     lh_walk_let_go(src, root);
-    return fd >= 0 ? (int)fd : -e;
+    return fd;
 }
 
 /* One of the directories that it is in: then a link leads back to it. */
@@ -57,7 +50,7 @@ static bool is_ancestor(const struct lh_walk *w, const struct lh_disk_stat *st)
 static int push(struct lh_walk *w, struct lh_err *err)
 {
     uint32_t depth = w->dir_fd >= 0 ? w->depth + 1 : 0;
-    uint8_t record[sizeof(depth) + LH_PATH_MAX];
+    uint8_t record[sizeof(depth) + LH_TREE_PATH_MAX];
 
     memcpy(record, &depth, sizeof(depth));
     memcpy(record + sizeof(depth), w->path, w->path_len);

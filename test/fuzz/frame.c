@@ -43,7 +43,8 @@ static void offer_limits(const uint8_t *in, size_t len)
 
     if (lh_offer_decode(in, len, &m, &why) != 0)
         return;
-    LH_REQUIRE(m.path_len >= 1 && m.path_len <= LH_PATH_MAX && m.file.path_len <= LH_PATH_MAX);
+    LH_REQUIRE(m.path_len >= 1 && m.path_len <= LH_OFFER_PATH_MAX &&
+               m.file.path_len <= LH_PATH_MAX);
     LH_REQUIRE(memchr(m.path, 0, m.path_len) == NULL && lh_grid_allowed(m.block_bytes));
     LH_REQUIRE(m.file.identity.size <= INT64_MAX && m.n_files > 0 && m.file.mode <= 07777);
 }

@@ -25,7 +25,7 @@ static void within(const uint8_t *at, size_t len)
 
 static void path(const uint8_t *at, size_t len)
 {
-    LH_REQUIRE(len < LH_PATH_MAX && memchr(at, 0, len) == NULL);
+    LH_REQUIRE(len < LH_TREE_PATH_MAX && memchr(at, 0, len) == NULL);
 }
 
 static void entry(const struct lh_tree_entry *e)
@@ -40,6 +40,7 @@ static void entry(const struct lh_tree_entry *e)
     path(e->path, e->path_len); /* put together by the reader */
     if (link)
         path(e->link, e->link_len);
+    LH_REQUIRE(e->kind == LH_KIND_HARDLINK || e->link_len < LH_PATH_MAX);
     within(e->link, e->link_len);
     within(e->xattrs, e->xattrs_len);
     LH_REQUIRE((e->path_len > 0 || e->kind == LH_KIND_DIR) && (e->link_len > 0) == link);

@@ -353,7 +353,7 @@ void tw_check_told(const uint8_t *payload, size_t len)
     struct lh_files_reader reader;
     struct lh_tree_entry e;
     const char *why = NULL;
-    char path[LH_PATH_MAX];
+    char path[LH_TREE_PATH_MAX];
 
     if (lh_files_decode(payload, len, &reader, &why) != 0) {
         tw_broken("FILES: %s", why);

@@ -175,7 +175,7 @@ static void offer(void)
         .path_len = 4,
         .file = {.kind = LH_KIND_DIR, .mode = lane->owner->mode, .identity = lane->owner->identity},
         .keep = lane->owner->keep};
-    uint8_t payload[2 * LH_PATH_MAX + 512];
+    uint8_t payload[LH_OFFER_MAX];
 
     memcpy(m.holder, lane->holder, sizeof(m.holder));
     lane->phase = OFFERED;

@@ -306,7 +306,8 @@ static void test_refused(void)
     is_i64(lh_filter_add(&f, true, longest, &err), -LH_E_INVAL, "a pattern too long is refused");
     longest[LH_FILTER_PATTERN_MAX] = '\0';
     is_i64(lh_filter_add(&f, false, longest, &err), 0, "the longest is not");
-    ok(!lh_filter_excludes(&f, longest, LH_FILTER_PATH_MAX, false), "and matches no shorter name");
+    ok(!lh_filter_excludes(&f, longest, LH_FILTER_PATTERN_MAX - 1, false),
+       "and matches no shorter name");
     lh_filter_free(&f);
 }
 

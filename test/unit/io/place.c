@@ -1,6 +1,8 @@
 /* Paths beneath a root: what is allowed, what is made, what is refused. */
 #include "io/place.h"
 
+#include "io/deep.h"
+#include "proto/transfer.h"
 #include "scratch.h"
 #include "test/lib/sysfault.h"
 #include "test/lib/tap.h"
@@ -74,7 +76,7 @@ static void test_allowed(void)
 
 static void test_refused(void)
 {
-    char buf[5000];
+    static char buf[LH_OFFER_PATH_MAX + 1];
     char name[256];
 
     is_i64(status_of(""), -LH_E_PATH, "empty");
@@ -90,11 +92,11 @@ static void test_refused(void)
     memset(buf, 'n', 256);
     buf[256] = '\0';
     is_i64(status_of(buf), -LH_E_PATH, "a name of 256 bytes");
-    for (size_t i = 0; i < 4096; i++)
+    for (size_t i = 0; i < LH_OFFER_PATH_MAX; i++)
         buf[i] = i % 2 == 0 ? 'd' : '/';
-    buf[4096] = '\0';
-    buf[4095] = 'x';
-    is_i64(status_of(buf), -LH_E_PATH, "4096 bytes");
+    buf[LH_OFFER_PATH_MAX] = '\0';
+    buf[LH_OFFER_PATH_MAX - 1] = 'x';
+    is_i64(status_of(buf), -LH_E_PATH, "20480 bytes");
     scratch_write("file", "x", 1);
     is_i64(status_of("file/a"), -LH_E_DEST_KIND, "a file as a directory");
 }
@@ -120,6 +122,46 @@ static void test_links(void)
     is_i64(status_of("sub/out/new/a"), -LH_E_PATH, "a link that leads out, something missing");
     is_i64(status_of("dangling/a"), -LH_E_DEST_KIND, "a link to nowhere");
     is_i64(status_of("loop/a"), -LH_E_PATH, "a link to itself");
+}
+
+/* Longer than a system call takes: made and found, confined all the same. */
+static void test_deep(void)
+{
+    static char path[60 * 201 + 100];
+    char remove[400];
+    char name[256];
+    size_t len = 0;
+    int fd, up;
+
+    scratch_clear();
+    for (int i = 0; i < 60; i++)
+        len += (size_t)snprintf(path + len, sizeof(path) - len, "%0200d/", i);
+    strcpy(path + len, "f");
+    is_i64(status_of(path), 0, "a path of 12 061 bytes is made");
+    is_i64(status_of(path), 0, "and found");
+    is_i64(dir_of(path, strlen(path), NULL, name), 0, "and its last name");
+    is_str(name, "f", "  is told");
+    path[len - 1] = '\0';
+    fd = lh_deep_open(lh_place_fd(root), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    ok(fd >= 0 && symlinkat("/", fd, "out") == 0 && symlinkat(".", fd, "here") == 0,
+       "links are laid in the deepest");
+    strcpy(path + len - 1, "/out/f");
+    is_i64(status_of(path), -LH_E_PATH, "one that leads out");
+    strcpy(path + len - 1, "/here/f");
+    is_i64(status_of(path), 0, "one that does not");
+    up = openat(fd, "..", O_PATH | O_CLOEXEC);
+    path[len - 1] = '\0';
+    ok(unlinkat(fd, "out", 0) == 0 && unlinkat(fd, "here", 0) == 0 &&
+           unlinkat(up, path + len - 201, AT_REMOVEDIR) == 0 &&
+           symlinkat("/", up, path + len - 201) == 0,
+       "the deepest is replaced by a link that leads out");
+    strcpy(path + len - 1, "/f");
+    is_i64(status_of(path), -LH_E_PATH, "which is not followed");
+    close(up);
+    close(fd);
+    snprintf(remove, sizeof(remove), "rm -rf %s/0*", scratch_dir()); /* too deep for nftw(3) */
+    if (system(remove) != 0)
+        bail("cannot remove what is deep");
 }
 
 static void test_root(void)
@@ -181,6 +223,7 @@ int main(void)
     test_allowed();
     test_refused();
     test_links();
+    test_deep();
     test_root();
     test_faults();
     test_syncs();

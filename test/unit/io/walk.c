@@ -394,7 +394,8 @@ static void test_list(void)
 /* A chain of directories, longer than any path may be. */
 static void test_deep(void)
 {
-    enum { LEVELS = 900 };
+    enum { LEVELS = 3000 };
+    static char path[LH_TREE_PATH_MAX];
     char remove[300];
     int fd;
     int deepest = 0;
@@ -406,6 +407,8 @@ static void test_deep(void)
 
         if (mkdirat(fd, "level", 0755) != 0)
             bail("cannot make level %d", i);
+        if (i == 2000)
+            close(openat(fd, "f", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
         next = openat(fd, "level", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         close(fd);
         fd = next;
@@ -413,6 +416,7 @@ static void test_deep(void)
     close(fd);
     begin("t/empty/", NULL);
     struct lh_walk_entry e;
+    struct lh_identity now;
     struct lh_err err;
     int n_failed = 0;
     int r;
@@ -423,17 +427,25 @@ static void test_deep(void)
     while ((r = next(walk, &e, &err)) != LH_WALK_END) {
         if (r == LH_WALK_FAILED) {
             n_failed++;
-            ok(strstr(err.text, "4095") != NULL, "a path that is too long fails: %s", err.text);
-            is_u64(e.path_len, 4095, "  its name is cut");
+            ok(strstr(err.text, "16383") != NULL, "a path that is too long fails: %s", err.text);
+            is_u64(e.path_len, 16383, "  its name is cut");
+        } else if (e.kind == LH_KIND_FILE) {
+            memcpy(path, e.path, e.path_len + 1);
         } else {
             deepest++;
         }
     }
     is_i64(n_failed, 1, "once");
-    is_i64(deepest, 682, "as far as 4095 bytes reach all come");
+    is_i64(deepest, 2730, "as far as 16383 bytes reach all come");
     lh_walk_dirs_start(walk);
     r = lh_walk_dirs_next(walk, &e, &err);
-    ok(r == 1 && e.path_len == 682 * 6 - 1, "and at the end the deepest is first");
+    ok(r == 1 && e.path_len == 2730 * 6 - 1, "and at the end the deepest is first");
+    is_u64(strlen(path), 2000 * 6 + 1, "a file in the deep");
+    is_i64(lh_walk_open_file(walk, 0, path, &fd, &now, &err), 0, "is opened");
+    close(fd);
+    is_i64(lh_walk_has(walk, path, false, &err), LH_WALK_THERE, "and told to be there");
+    path[2000 * 6] = 'g';
+    is_i64(lh_walk_has(walk, path, false, &err), LH_WALK_ABSENT, "another is not");
     /* What is too long for the walk is too long for nftw(3) as well. */
     snprintf(remove, sizeof(remove), "rm -rf %s/t", scratch_dir());
     if (system(remove) != 0)

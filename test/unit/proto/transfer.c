@@ -8,7 +8,7 @@
 #include <string.h>
 
 static uint8_t out[LH_CONTROL_MAX];
-static uint8_t long_path[LH_PATH_MAX + 1];
+static uint8_t long_path[LH_OFFER_PATH_MAX + 1];
 
 static struct lh_offer good_offer(void)
 {
@@ -74,18 +74,19 @@ static void offer_limits(void)
     struct lh_offer m = good_offer();
 
     m.path = long_path;
-    m.path_len = LH_PATH_MAX;
+    m.path_len = LH_OFFER_PATH_MAX;
     m.file.path = long_path;
     m.file.path_len = LH_PATH_MAX;
     m.file.mode = 07777;
     m.file.identity.size = INT64_MAX;
     m.block_bytes = LH_BLOCK_MAX;
     m.flags = LH_OFFER_NO_CLOBBER | LH_OFFER_INLINE | LH_OFFER_RESTART | LH_OFFER_EXTENTS;
-    ok(lh_offer_encode(&m, out) <= LH_PATH_MAX * 2 + 256, "the longest offer keeps its promise");
+    ok(lh_offer_encode(&m, out) <= LH_OFFER_MAX, "the longest offer keeps its promise");
     is_i64(offer_pass(&m), 0, "and is read");
     m.flags = LH_OFFER_MORE_FILES;
     m.file.kind = LH_KIND_DIR;
-    ok(lh_offer_encode(&m, out) <= LH_PATH_MAX * 2 + 256, "the longest tree's does too");
+    m.path_len = LH_PATH_MAX;
+    ok(lh_offer_encode(&m, out) <= LH_OFFER_MAX, "the longest tree's does too");
     is_i64(offer_pass(&m), 0, "and is read");
 
     m = good_offer();
@@ -238,9 +239,9 @@ static void offer_forged(void)
            "OFFER: an entry that is too short for its fields");
     memset(out, 'p', sizeof(out));
     m.path = long_path;
-    m.path_len = LH_PATH_MAX;
+    m.path_len = LH_OFFER_PATH_MAX;
     lh_offer_encode(&m, out);
-    out[60] = 1; /* 4097 */
+    out[60] = 1; /* 20481 */
     is_i64(offer_read(LH_CONTROL_MAX), -LH_E_PROTOCOL, "OFFER: path too long");
     out[60] = out[61] = 0xff;
     is_i64(offer_read(LH_CONTROL_MAX), -LH_E_PROTOCOL, "OFFER: path far too long");

@@ -12,7 +12,7 @@
 #define ENTRY_AT 8 /* of the first entry within the payload: kind, and what it has */
 
 static uint8_t out[LH_CONTROL_MAX];
-static uint8_t long_path[LH_PATH_MAX];
+static uint8_t long_path[LH_TREE_PATH_MAX];
 static uint8_t long_xattr[UINT16_MAX];
 
 static struct lh_tree_entry good_entry(void)
@@ -145,15 +145,22 @@ static void full(void)
     e = good_entry();
     e.kind = LH_KIND_SYMLINK;
     e.path = e.link = long_path;
-    e.path_len = e.link_len = LH_PATH_MAX - 1;
-    e.xattrs_len = 48 * 1024 - 2 * (LH_PATH_MAX - 1);
+    e.path_len = LH_TREE_PATH_MAX - 1;
+    e.link_len = LH_PATH_MAX - 1;
+    e.xattrs_len = 60 * 1024 - (LH_TREE_PATH_MAX - 1) - (LH_PATH_MAX - 1);
     e.xattrs = long_xattr;
     long_xattr[0] = 1; /* one name of a byte, one value of all the rest */
     long_xattr[1] = 0;
     long_xattr[2] = 'x';
     long_xattr[3] = (uint8_t)(e.xattrs_len - 5);
     long_xattr[4] = (uint8_t)((e.xattrs_len - 5) >> 8);
+    ok(e.xattrs_len >= 40 * 1024 - 1,
+       "as many attributes as a walk reads go with the longest path");
     ok(files_pass(&e) == 0, "the largest entry that is promised a place has one");
+    e.kind = LH_KIND_HARDLINK;
+    e.link_len = LH_TREE_PATH_MAX - 1;
+    e.xattrs_len = 0;
+    ok(files_pass(&e) == 0, "so has the longest hard link");
     e.xattrs_len = UINT16_MAX;
     is_u64(files_one(&e), 0, "one that no frame holds is not added");
 }
@@ -255,9 +262,11 @@ static void fields(void)
 static void paths(void)
 {
     struct lh_tree_entry e = good_entry();
+    struct lh_files_reader r;
+    size_t len;
 
     e.path = long_path;
-    e.path_len = LH_PATH_MAX - 1;
+    e.path_len = LH_TREE_PATH_MAX - 1;
     is_i64(files_pass(&e), 0, "the longest path");
     e.path = (const uint8_t *)"a\0b";
     e.path_len = 3;
@@ -267,6 +276,14 @@ static void paths(void)
     e.link = long_path;
     e.link_len = LH_PATH_MAX - 1;
     is_i64(files_pass(&e), 0, "the longest link");
+    e.kind = LH_KIND_HARDLINK;
+    e.link_len = LH_TREE_PATH_MAX - 1;
+    is_i64(files_pass(&e), 0, "of a hard link it is a path");
+    e.link_len = LH_PATH_MAX;
+    len = files_one(&e);
+    out[8] = (uint8_t)((out[8] & 0xf0) | LH_KIND_SYMLINK);
+    is_i64(files_read(len, &r), -LH_E_PROTOCOL, "of a symbolic link that is too long");
+    e.kind = LH_KIND_SYMLINK;
     e.link = (const uint8_t *)"a\0b";
     e.link_len = 3;
     is_i64(files_pass(&e), -LH_E_PROTOCOL, "NUL in the link");
@@ -306,7 +323,7 @@ static int hand_read(const struct hand *h)
 /* A path is the beginning of the one before and a rest. */
 static void shared_paths(void)
 {
-    const size_t most = LH_PATH_MAX - 1;
+    const size_t most = LH_TREE_PATH_MAX - 1;
     struct hand h;
 
     hand_begin(&h);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 static uint8_t out[LH_BLOCK_MAX];
-static uint8_t long_path[LH_PATH_MAX];
+static uint8_t long_path[LH_TREE_PATH_MAX];
 
 /* Decoders of a copy that ends where the payload does, so that a sanitizer sees any read behind it.
  */
@@ -241,11 +241,11 @@ static void list(void)
     is_i64(list_read(lh_list_encode(0, NULL, 0, out)), 0, "LIST of the root");
     is_i64(list_read(lh_list_encode(0, (const uint8_t *)"a\0b", 3, out)), -LH_E_PROTOCOL,
            "LIST: NUL in the path");
-    len = lh_list_encode(0, long_path, LH_PATH_MAX - 1, out);
+    len = lh_list_encode(0, long_path, LH_TREE_PATH_MAX - 1, out);
     is_i64(list_read(len), 0, "LIST: the longest path");
     out[len] = 'p';
     out[4] = 0;
-    out[5] = LH_PATH_MAX >> 8;
+    out[5] = LH_TREE_PATH_MAX >> 8;
     is_i64(list_read(len + 1), -LH_E_PROTOCOL, "LIST: a longer one");
 }
 
