@@ -268,6 +268,33 @@ def test_memory():
     ok(serve.peak_kib < 200 * 1024, "the receiver needs no more than %d MiB" % (serve.peak_kib // 1024))
 
 
+def test_memory_when_it_comes_back():
+    """A tree whose session is lost, and whose place others have taken meanwhile."""
+    serve, root, src = treerun.start("--tree-memory", "24M", "--commit-interval", "100ms", "--holder-timeout", "1h")
+    treerun.write(src, {"f%d" % i: os.urandom(100000) for i in range(100)})
+    proxy = e2e.Proxy(serve.port, rate=2 * e2e.MIB)
+    sent = treerun.TreeSend(src + "/", serve.url("t", proxy.port), verbose=False)
+    e2e.wait_until("under way", lambda: os.path.isdir(os.path.join(root, "t")) and e2e.visible(os.path.join(root, "t"))
+                   or not sent.alive())
+    ok(sent.alive(), "under way")
+    proxy.cut()
+    held = []
+
+    def is_full():
+        held.append(Sender(serve.port, path="held%d" % len(held)))
+        return held[-1].accepted is None or held[-1].accepted[0] == e2e.ERROR
+
+    e2e.wait_until("others have all places", is_full)
+    proxy.mend()
+    e2e.wait_until("it is told", lambda: "busy" in sent.err() or not sent.alive())
+    ok(sent.alive(), "a tree that was taken before waits for a place") or sent.show()
+    for peer in held:
+        peer.control.socket.close()
+    sent.wait()
+    e2e.done(sent, "and goes on when there is one")
+    treerun.is_same(src, os.path.join(root, "t"), "the same")
+
+
 def test_devices():
     """Kinds that can do harm are made as asked, and only as asked."""
     serve, root, outside = begin()
