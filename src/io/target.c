@@ -13,7 +13,6 @@
 #include "core/sched.h"
 #include "io/recv.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
