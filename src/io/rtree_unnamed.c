@@ -12,6 +12,8 @@
  * opened, and all goes by hidden names; EEXIST: nothing that was made meanwhile is replaced. */
 #include "io/rtree_impl.h"
 
+#include "util/mutant.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -23,6 +25,8 @@ bool lh_rtree_in_memory(int fd)
 {
     struct statfs fs;
 
+    if (lh_mutant("name-early"))
+        return true;
     return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
