@@ -134,8 +134,9 @@ struct lh_send_options {
                                  is kept */
     uint32_t streams;         /* data connections; 0: as many as help, up to max_streams; at most
                                  LH_MAX_STREAMS */
-    uint32_t max_streams;     /* 0: LH_DEFAULT_MAX_STREAMS; of one file over a very long path
-                                 LH_DEFAULT_MAX_STREAMS_FAR, where BBR is not permitted
+    uint32_t max_streams;     /* 0: LH_DEFAULT_MAX_STREAMS; of one file over a very long path,
+                                 or a tree over a long one,
+                                 LH_DEFAULT_MAX_STREAMS_FAR, of a file where BBR is not permitted
                                  LH_DEFAULT_MAX_STREAMS_NO_BBR; at most LH_MAX_STREAMS */
     uint64_t limit_bps;       /* bits per second, contents and framing, all streams; 0: no limit */
     enum lh_send_share share;

@@ -10,6 +10,9 @@
 /* Without BBR: of streams that each loss halves, to begin with. With no loss they fill as much as
  * BBR's do, and are not too many. */
 #define FIRST_NO_BBR 32u
+#define HURRY_TIMES 4u
+#define HURRY_RTTS 4u      /* then it is seen what came of it */
+#define FLIGHT_LEAST 8000u /* bytes a stream and round trip; BBR's least window is 4 segments */
 #define SETTLE_MIN_MS 500u
 #define SETTLE_RTTS 5u
 #define MEASURE_MIN_MS 1000u
@@ -67,14 +70,18 @@ void lh_ramp_init(struct lh_ramp *r, struct lh_ramp_bounds bounds, struct lh_ram
     }
 }
 
-void lh_ramp_hurry(struct lh_ramp *r)
+void lh_ramp_hurry(struct lh_ramp *r, unsigned most)
 {
-    unsigned n = within(r, 2 * r->n);
+    unsigned n = HURRY_TIMES * r->n < most ? HURRY_TIMES * r->n : most;
 
-    if (n == r->n)
+    if (n <= r->n || r->bounds.min == r->bounds.max)
         return;
+    r->calm_n = r->n;
+    r->calm_max = r->bounds.max;
     r->n = n;
-    snprintf(r->why, sizeof(r->why), "twice as many: small files, slow starts are most of it");
+    if (r->bounds.max < n)
+        r->bounds.max = n;
+    snprintf(r->why, sizeof(r->why), "more: small files, slow starts are most of it");
 }
 
 void lh_ramp_round_trip(struct lh_ramp *r, uint32_t rtt_us)
@@ -238,6 +245,34 @@ static void look_holding(struct lh_ramp *r, const struct lh_ramp_sight *sight)
     try_more(r, sum_Bps, sight);
 }
 
+/* Of streams that are too many for a path BBR's least windows alone are a queue that stands, or is
+ * lost. True: back to what it would have begun with. */
+static bool too_thin(struct lh_ramp *r, const struct lh_ramp_sight *sight)
+{
+    uint64_t span_ms = sight->now_ms - r->hurry_ms;
+    uint64_t flight;
+    bool thin;
+
+    if (r->hurry_ms == 0) {
+        r->hurry_ms = sight->now_ms;
+        r->hurry_bytes = sight->delivered_bytes;
+        return false;
+    }
+    if (span_ms == 0 || span_ms * 1000 < (uint64_t)HURRY_RTTS * r->path.rtt_us)
+        return false;
+    flight = (sight->delivered_bytes - r->hurry_bytes) / span_ms * r->path.rtt_us / 1000;
+    thin = flight < (uint64_t)r->n * FLIGHT_LEAST;
+    if (thin) {
+        if (r->bounds.max > r->calm_max)
+            r->bounds.max = r->calm_max;
+        r->n = within(r, r->calm_n);
+        snprintf(r->why, sizeof(r->why), "%" PRIu64 " kB a round trip are thin for so many",
+                 flight / 1000);
+    }
+    r->calm_n = 0;
+    return thin;
+}
+
 bool lh_ramp_look(struct lh_ramp *r, const struct lh_ramp_sight *sight)
 {
     unsigned n = r->n;
@@ -246,6 +281,10 @@ bool lh_ramp_look(struct lh_ramp *r, const struct lh_ramp_sight *sight)
         return false;
     if (r->since_ms == 0)
         enter(r, r->phase, sight);
+    if (r->calm_n > 0 && too_thin(r, sight)) {
+        enter(r, LH_RAMP_SETTLE, sight);
+        return true;
+    }
     if (sight->held) { /* what is seen now says nothing about the path */
         enter(r, r->phase, sight);
         return false;

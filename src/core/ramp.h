@@ -55,9 +55,13 @@ struct lh_ramp {
     uint64_t base_Bps; /* the sum before the trial; while holding, the sum to be kept */
     uint64_t since_ms; /* the beginning of the stretch at hand: settling, measuring or holding */
     uint64_t since_bytes;
-    uint64_t settle_Bps;    /* the sum over the stretch before it; 0: it is the first */
-    uint64_t hold_ms;       /* how long the next hold lasts */
-    uint64_t held_ms;       /* of the hold at hand */
+    uint64_t settle_Bps; /* the sum over the stretch before it; 0: it is the first */
+    uint64_t hold_ms;    /* how long the next hold lasts */
+    uint64_t held_ms;    /* of the hold at hand */
+    unsigned calm_n;     /* in a hurry: what there would be else; 0: it is not, or over */
+    unsigned calm_max;   /* and at most */
+    uint64_t hurry_ms;   /* when it was looked at first; 0: not yet */
+    uint64_t hurry_bytes;
     char why[LH_RAMP_TEXT]; /* of the last change, for the log */
 };
 
@@ -72,8 +76,10 @@ unsigned lh_ramp_first(const struct lh_ramp_path *path);
 
 void lh_ramp_init(struct lh_ramp *r, struct lh_ramp_bounds bounds, struct lh_ramp_path path);
 
-/* Begin with twice as many: what is sent is over soon, most of it is slow starts. */
-void lh_ramp_hurry(struct lh_ramp *r);
+/* Begin with four times as many, `most` at most: what is sent is over soon, most of it is slow
+ * starts. That may be more than bounds.max, which rises to it. Four round trips later it goes back
+ * to what it was where the path is too thin for so many. Not where a number was asked for. */
+void lh_ramp_hurry(struct lh_ramp *r, unsigned most);
 
 /* A round trip was seen, 0: none. The least counts. */
 void lh_ramp_round_trip(struct lh_ramp *r, uint32_t rtt_us);

@@ -52,6 +52,11 @@ void lh_lane_grow(struct lh_send *s, uint64_t n_packs)
         lh_send_end(s, LH_E_NOMEM, "out of memory");
 }
 
+bool lh_lane_brief(const struct lh_send *s)
+{
+    return s->tune.brief;
+}
+
 void lh_lane_feed(struct lh_send *s)
 {
     lh_mover_feed(s);

@@ -30,6 +30,7 @@ struct lh_lane {
     struct lh_identity identity; /* of the root's source */
     uint32_t mode;               /* of the root */
     bool alone;                  /* nobody takes its session afterwards */
+    unsigned max_streams;        /* to begin with, over a long path */
 
     void (*offered)(struct lh_lane *lane); /* OFFER is said; what follows leaves with it */
     void (*taken)(struct lh_lane *lane);   /* ACCEPT */
@@ -53,6 +54,9 @@ void lh_lane_tell(struct lh_send *send, uint16_t type, uint16_t flags, const voi
                   size_t length);
 bool lh_lane_taken(
     const struct lh_send *send); /* ACCEPT came in this session, and it is not lost */
+
+/* Whether packs are better small: the path is long. Known once it is taken. */
+bool lh_lane_brief(const struct lh_send *send);
 
 /* So many packs were added. Streams get them at the next lh_lane_feed. */
 void lh_lane_grow(struct lh_send *send, uint64_t n_packs);

@@ -108,6 +108,7 @@ struct lh_stream_slot {
 /* How many streams, and how fast. */
 struct lh_tune {
     struct lh_ramp ramp;
+    bool brief; /* small files over a long path: small packs, so that all streams have some */
     struct lh_share share;
     uint64_t at_ms;
     uint64_t busy_us; /* of all streams, at the last tick, and so on */

@@ -315,7 +315,7 @@ static uint32_t keep_bits(unsigned preserve)
 static void share_packs(struct lh_tree *t)
 {
     const struct lh_send_options *s = &t->opts.send;
-    unsigned streams = s->streams > 0 ? s->streams : s->max_streams;
+    unsigned streams = s->streams > 0 ? s->streams : t->lane.max_streams;
     uint64_t each = LH_TREE_PACKS_BYTES / s->block_bytes / streams;
 
     t->lane.most = each < 3 ? 2 : each > 17 ? 16 : (unsigned)each - 1;

@@ -25,13 +25,14 @@
 
 #include <longhaul/tree.h>
 
-#define LH_TREE_BATCH 512u                        /* entries of one job of the walk */
-#define LH_TREE_BATCH_BYTES (1024u * 1024)        /* of their paths and attributes, about */
-#define LH_TREE_PATHS_MAX (16u * 1024 * 1024)     /* bytes of paths in the table */
-#define LH_TREE_BIGS_MAX 1024u                    /* that wait for their turn */
-#define LH_TREE_BIGS_AT_ONCE 2u                   /* that are being sent */
-#define LH_TREE_LISTS 64u                         /* directories asked for at once */
-#define LH_TREE_PACKS_BYTES (32ull * 1024 * 1024) /* made and not yet sent, about */
+#define LH_TREE_BATCH 512u                         /* entries of one job of the walk */
+#define LH_TREE_BATCH_BYTES (1024u * 1024)         /* of their paths and attributes, about */
+#define LH_TREE_PATHS_MAX (16u * 1024 * 1024)      /* bytes of paths in the table */
+#define LH_TREE_BIGS_MAX 1024u                     /* that wait for their turn */
+#define LH_TREE_BIGS_AT_ONCE 2u                    /* that are being sent */
+#define LH_TREE_LISTS 64u                          /* directories asked for at once */
+#define LH_TREE_BRIEF_BYTES (256ull * 1024 * 1024) /* in small packs over a long path */
+#define LH_TREE_PACKS_BYTES (32ull * 1024 * 1024)  /* made and not yet sent, about */
 
 enum lh_tree_stage {
     LH_TREE_OPENING,   /* the sources, and the session */
@@ -186,7 +187,8 @@ struct lh_tree {
 
     struct lh_packs_part parts[LH_PACKS_PARTS]; /* the pack that is being filled */
     unsigned n_parts;
-    uint32_t part_bytes; /* rows and contents */
+    uint32_t part_bytes;   /* rows and contents */
+    uint64_t packed_bytes; /* contents, in all packs so far */
 
     struct lh_item *bigs; /* that wait */
     struct lh_item **bigs_end;

@@ -106,6 +106,7 @@ int lh_tree_copy_options(struct lh_tree *t, const struct lh_tree_options *opts)
     t->opts.rules = NULL;
     s->source = NULL;
     t->big_max_streams = s->max_streams;
+    t->lane.max_streams = s->max_streams > 0 ? s->max_streams : LH_DEFAULT_MAX_STREAMS_FAR;
     if (s->max_streams == 0)
         s->max_streams = LH_DEFAULT_MAX_STREAMS;
     if (s->block_bytes == 0)

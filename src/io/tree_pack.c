@@ -34,12 +34,22 @@ bool lh_tree_flush(struct lh_tree *t)
     return t->stage != LH_TREE_ENDING;
 }
 
+/* Over a long path small at first: many streams are to have something soon, and at the end of a
+ * small tree the others wait for what one has. */
+static uint32_t pack_bytes(const struct lh_tree *t)
+{
+    bool small = t->packed_bytes < LH_TREE_BRIEF_BYTES && lh_lane_brief(t->send);
+
+    return small ? LH_BLOCK_MIN : t->opts.send.block_bytes;
+}
+
 /* Bytes of contents that one more part may have. */
 static uint32_t room(const struct lh_tree *t)
 {
     uint32_t used = t->part_bytes + LH_PART_SIZE;
+    uint32_t most = pack_bytes(t);
 
-    return used < t->opts.send.block_bytes ? t->opts.send.block_bytes - used : 0;
+    return used < most ? most - used : 0;
 }
 
 static void add_part(struct lh_tree *t, struct lh_item *item, uint64_t offset, uint32_t length)
@@ -47,13 +57,14 @@ static void add_part(struct lh_tree *t, struct lh_item *item, uint64_t offset, u
     t->parts[t->n_parts++] =
         (struct lh_packs_part){.item = item, .offset = offset, .length = length};
     t->part_bytes += LH_PART_SIZE + length;
+    t->packed_bytes += length;
     if (t->n_parts == LH_PACKS_PARTS)
         lh_tree_flush(t);
 }
 
 void lh_tree_pack(struct lh_tree *t, struct lh_item *item)
 {
-    uint32_t most = t->opts.send.block_bytes - LH_PACK_HEAD - LH_PART_SIZE;
+    uint32_t most = pack_bytes(t) - LH_PACK_HEAD - LH_PART_SIZE;
     uint64_t size = item->identity.size;
     uint64_t offset = 0;
 

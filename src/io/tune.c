@@ -85,6 +85,17 @@ static void set_pace(struct lh_send *s, uint64_t total_Bps)
                               memory_order_relaxed);
 }
 
+/* Small files over a long path: slow starts are most of it. */
+static void hurry(struct lh_send *s)
+{
+    unsigned most = most_below_limit(s);
+
+    s->tune.brief = true;
+    if (s->opts.share == LH_SHARE_BACKGROUND)
+        return;
+    lh_ramp_hurry(&s->tune.ramp, most < s->lane->max_streams ? most : s->lane->max_streams);
+}
+
 void lh_tune_start(struct lh_send *s)
 {
     struct lh_ramp_path path = {.hold_bytes = lh_ramp_hold(s->engine->tcp_wmem_max)};
@@ -96,7 +107,7 @@ void lh_tune_start(struct lh_send *s)
     memset(&s->tune, 0, sizeof(s->tune));
     lh_ramp_init(&s->tune.ramp, bounds(s, &path), path);
     if (s->lane != NULL && path.loss_tolerant && path.rtt_us >= HURRY_US)
-        lh_ramp_hurry(&s->tune.ramp);
+        hurry(s);
     lh_share_init(&s->tune.share, s->opts.limit_bps / 8, bbr(s),
                   s->opts.share == LH_SHARE_BACKGROUND);
     set_pace(s, lh_share_first(&s->tune.share));

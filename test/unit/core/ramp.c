@@ -229,22 +229,57 @@ static void test_looks_seldom(void)
 
 static void test_hurry(void)
 {
-    struct run run = begin(1, 16, 100, 2796202, true);
+    struct run run = begin(1, 16, 100000, 2796202, true);
+    struct link link = {120 * MB, 30 * MB, 0, 0};
     unsigned n = run.ramp.n;
 
-    lh_ramp_hurry(&run.ramp);
-    is_u64(run.ramp.n, 2 * n, "in a hurry: twice as many");
-    lh_ramp_hurry(&run.ramp);
-    is_u64(run.ramp.n, 16, "no more than are allowed");
-    run = begin(3, 3, 100, 2796202, true);
-    lh_ramp_hurry(&run.ramp);
+    lh_ramp_hurry(&run.ramp, 128);
+    is_u64(run.ramp.n, 4 * n, "in a hurry: four times as many");
+    is_u64(run.ramp.bounds.max, 4 * n, "more than were allowed, and no more than that");
+    go(&run, &link, 1);
+    is_u64(run.ramp.n, 4 * n, "a path that carries much: they stay at first");
+    go(&run, &link, 60);
+    ok(run.ramp.n < 16, "and are fewer as soon as fewer do: %u", run.ramp.n);
+    run = begin(1, 16, 100000, 2796202, true);
+    lh_ramp_hurry(&run.ramp, 20);
+    is_u64(run.ramp.n, 20, "as many as are allowed to who is in a hurry");
+    run = begin(1, 16, 100000, 2796202, true);
+    lh_ramp_hurry(&run.ramp, 3);
+    is_u64(run.ramp.n, n, "fewer are no hurry");
+    run = begin(3, 3, 100000, 2796202, true);
+    lh_ramp_hurry(&run.ramp, 128);
     is_u64(run.ramp.n, 3, "and as many as were asked for");
+}
+
+static void test_hurry_on_a_thin_path(void)
+{
+    struct run run = begin(1, 16, 100000, 2796202, true);
+    struct link link = {2000000, 30 * MB, 0, 0};
+    unsigned n = run.ramp.n;
+
+    lh_ramp_hurry(&run.ramp, 64);
+    is_u64(run.ramp.n, 32, "in a hurry, not knowing that the path carries 16 Mbit/s");
+    look(&run, &link, true);
+    look(&run, &link, true);
+    is_u64(run.ramp.n, 32, "nothing is decided within four round trips");
+    look(&run, &link, true);
+    is_u64(run.ramp.n, n, "then as many as ever, also where it is held up");
+    is_u64(run.ramp.bounds.max, 16, "and no more than were allowed");
+    go(&run, &link, 10);
+    ok(run.ramp.n <= 16, "for good: %u", run.ramp.n);
+    run = begin(1, 16, 100000, 2796202, true);
+    lh_ramp_hurry(&run.ramp, 64);
+    lh_ramp_at_most(&run.ramp, 2);
+    for (int i = 0; i < 4; i++)
+        look(&run, &link, false);
+    ok(run.ramp.n <= 2, "the other side takes two: %u", run.ramp.n);
 }
 
 int main(void)
 {
     test_start();
     test_hurry();
+    test_hurry_on_a_thin_path();
     test_without_bbr();
     test_falls();
     test_round_trip();
