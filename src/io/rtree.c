@@ -142,7 +142,12 @@ void lh_rtree_part_of(const struct lh_rtree *t, const char *name, char part[LH_H
 
 bool lh_rtree_soon(const struct lh_rtree *t)
 {
-    return t->n_whole >= t->commit_files || (t->waited_for && t->n_partial == 0);
+    /* With long paths or attributes few fill the table, and nothing more is asked for until they
+     * are out of it. */
+    bool full = t->entries.bytes >= LH_RTREE_BYTES_MAX / 2 && t->n_whole >= t->n_files / 2;
+
+    return t->n_whole >= t->commit_files || (t->n_whole > 0 && full) ||
+           (t->waited_for && t->n_partial == 0);
 }
 
 bool lh_rtree_awaits(struct lh_rtree *t)

@@ -140,6 +140,39 @@ static void test_list(void)
     lh_rtree_list_close(list);
 }
 
+/* What is whole and fills the memory is committed at once, few as it may be. */
+static void test_commit_due(void)
+{
+    static uint8_t xattrs[40000], value[39000];
+    size_t used = 0;
+    struct lh_xattr x = {.name = (const uint8_t *)"user.x", .name_len = 6, .value_len = 39000};
+    uint32_t n = 0;
+
+    x.value = value;
+    if (!lh_xattrs_add(xattrs, sizeof(xattrs), &used, &x))
+        bail("no room for an attribute");
+    /* Else the last one that is waited for makes a commit due. */
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "on its way", 10), LH_WANTED_NEW,
+           "another is on its way");
+    rig->soon = false;
+    while (n < 400 && !rig->soon) {
+        struct lh_tree_entry e;
+        char name[32];
+        uint32_t i;
+
+        snprintf(name, sizeof(name), "x%u", n++);
+        e = rig_entry(rig, LH_KIND_FILE, name, 10);
+        e.xattrs = xattrs;
+        e.xattrs_len = used;
+        i = rig_add_entry(rig, &e);
+        if (rig_ask(rig) != 0)
+            bail("%s", rig->err.text);
+        rig_file(rig, i, 10);
+    }
+    ok(rig->soon && n > 100 && n < 300, "a commit is due after %u files of 39 KiB each", n);
+    is_i64(rig_commit(rig), 0, "committed");
+}
+
 int main(void)
 {
     char remove[400];
@@ -157,6 +190,7 @@ int main(void)
     test_others();
     test_attrs_and_removal();
     test_list();
+    test_commit_due();
     rig_close(rig);
     free(rig);
     snprintf(remove, sizeof(remove), "rm -rf %s/t", scratch_dir()); /* too deep for nftw(3) */
