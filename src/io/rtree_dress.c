@@ -19,6 +19,8 @@
 
 #define ACL_PREFIX "system.posix_acl_"
 
+static const char *const acl_names[] = {ACL_PREFIX "access", ACL_PREFIX "default"};
+
 mode_t lh_rtree_mode_mask(const struct lh_rtree *t)
 {
     return lh_rtree_owner_kept(t) ? 07777 : 01777;
@@ -66,10 +68,23 @@ static bool is_kept(const struct lh_rtree *t, const char *name)
             ((t->allow & LH_ALLOW_SECURITY) && lh_rtree_is_security(name, strlen(name))));
 }
 
+/* What it has by default of its directory, or had before, and the source has not. */
+static int drop_acls(int fd, const bool has[2], uint64_t *not_kept)
+{
+    int e = 0;
+
+    for (size_t i = 0; i < 2 && e == 0; i++)
+        if (!has[i] && fremovexattr(fd, acl_names[i]) != 0 && errno != ENODATA &&
+            errno != EOPNOTSUPP)
+            e = counted_xattr(errno, not_kept);
+    return e;
+}
+
 static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *d,
                       uint64_t *not_kept)
 {
     struct lh_reader r;
+    bool has_acl[2] = {false, false};
     int e = 0;
 
     lh_reader_init(&r, d->xattrs, d->xattrs_len);
@@ -86,9 +101,13 @@ static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *
         }
         memcpy(name, at, name_len);
         name[name_len] = '\0';
+        for (size_t i = 0; i < 2; i++)
+            has_acl[i] |= strcmp(name, acl_names[i]) == 0;
         if (is_kept(t, name) && fsetxattr(fd, name, value, value_len, 0) != 0)
             e = counted_xattr(errno, not_kept);
     }
+    if (e == 0 && (t->keep & LH_KEEP_ACL))
+        e = drop_acls(fd, has_acl, not_kept);
     return e;
 }
 
@@ -125,7 +144,7 @@ int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, 
 
     if (lh_rtree_owner_kept(t) && !d->owner_set && fchown(fd, d->uid, d->gid) != 0)
         e = counted(errno, not_kept);
-    if (e == 0 && d->xattrs_len > 0)
+    if (e == 0 && (d->xattrs_len > 0 || (t->keep & LH_KEEP_ACL)))
         e = set_xattrs(t, fd, d, not_kept);
     if (e == 0 && !d->mode_set && fchmod(fd, final_mode(t, d->mode)) != 0)
         e = counted(errno, not_kept);

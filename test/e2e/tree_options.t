@@ -324,4 +324,25 @@ def test_stop_on_error():
         skip("needs root")
 
 
+def test_acls_by_default():
+    """What a directory at the destination gives by default is not kept where the source has no ACL."""
+    serve, root, src = start()
+    rng = random.Random(3)
+    at = os.path.join(root, "t")
+    for path in (src, os.path.join(src, "d"), at, os.path.join(at, "d"), os.path.join(at, "there")):
+        os.mkdir(path)
+    os.mkdir(os.path.join(src, "new"))
+    os.mkdir(os.path.join(src, "there"))
+    for path in (at, os.path.join(at, "d"), os.path.join(at, "there")):
+        for name in treecmp.ACLS:
+            os.setxattr(path, name, tree.acl(rng, True))
+    for name, n_bytes in (("a", 100), ("d/b", 300000), ("new/c", 1), ("big", 33 << 20)):
+        with open(os.path.join(src, name), "wb") as f:
+            f.write(rng.randbytes(n_bytes))
+        os.chmod(os.path.join(src, name), 0o640)
+    keep = "mode,times,owner,acl"
+    done(send_tree(src + "/", serve.url("t"), "--preserve", keep), "into directories with default ACLs")
+    is_same(src, at, "none is kept that the source has not", keep=frozenset(keep.split(",")))
+
+
 e2e.main()
