@@ -140,7 +140,7 @@ def test_streams_cut():
 def test_a_stream_hangs_while_the_walk_goes_on():
     serve, root, src = start("--commit-interval", "100ms")
     os.mkdir(src)
-    names = ["f%04d" % n for n in range(1100)]
+    names = ["f%04d-%s" % (n, "x" * 30) for n in range(1100)]  # of a short list no name is looked at before its end
     for n, name in enumerate(names):
         e2e.make(os.path.join(src, name), 20 * KIB, n)
     listed = os.path.join(e2e.dir(), "list")
