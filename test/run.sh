@@ -186,7 +186,7 @@ if wants asan; then
     ASAN_OPTIONS=detect_leaks=1:verify_asan_link_order=0 UBSAN_OPTIONS=print_stacktrace=1 sanitized asan
 fi
 if wants tsan; then
-    TSAN_OPTIONS="halt_on_error=1" sanitized tsan
+    TSAN_OPTIONS="halt_on_error=1 suppressions='$here/test/tsan.suppressions'" sanitized tsan
 fi
 
 if wants fuzz; then
