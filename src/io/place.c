@@ -113,6 +113,7 @@ static const char *normalise(const uint8_t *path, size_t len, struct walk *w)
     size_t at = 0;
     size_t used = 0;
     size_t name_len = 0;
+    unsigned depth = 0;
 
     if (len == 0)
         return "it is empty";
@@ -136,6 +137,8 @@ static const char *normalise(const uint8_t *path, size_t len, struct walk *w)
         }
         /* What was the name so far turns out to be a directory. */
         if (name_len > 0) {
+            if (++depth > LH_PLACE_DEPTH_MAX)
+                return "it is more than 1024 directories deep";
             if (used > 0)
                 w->dir[used++] = '/';
             memcpy(w->dir + used, w->name, name_len);

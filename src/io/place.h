@@ -13,6 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Directories that a target may lie in: each is opened by the whole of its path. */
+#define LH_PLACE_DEPTH_MAX 1024
+
 struct lh_place; /* a root; immutable after open, shared by all threads */
 
 /* Returns 0, -LH_E_DEST, -LH_E_NOMEM with a sentence. */
@@ -23,9 +26,9 @@ int lh_place_fd(const struct lh_place *place); /* O_PATH is not enough: a readab
 /* Open the directory of a target and split off its name. Missing directories are made (0777 less
  * umask) and their parents synced. `name` gets the last component, NUL-terminated (at most 255).
  * Returns 0 with *dirfd (the caller closes), or:
- * -LH_E_PATH: empty, absolute, "..", too long, a trailing '/', NUL, or leads out of the root;
- * -LH_E_DEST_KIND: a component is no directory; -LH_E_DEST*: mkdir or open failed.
- * "a//b" and "./a" are taken as "a/b" and "a". */
+ * -LH_E_PATH: empty, absolute, "..", too long or too deep, a trailing '/', NUL, or leads out of the
+ * root; -LH_E_DEST_KIND: a component is no directory; -LH_E_DEST*: mkdir or open failed. "a//b" and
+ * "./a" are taken as "a/b" and "a". */
 int lh_place_dir(const struct lh_place *place, const uint8_t *path, size_t path_len, int *dirfd,
                  char name[256], struct lh_err *err);
 

@@ -18,9 +18,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define READ_BYTES (256u * 1024)
@@ -119,6 +121,17 @@ static bool same_contents(const struct ask *a)
     return same;
 }
 
+/* Whether it has an ACL, and is to have none. */
+static bool acl_too_many(const struct ask *a)
+{
+    char path[sizeof("/proc/self/fd/") + 3 * sizeof(int) + 256];
+
+    if (!lh_rtree_drops_acls(a->t) || a->e.xattrs_len > 0)
+        return false;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", a->at.dir->fd, a->at.name);
+    return lgetxattr(path, "system.posix_acl_access", NULL, 0) > 0;
+}
+
 /* The contents are the same; what else is kept of it may not be. *changed: it was not. Returns 0 or
  * an errno. */
 static int refresh(struct ask *a, bool *changed)
@@ -131,7 +144,8 @@ static int refresh(struct ask *a, bool *changed)
     mode_t mask = lh_rtree_mode_mask(t);
     bool differs = ((t->keep & LH_KEEP_MODE) && ((st->mode ^ a->e.mode) & mask) != 0) ||
                    (owner && (st->uid != a->e.uid || st->gid != a->e.gid)) || a->e.xattrs_len > 0 ||
-                   ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &a->e.mtime));
+                   ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &a->e.mtime)) ||
+                   acl_too_many(a);
     int e = 0;
     int fd;
 
@@ -194,36 +208,66 @@ static int enter(struct ask *a)
     return failed(a, LH_E_EXISTS, "this name comes twice in this transfer");
 }
 
-/* A big one comes by itself, and is done when it and its own directory are synced, which may be
- * before the next commit of ours: names that lead there must be on the disk by then. 0 or an errno.
- */
-static int sync_way(struct ask *a)
+/* The directories above a->dir, from below: 0 or an errno. mark: they are led to; else each is
+ * synced until there is one that was led to before. *end: length of the last one's path. */
+static int each_above(struct ask *a, bool mark, size_t *end)
 {
-    size_t dir_len = lh_tree_dir_len(a->path, a->e.path_len);
+    size_t at = lh_tree_dir_len(a->path, a->e.path_len);
     struct lh_tree_dir *dir;
+    bool over = false;
     int e = 0;
 
-    for (size_t at = 0; e == 0 && at < dir_len && !a->dir->led_to; at++) {
-        if (at > 0 && a->path[at] != '/')
-            continue;
+    while (e == 0 && !over && at > (mark ? *end : 0)) {
+        at = lh_tree_dir_len(a->path, at);
         e = lh_tree_dir_get(&a->t->dirs, a->path, at, false, &dir);
         if (e == EACCES) { /* nor have we made anything in it */
             e = 0;
             continue;
         }
-        if (e == 0) {
+        if (e != 0)
+            return e;
+        if (mark)
+            dir->led_to = true;
+        else
             e = lh_disk_sync_dir(dir->fd);
-            lh_tree_dir_put(&a->t->dirs, dir);
-        }
+        over = !mark && dir->led_to;
+        lh_tree_dir_put(&a->t->dirs, dir);
     }
+    *end = at;
+    return e;
+}
+
+/* A big one comes by itself, and is done when it and its own directory are synced, which may be
+ * before the next commit of ours: names that lead there must be on the disk by then. 0 or an errno.
+ */
+static int sync_way(struct ask *a)
+{
+    size_t end = 0;
+    int e = a->dir->led_to ? 0 : each_above(a, false, &end);
+
+    if (e == 0 && !a->dir->led_to)
+        e = each_above(a, true, &end);
     a->dir->led_to = e == 0;
     return e;
 }
 
+static bool too_deep(const struct ask *a)
+{
+    unsigned n = 0;
+
+    for (size_t i = 0; i < a->e.path_len; i++)
+        n += a->path[i] == '/';
+    return n > LH_PLACE_DEPTH_MAX;
+}
+
 static int ask_big(struct ask *a)
 {
-    int e = lh_rtree_dry(a->t) || lh_mutant("way-unsynced") ? 0 : sync_way(a);
+    int e = 0;
 
+    if (too_deep(a))
+        return failed(a, LH_E_PATH, "it is too deep for a file of 32 MiB or more");
+    if (!lh_rtree_dry(a->t) && !lh_mutant("way-unsynced"))
+        e = sync_way(a);
     return e == 0 ? 0 : failed_sys(a, e, "sync what leads to it");
 }
 

@@ -68,6 +68,14 @@ static bool is_kept(const struct lh_rtree *t, const char *name)
             ((t->allow & LH_ALLOW_SECURITY) && lh_rtree_is_security(name, strlen(name))));
 }
 
+/* With an ACL the group's bits of a mode are the ACL's mask, and more than the group itself may
+ * have: without it they are the group's. So it goes only where there is a mode to be set, and after
+ * it. */
+bool lh_rtree_drops_acls(const struct lh_rtree *t)
+{
+    return (t->keep & LH_KEEP_ACL) && (t->keep & LH_KEEP_MODE);
+}
+
 /* What it has by default of its directory, or had before, and the source has not. */
 static int drop_acls(int fd, const bool has[2], uint64_t *not_kept)
 {
@@ -80,11 +88,10 @@ static int drop_acls(int fd, const bool has[2], uint64_t *not_kept)
     return e;
 }
 
-static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *d,
+static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *d, bool has_acl[2],
                       uint64_t *not_kept)
 {
     struct lh_reader r;
-    bool has_acl[2] = {false, false};
     int e = 0;
 
     lh_reader_init(&r, d->xattrs, d->xattrs_len);
@@ -106,8 +113,6 @@ static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *
         if (is_kept(t, name) && fsetxattr(fd, name, value, value_len, 0) != 0)
             e = counted_xattr(errno, not_kept);
     }
-    if (e == 0 && (t->keep & LH_KEEP_ACL))
-        e = drop_acls(fd, has_acl, not_kept);
     return e;
 }
 
@@ -140,14 +145,17 @@ static void times_of(const struct lh_rdress *d, struct timespec times[2])
 int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, uint64_t *not_kept)
 {
     struct timespec times[2];
+    bool has_acl[2] = {false, false};
     int e = 0;
 
     if (lh_rtree_owner_kept(t) && !d->owner_set && fchown(fd, d->uid, d->gid) != 0)
         e = counted(errno, not_kept);
-    if (e == 0 && (d->xattrs_len > 0 || (t->keep & LH_KEEP_ACL)))
-        e = set_xattrs(t, fd, d, not_kept);
+    if (e == 0 && d->xattrs_len > 0)
+        e = set_xattrs(t, fd, d, has_acl, not_kept);
     if (e == 0 && !d->mode_set && fchmod(fd, final_mode(t, d->mode)) != 0)
         e = counted(errno, not_kept);
+    if (e == 0 && lh_rtree_drops_acls(t))
+        e = drop_acls(fd, has_acl, not_kept);
     times_of(d, times);
     if (e == 0 && (t->keep & LH_KEEP_TIMES) && futimens(fd, times) != 0)
         e = counted(errno, not_kept);

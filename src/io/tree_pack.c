@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define PAGE_BYTES 4096u
+#define MIDDLE_BYTES (1u << 20) /* above it a file is cut into whole packs at once */
 
 /* ---- filling ---- */
 
@@ -64,9 +65,11 @@ static void add_part(struct lh_tree *t, struct lh_item *item, uint64_t offset, u
 
 void lh_tree_pack(struct lh_tree *t, struct lh_item *item)
 {
-    uint32_t most = pack_bytes(t) - LH_PACK_HEAD - LH_PART_SIZE;
     uint64_t size = item->identity.size;
     uint64_t offset = 0;
+    /* What fills many packs is no small file, and the receiver counts its parts. */
+    uint32_t most = (size > MIDDLE_BYTES ? t->opts.send.block_bytes : pack_bytes(t)) -
+                    LH_PACK_HEAD - LH_PART_SIZE;
 
     most -= most % PAGE_BYTES; /* so that a hole is whole pages wherever its file is cut */
     do {

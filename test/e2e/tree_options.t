@@ -343,6 +343,13 @@ def test_acls_by_default():
     keep = "mode,times,owner,acl"
     done(send_tree(src + "/", serve.url("t"), "--preserve", keep), "into directories with default ACLs")
     is_same(src, at, "none is kept that the source has not", keep=frozenset(keep.split(",")))
+    acl = tree.acl(rng, False)
+    for name in ("a", "big"):  # with the mode as it is, and the ACL of one from whom we know nothing
+        mode = os.stat(os.path.join(at, name)).st_mode
+        os.setxattr(os.path.join(at, name), treecmp.ACLS[0], acl)
+        os.chmod(os.path.join(at, name), mode & 0o7777)
+    done(send_tree(src + "/", serve.url("t"), "--preserve", keep), "again, to files that have one since")
+    is_same(src, at, "nor is that", keep=frozenset(keep.split(",")))
 
 
 e2e.main()

@@ -214,6 +214,24 @@ static void test_syncs(void)
            "the directory in which one is made is synced");
 }
 
+/* "a/a/…/f" in so many directories. */
+static int deep(unsigned n)
+{
+    char path[2 * LH_PLACE_DEPTH_MAX + 4];
+    char name[256];
+
+    for (unsigned i = 0; i < n; i++)
+        memcpy(path + 2 * (size_t)i, "a/", 2);
+    path[2 * n] = 'f';
+    return dir_of(path, 2 * (size_t)n + 1, NULL, name);
+}
+
+static void test_deepest(void)
+{
+    is_i64(deep(LH_PLACE_DEPTH_MAX), 0, "in 1024 directories, one in the other");
+    is_i64(deep(LH_PLACE_DEPTH_MAX + 1), -LH_E_PATH, "and not in one more");
+}
+
 int main(void)
 {
     struct lh_err err = {0};
@@ -227,6 +245,7 @@ int main(void)
     test_root();
     test_faults();
     test_syncs();
+    test_deepest();
     lh_place_close(root);
     return done_testing();
 }
