@@ -140,9 +140,6 @@ void lh_target_committed(struct lh_commit_entry *entry, const struct lh_runs *ac
                          const struct lh_err *err);
 void lh_target_send_done(struct lh_target *t);
 void lh_target_maybe_finish(struct lh_target *t);
-/* Zeros have come where contents are due: are they announced, and of that hash? False: the session
- * has ended. */
-bool lh_target_takes_zeros(struct lh_target *t, const struct lh_frame *frame);
 void lh_target_inline(struct lh_target *t, const struct lh_frame *frame, const uint8_t *payload);
 void lh_target_finish(struct lh_target *t, const struct lh_finish *finish);
 void lh_target_hashes(struct lh_target *t, const struct lh_hashes_wanted *wanted);

@@ -260,6 +260,23 @@ void lh_target_confirm(struct lh_target *t)
     lh_target_let_go(t);
 }
 
+/* Zeros have come where contents are due: are they announced, and of that hash? False: the session
+ * has ended. */
+static bool takes_zeros(struct lh_target *t, const struct lh_frame *frame)
+{
+    struct lh_hash hash;
+
+    if (!(t->offer.flags & LH_OFFER_SPARSE)) {
+        lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "a block of zeros that was not announced");
+        return false;
+    }
+    lh_hash_zeros(frame->raw_length, &hash);
+    if (memcmp(&hash, &frame->hash, sizeof(hash)) == 0)
+        return true;
+    lh_rsession_end(t->session, LH_WIRE_OK, "zeros do not match their hash");
+    return false;
+}
+
 void lh_target_inline(struct lh_target *t, const struct lh_frame *frame, const uint8_t *payload)
 {
     if (t->state == LH_TARGET_CLOSING || t->done)
@@ -269,7 +286,7 @@ void lh_target_inline(struct lh_target *t, const struct lh_frame *frame, const u
         lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "BLOCK where none is due");
         return;
     }
-    if ((frame->flags & LH_FRAME_ZEROS) && !lh_target_takes_zeros(t, frame))
+    if ((frame->flags & LH_FRAME_ZEROS) && !takes_zeros(t, frame))
         return;
     if (frame->length > 0) {
         t->inline_data = malloc(frame->length);

@@ -1,5 +1,5 @@
 /* What a sender asks of a target that is open, besides blocks: hashes of what is durable, and to
- * take blocks back whose contents differ. And whether a small file's zeros are what they say.
+ * take blocks back whose contents differ.
  *
  * Thread: main loop; the work is done on the committer, by jobs of their own: several may wait.
  *
@@ -141,21 +141,4 @@ void lh_target_retract(struct lh_target *t, const struct lh_block_run *runs, siz
             return;
         }
     lh_committer_submit(t->committer, &s->job, retract_run, on_retracted, &t->serve->mbox);
-}
-
-/* ---- zeros behind an offer ---- */
-
-bool lh_target_takes_zeros(struct lh_target *t, const struct lh_frame *frame)
-{
-    struct lh_hash hash;
-
-    if (!(t->offer.flags & LH_OFFER_SPARSE)) {
-        lh_rsession_end(t->session, LH_WIRE_PROTOCOL, "a block of zeros that was not announced");
-        return false;
-    }
-    lh_hash_zeros(frame->raw_length, &hash);
-    if (memcmp(&hash, &frame->hash, sizeof(hash)) == 0)
-        return true;
-    lh_rsession_end(t->session, LH_WIRE_OK, "zeros do not match their hash");
-    return false;
 }

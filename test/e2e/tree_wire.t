@@ -436,15 +436,19 @@ def test_killed():
          "and stays through a kill")
 
 
-def test_not_root():
-    """Directories and files that their owner may not write to, received by somebody who must obey."""
+def begin_as_nobody():
+    """A receiver that is not root, and where its tree will be."""
     e2e.need_root()
     os.chmod(e2e.dir(), 0o777)
     at = os.path.join(e2e.dir(), "root")
     os.mkdir(at)
     os.chmod(at, 0o777)
-    serve = Serve(at, "--holder-timeout", "1h", nobody=True)
-    at = os.path.join(at, "t")
+    return Serve(at, "--holder-timeout", "1h", nobody=True), os.path.join(at, "t")
+
+
+def test_not_root():
+    """Directories and files that their owner may not write to, received by somebody who must obey."""
+    serve, at = begin_as_nobody()
     directories = [entry("d", K_DIR, mode=0o555), entry("", K_DIR, mode=0o500)]
     t = Tree(serve)
     same(t.ask(entry("d", K_DIR, mode=0o555), entry("d/f", size=6, mode=0o400),
@@ -470,13 +474,7 @@ def test_not_root():
 def test_not_root_again():
     """A session that is lost when the directories have their modes, and the sender does not know yet that all is
     settled: it tells of the files again, and of no directory."""
-    e2e.need_root()
-    os.chmod(e2e.dir(), 0o777)
-    at = os.path.join(e2e.dir(), "root")
-    os.mkdir(at)
-    os.chmod(at, 0o777)
-    serve = Serve(at, "--holder-timeout", "1h", nobody=True)
-    at = os.path.join(at, "t")
+    serve, at = begin_as_nobody()
     holder = os.urandom(16)
     modes = {"d/shut/in": 0o311, "d/shut": 0, "d": 0o555, "": 0o500}
     directories = [entry(path, K_DIR, mode=mode) for path, mode in modes.items()]
