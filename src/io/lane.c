@@ -1,5 +1,5 @@
-/* See lane.h. What a lane does otherwise than a file stands where the file's way is: send.c,
- * session.c, offer.c, mover.c. */
+/* See lane.h. What a lane does otherwise than a file stands where the file's way is: send.c
+ * and its parts, session.c, offer.c, mover.c. */
 #include "io/lane.h"
 
 #include "io/sender.h"

@@ -7,7 +7,7 @@
  * start (the ledger is known) -> each asks, is granted a range, asks again before it runs dry ->
  * ACK by ACK everything becomes durable -> lh_offer_finish. Failures: a stream that goes down
  * gives its blocks back at once, is dialled again with jittered backoff if it is in use; AGAIN puts
- * a block back; a source that changed begins again (send.c). */
+ * a block back; a source that changed begins again (send_source.c). */
 #include "core/pace.h"
 #include "io/sender.h"
 

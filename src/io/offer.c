@@ -5,7 +5,8 @@
  * Happy path: OFFER -> ACCEPT, LEDGER … last -> the mover moves -> source checked -> FINISH -> DONE
  * -> delivered -> CONFIRM, at once or when the caller says so -> end. A small file's contents and
  * FINISH go right behind OFFER. Failures: what is not understood loses the session; a source that
- * changed begins again (send.c); a done record that may be of other contents is checked by digest.
+ * changed begins again (send_source.c); a done record that may be of other contents is checked by
+ * digest.
  */
 #include "io/sender.h"
 #include "util/mutant.h"

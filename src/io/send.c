@@ -1,12 +1,12 @@
-/* Sending a file: start, cancel, numbers, the end.
+/* Sending a file: options, start, ticks, cancel, the end.
  *
  * Thread: main loop (the caller's).
  *
- * Happy path: start -> open the source (a prep thread) -> the session does the rest (session.c,
- * offer.c) -> end -> every part is closed, the session parked for others -> `done` fires, memory
- * goes.
- * Failures: a source that cannot be opened ends it; one that changes is opened anew and sent from
- * the beginning, once; cancel ends it with what is durable kept at the receiver. */
+ * Happy path: start -> the source is opened (send_source.c) -> the session does the rest
+ * (session.c, offer.c) -> end -> every part is closed, the session parked for others -> `done`
+ * fires, memory goes.
+ * Failures: whatever cannot be mended ends it, once, with a status and a sentence; cancel ends it
+ * with what is durable kept at the receiver. */
 #include "io/sender.h"
 
 #include <stdarg.h>
@@ -14,13 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TICK_MS 250
 #define PROGRESS_MS 500
 #define STAGGER_MS 50
 #define ZERO_COPY_MIN (256ull * 1024)
-#define RESTARTS_MAX 1
 
 _Static_assert(LH_MAX_STREAMS <= LH_SCHED_MAX_STREAMS && LH_MAX_STREAMS <= LH_LAGGARD_STREAMS,
                "there is room for every stream");
@@ -37,98 +35,7 @@ void lh_send_options_init(struct lh_send_options *opts)
     opts->log_level = LH_LOG_WARN;
 }
 
-/* ---- numbers ---- */
-
-static uint64_t durable_now(const struct lh_send *s)
-{
-    if (s->delivered)
-        return s->stats.bytes_total;
-    if (s->sched_ready)
-        return lh_sched_bytes(&s->sched, &s->sched.durable);
-    return s->stats.bytes_durable; /* between sessions: what was known last */
-}
-
-/* Bits per second made durable over the last few seconds. */
-static uint64_t recent_rate(struct lh_send *s, uint64_t now_ms)
-{
-    unsigned last = s->n_samples < LH_RATE_SAMPLES ? s->n_samples : LH_RATE_SAMPLES - 1;
-    uint64_t span_ms, bytes;
-
-    memmove(&s->samples[1], &s->samples[0], last * sizeof(s->samples[0]));
-    s->samples[0].ms = now_ms;
-    s->samples[0].bytes = s->stats.bytes_durable;
-    s->n_samples = last + 1;
-    span_ms = now_ms - s->samples[last].ms;
-    bytes = s->samples[0].bytes - s->samples[last].bytes;
-    if (span_ms == 0 || s->samples[0].bytes < s->samples[last].bytes)
-        return 0;
-    return bytes * 8 * 1000 / span_ms;
-}
-
-/* The same over the whole run. */
-static uint64_t mean_rate(const struct lh_send *s)
-{
-    uint64_t gained = s->stats.bytes_durable;
-
-    if (gained >= s->durable_before)
-        gained -= s->durable_before;
-    return s->stats.duration_s > 0 ? (uint64_t)((double)gained * 8 / s->stats.duration_s) : 0;
-}
-
-static void refresh(struct lh_send *s)
-{
-    struct lh_send_stats *st = &s->stats;
-
-    st->bytes_durable = durable_now(s);
-    st->duration_s = (double)(lh_now_ms() - s->started_ms) / 1000;
-    st->streams = 0;
-    if (s->phase == LH_PHASE_OPENING) /* `small` belongs to the job */
-        return;
-    if (s->small != NULL) {
-        st->bytes_sent = st->fallback_bytes;
-        return;
-    }
-    st->bytes_holes =
-        s->hole_bytes + lh_zeros_bytes(&s->zeros, s->source.identity.size, s->opts.block_bytes);
-    if (s->lane != NULL)
-        st->bytes_holes = lh_packs_holes(s->lane->packs);
-    st->bytes_sent = st->zero_copy_bytes = st->fallback_bytes = 0;
-    st->zero_copy_count = st->fallback_count = st->retransmits = 0;
-    for (unsigned i = 0; i < LH_MAX_STREAMS; i++) {
-        const struct lh_sstream_counters *c = &s->streams[i].counters;
-
-        st->streams += s->streams[i].up;
-        st->bytes_sent += lh_meter_get(&c->bytes_sent);
-        st->zero_copy_bytes += lh_meter_get(&c->zero_copy_bytes);
-        st->fallback_bytes += lh_meter_get(&c->fallback_bytes);
-        st->zero_copy_count += lh_meter_get(&c->zero_copy_count);
-        st->fallback_count += lh_meter_get(&c->fallback_count);
-        st->retransmits += lh_meter_get(&c->meter.retransmits);
-    }
-}
-
-void lh_send_report_start(struct lh_send *s)
-{
-    s->stats.bytes_total = s->source.identity.size;
-    refresh(s);
-    if (!s->started) {
-        s->durable_before = s->stats.bytes_durable;
-        recent_rate(s, lh_now_ms()); /* is counted from here */
-    }
-    s->started = true;
-    if (s->cbs.start != NULL)
-        s->cbs.start(s->cbs.arg, &s->stats);
-}
-
-void lh_send_report_delivered(struct lh_send *s)
-{
-    s->delivered = true;
-    refresh(s);
-    lh_limits_report(s);
-    s->stats.rate_bps = mean_rate(s);
-    if (s->cbs.delivered != NULL)
-        s->cbs.delivered(s->cbs.arg, &s->stats);
-}
+/* ---- time ---- */
 
 static void on_tick(uv_timer_t *timer)
 {
@@ -144,13 +51,8 @@ static void on_tick(uv_timer_t *timer)
     if (s->phase == LH_PHASE_ENDING || now_ms < s->progress_due_ms)
         return;
     s->progress_due_ms = now_ms + s->opts.progress_ms;
-    if (!s->started)
-        return;
-    refresh(s);
-    s->stats.rate_bps = recent_rate(s, now_ms);
-    lh_limits_report(s);
-    if (s->cbs.progress != NULL)
-        s->cbs.progress(s->cbs.arg, &s->stats);
+    if (s->started)
+        lh_send_report_progress(s, now_ms);
 }
 
 /* ---- the end ---- */
@@ -172,7 +74,7 @@ static void tell_done(void *arg)
 {
     struct lh_send *s = arg;
 
-    s->stats.rate_bps = mean_rate(s);
+    s->stats.rate_bps = lh_send_mean_rate(s);
     s->cbs.done(s->cbs.arg, -s->status, s->text, &s->stats);
     free_send(s);
 }
@@ -232,7 +134,7 @@ void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
 
     if (s->phase == LH_PHASE_ENDING)
         return;
-    refresh(s);
+    lh_send_refresh(s);
     lh_limits_report(s);
     s->status = status;
     va_start(ap, fmt);
@@ -259,147 +161,6 @@ void lh_send_cancel(struct lh_send *s)
         return;
     }
     lh_send_end(s, LH_E_CANCELLED, "interrupted; the same command resumes");
-}
-
-/* ---- the source ---- */
-
-static void find_holes(struct lh_send *s)
-{
-    uint64_t size = s->source.identity.size;
-
-    lh_runs_clear(&s->extents);
-    s->has_holes = lh_source_extents(&s->source, &s->extents, &s->source_err) == 0 &&
-                   !lh_runs_covers(&s->extents, 0, size);
-}
-
-/* What a path leads to may be another file than the one that was meant. */
-static int check_meant(struct lh_send *s)
-{
-    const struct lh_identity *now = &s->source.identity;
-
-    if (s->must_be[1] == 0 || (now->dev == s->must_be[0] && now->ino == s->must_be[1]))
-        return 0;
-    lh_source_close(&s->source);
-    return lh_err_set(&s->source_err, LH_E_SOURCE_CHANGED, "it was replaced by another file");
-}
-
-static void open_run(struct lh_job *job)
-{
-    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
-    uint64_t size;
-
-    memset(&s->source_err, 0, sizeof(s->source_err));
-    if (s->source_open)
-        lh_source_close(&s->source);
-    s->source_open = s->has_holes = s->small_zeros = false;
-    lh_zeros_clear(&s->zeros);
-    free(s->small);
-    s->small = NULL;
-    if (s->lane != NULL)
-        return;
-    if (lh_source_open(s->source_path, &s->source, &s->source_err) != 0 || check_meant(s) != 0)
-        return;
-    s->source_open = true;
-    size = s->source.identity.size;
-    if (size > s->opts.block_bytes) {
-        find_holes(s);
-        return;
-    }
-    s->small = malloc(size > 0 ? size : 1);
-    if (s->small == NULL) {
-        lh_err_set(&s->source_err, LH_E_NOMEM, "out of memory");
-        return;
-    }
-    if (size == 0 ||
-        lh_source_hash_blocks(&s->source, s->small, s->opts.block_bytes, 0, 1, &s->small_hash,
-                              s->opts.sparse ? &s->small_zeros : NULL, &s->source_err) == 0)
-        lh_source_check(&s->source, &s->source_err);
-}
-
-static void set_contents(struct lh_send *s)
-{
-    uint64_t size = s->source.identity.size;
-
-    if (s->lane != NULL) {
-        s->from =
-            lh_contents_of_packs(s->lane->packs, s->lane->pool, s->opts.block_bytes, s->lane->most);
-        return;
-    }
-    s->from = lh_contents_of_file(&s->source, &s->engine->pool, s->opts.block_bytes);
-    s->from.zeros = s->opts.sparse ? &s->zeros : NULL;
-    s->from.zero_copy_must = s->opts.zero_copy == LH_ZERO_COPY_ON;
-    s->from.zero_copy = s->from.zero_copy_must ||
-                        (s->opts.zero_copy == LH_ZERO_COPY_AUTO && size >= s->opts.zero_copy_min);
-}
-
-static void on_opened(struct lh_job *job)
-{
-    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
-
-    s->source_busy = false;
-    if (s->phase != LH_PHASE_OPENING) {
-        lh_send_maybe_end(s);
-        return;
-    }
-    if (s->source_err.status == LH_E_SOURCE_CHANGED)
-        lh_send_restart(s, s->source_err.text);
-    else if (s->source_err.status != 0)
-        lh_send_end(s, s->source_err.status, "%s", s->source_err.text);
-    else {
-        s->stats.bytes_total = s->source.identity.size;
-        set_contents(s);
-        lh_session_dial(s);
-    }
-}
-
-/* Nothing may be reading the source. */
-void lh_send_reopen(struct lh_send *s)
-{
-    s->reopen = false;
-    s->phase = LH_PHASE_OPENING;
-    lh_runs_clear(&s->known);
-    s->source_busy = true;
-    lh_worker_submit(&s->engine->prep, &s->source_job, open_run, on_opened, &s->engine->mbox);
-}
-
-static void check_run(struct lh_job *job)
-{
-    struct lh_send *s = LH_CONTAINER_OF(job, struct lh_send, source_job);
-
-    memset(&s->source_err, 0, sizeof(s->source_err));
-    lh_source_check(&s->source, &s->source_err);
-}
-
-void lh_send_check_source(struct lh_send *s, void (*done)(struct lh_job *job))
-{
-    s->source_busy = true;
-    lh_worker_submit(&s->engine->prep, &s->source_job, check_run, done, &s->engine->mbox);
-}
-
-void lh_send_restart(struct lh_send *s, const char *what)
-{
-    struct lh_err err;
-
-    if (s->phase == LH_PHASE_ENDING)
-        return;
-    if (s->n_restarts >= RESTARTS_MAX) {
-        lh_send_end(s, LH_E_SOURCE_CHANGED,
-                    "%s; it has changed twice now: send it when it is at rest", what);
-        return;
-    }
-    s->n_restarts++;
-    s->stats.restarted = true;
-    s->reopen = s->drop_there = true;
-    s->started = false;
-    s->stats.bytes_skipped = s->stats.bytes_holes = s->hole_bytes = 0;
-    s->stats.bytes_durable = 0;
-    lh_log(&s->log, LH_LOG_WARN, "%s: sending it from the beginning, once", what);
-    if (s->phase == LH_PHASE_OPENING) {
-        lh_send_reopen(s);
-        return;
-    }
-    lh_err_set(&err, LH_E_NETWORK, "the session is closed to begin again");
-    lh_session_lost(s, &err);
 }
 
 /* ---- start ---- */

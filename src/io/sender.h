@@ -254,26 +254,32 @@ struct lh_send {
     struct lh_sched sched; /* when sched_ready. Last: it is large, and not zeroed before that */
 };
 
-/* send.c: the end, and the numbers. status: LH_E_*, 0 for success. */
+/* send.c: the beginning and the end. status: LH_E_*, 0 for success. */
 void lh_send_end(struct lh_send *s, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void lh_send_maybe_end(struct lh_send *s);
-void lh_send_report_start(struct lh_send *s);
-void lh_send_report_delivered(struct lh_send *s);
 /* meant: the source must be the file of that dev and ino; NULL: any that its path leads to. */
 int lh_send_begin(uv_loop_t *loop, const struct lh_send_options *opts, struct lh_lane *lane,
                   const struct lh_identity *meant, const struct lh_send_callbacks *cbs,
                   struct lh_send **send);
 /* Of the source as it was sent; until `done` has returned. */
 const struct lh_identity *lh_send_identity(const struct lh_send *s);
-/* The source changed: begin again, once. */
-void lh_send_restart(struct lh_send *s, const char *what);
 
+/* send_stats.c: the numbers as of now, into stats, but for rates; bits per second over the whole
+ * run; a callback of the caller's with them. */
+void lh_send_refresh(struct lh_send *s);
+uint64_t lh_send_mean_rate(const struct lh_send *s);
+void lh_send_report_start(struct lh_send *s);
+void lh_send_report_progress(struct lh_send *s, uint64_t now_ms);
+void lh_send_report_delivered(struct lh_send *s);
+
+/* send_source.c: open the source (again), then dial. Nothing may be reading it. */
+void lh_send_reopen(struct lh_send *s);
 /* Look whether the source is what it was; done: on the main loop, source_err says. source_busy
  * until then, which `done` clears. */
 void lh_send_check_source(struct lh_send *s, void (*done)(struct lh_job *job));
-/* Open the source (again), then dial. Nothing may be reading it. */
-void lh_send_reopen(struct lh_send *s);
+/* The source changed: begin again, once. */
+void lh_send_restart(struct lh_send *s, const char *what);
 
 /* session.c */
 void lh_session_dial(struct lh_send *s);
