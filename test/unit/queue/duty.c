@@ -1,39 +1,13 @@
-/* queue/duty: each rule by a story, then many random stories against what must always hold. */
-#include "queue/duty.h"
-
-#include "test/lib/rng.h"
+/* queue/duty: each rule by a story. (Random stories: duty_random.c.) */
+#include "duty_rig.h"
 #include "test/lib/tap.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-#define CLAIM_MS 15000u
-
-static struct lh_duty duty;
-static struct lh_duty_step step;
-static uint64_t now_ms;
 
 static const char *const words[] = {"nothing", "start", "cancel", "confirm", "finish",
                                     "take",    "wait",  "report", "drop"};
 
-static void begin(unsigned jobs, unsigned per_host)
-{
-    struct lh_duty_options opts = {
-        .jobs = jobs, .jobs_per_host = per_host, .claim_ms = CLAIM_MS, .seed = 7};
-
-    now_ms = 1000000;
-    lh_duty_init(&duty, &opts, now_ms);
-}
-
-static enum lh_duty_do next(void)
-{
-    lh_duty_next(&duty, now_ms, &step);
-    return step.what;
-}
-
 static bool is_next(enum lh_duty_do want, const char *what)
 {
-    return is_str(words[next()], words[want], "%s", what);
+    return is_str(words[rig_next()], words[want], "%s", what);
 }
 
 static void answer_report(enum lh_duty_answer answer)
@@ -64,18 +38,11 @@ static void come_up(void)
     answer_report(LH_DUTY_SAID_OK);
 }
 
-static void task_init(struct lh_duty_task *task, const char *host)
-{
-    memset(task, 0, sizeof(*task));
-    task->host = host;
-    task->retries = 3;
-}
-
 /* `n` tasks come with the take that is under way. */
 static void tasks_come(struct lh_duty_task *tasks, size_t n, const char *host)
 {
     for (size_t i = 0; i < n; i++) {
-        task_init(&tasks[i], host);
+        rig_task(&tasks[i], host);
         lh_duty_taken(&duty, &tasks[i], now_ms);
     }
     lh_duty_took(&duty, 0, n, 0, now_ms);
@@ -84,7 +51,7 @@ static void tasks_come(struct lh_duty_task *tasks, size_t n, const char *host)
 /* One task of one slot, moving. */
 static void one_moves(struct lh_duty_task *task)
 {
-    begin(1, 0);
+    rig_begin(1, 0);
     come_up();
     tasks_come(task, 1, "a");
     is_next(LH_DUTY_START, "it is started");
@@ -133,9 +100,9 @@ static void test_failures(void)
     is_next(LH_DUTY_DROP, "fenced: nothing is told");
     is_u64(t.end, LH_END_LOST, "it is another worker's");
 
-    begin(1, 0);
+    rig_begin(1, 0);
     come_up();
-    task_init(&t, NULL);
+    rig_task(&t, NULL);
     t.status = -LH_E_INVAL;
     lh_duty_taken(&duty, &t, now_ms);
     lh_duty_took(&duty, 0, 1, 0, now_ms);
@@ -243,7 +210,7 @@ static void test_away(void)
 
 static void test_reap(void)
 {
-    begin(1, 0);
+    rig_begin(1, 0);
     come_up();
     for (unsigned s = 0; s < 14; s += 2) {
         lh_duty_took(&duty, 0, 0, 0, now_ms);
@@ -253,7 +220,7 @@ static void test_reap(void)
         lh_duty_waited(&duty, 0, 0, 0, now_ms);
         is_next(LH_DUTY_TAKE, "then take");
         ok(!step.reap, "nothing is reaped after %u s", s + 2);
-        if (next() == LH_DUTY_REPORT)
+        if (rig_next() == LH_DUTY_REPORT)
             answer_report(LH_DUTY_SAID_OK);
     }
     now_ms += 1000;
@@ -305,16 +272,16 @@ static void test_reap_short(void)
 {
     unsigned waited_ms = 0;
 
-    begin(1, 0);
+    rig_begin(1, 0);
     duty.opts.claim_ms = 2000;
     come_up();
     for (; waited_ms < 10000 && !step.reap; waited_ms += 500) {
         lh_duty_took(&duty, 0, 0, 0, now_ms);
-        while (next() != LH_DUTY_WAIT)
+        while (rig_next() != LH_DUTY_WAIT)
             answer_report(LH_DUTY_SAID_OK);
         now_ms += 500;
         lh_duty_waited(&duty, 0, 0, 0, now_ms);
-        while (next() != LH_DUTY_TAKE)
+        while (rig_next() != LH_DUTY_TAKE)
             answer_report(LH_DUTY_SAID_OK);
     }
     is_u64(waited_ms, 6500, "claims of 2 s: it reaps when all who live have been back for sure");
@@ -332,7 +299,7 @@ static void test_due_again(void)
 {
     struct lh_duty_task t;
 
-    begin(2, 0);
+    rig_begin(2, 0);
     come_up();
     tasks_come(&t, 1, "a");
     is_next(LH_DUTY_START, "one moves");
@@ -347,15 +314,15 @@ static void test_due_again(void)
 
 static void test_soonest(void)
 {
-    begin(2, 0);
+    rig_begin(2, 0);
     come_up();
     for (unsigned s = 0; s < 20; s += 4) { /* a claim time of contact */
         lh_duty_took(&duty, 0, 0, 0, now_ms);
-        next();
+        rig_next();
         now_ms += 4000;
         lh_duty_waited(&duty, 0, 0, 0, now_ms);
-        next();
-        if (next() == LH_DUTY_REPORT)
+        rig_next();
+        if (rig_next() == LH_DUTY_REPORT)
             answer_report(LH_DUTY_SAID_OK);
     }
     lh_duty_took(&duty, 0, 0, 700, now_ms);
@@ -379,7 +346,7 @@ static void test_places(void)
     struct lh_duty_task a[6];
     struct lh_duty_task b;
 
-    begin(4, 1);
+    rig_begin(4, 1);
     come_up();
     tasks_come(a, 4, "a");
     is_next(LH_DUTY_START, "one of four to the same receiver");
@@ -395,7 +362,7 @@ static void test_places(void)
     is_next(LH_DUTY_NOTHING, "a queue full of them is not churned");
     now_ms += 250;
     is_next(LH_DUTY_WAIT, "but looked at again");
-    task_init(&b, "b");
+    rig_task(&b, "b");
     lh_duty_taken(&duty, &b, now_ms);
     lh_duty_waited(&duty, 0, 1, 0, now_ms);
     is_next(LH_DUTY_START, "another receiver's task");
@@ -414,7 +381,7 @@ static void test_stop(void)
 {
     struct lh_duty_task t[4];
 
-    begin(2, 1);
+    rig_begin(2, 1);
     come_up();
     tasks_come(t, 2, "a");
     is_next(LH_DUTY_START, "one moves, one waits");
@@ -443,7 +410,7 @@ static void test_stop(void)
     is_next(LH_DUTY_REPORT, "as long as it is there it says so");
     is_next(LH_DUTY_NOTHING, "nothing is left");
 
-    begin(1, 0);
+    rig_begin(1, 0);
     come_up();
     lh_duty_took(&duty, 0, 0, 0, now_ms);
     is_next(LH_DUTY_WAIT, "one that waits");
@@ -453,199 +420,8 @@ static void test_stop(void)
     ok(lh_duty_stopped(&duty, now_ms), "but then");
 }
 
-/* ---- random stories ----------------------------------------------------------------------- */
-
-#define STORY_TASKS 400
-#define STORY_STEPS 1500
-
-struct story {
-    struct lh_duty_task task; /* first: the step's task is cast back */
-    bool taken, started, delivered, ended, dropped, cancelled, confirmed;
-};
-
-static struct story stories[STORY_TASKS];
-static unsigned n_taken, n_dropped, n_running;
-static bool take_out, wait_out, report_out, finish_out;
-static size_t finish_n, report_n;
-static const char *broken;
-
-static void must(bool cond, const char *what)
-{
-    if (!cond && broken == NULL)
-        broken = what;
-}
-
-static void do_steps(void)
-{
-    for (unsigned i = 0; i < 10000; i++) {
-        struct story *s;
-
-        next();
-        s = (struct story *)(void *)step.task;
-        switch (step.what) {
-        case LH_DUTY_START:
-            must(!s->started && !s->dropped, "started once");
-            s->started = true;
-            n_running++;
-            must(n_running <= duty.opts.jobs, "no more sends than jobs");
-            break;
-        case LH_DUTY_CANCEL:
-            must(s->started && !s->ended && !s->cancelled, "cancelled once, while it is sent");
-            s->cancelled = true;
-            break;
-        case LH_DUTY_CONFIRM:
-            must(s->delivered && !s->ended && !s->confirmed, "confirmed once, when delivered");
-            must(!step.forget || s->task.outcome == LH_OUTCOME_DONE, "forgotten when done");
-            s->confirmed = true;
-            break;
-        case LH_DUTY_FINISH:
-            must(!finish_out && duty.up && step.n > 0, "one finish at a time");
-            finish_out = true;
-            finish_n = step.n;
-            break;
-        case LH_DUTY_TAKE:
-            must(!take_out && !wait_out && duty.up && !duty.stopping && step.n > 0, "one take");
-            take_out = true;
-            break;
-        case LH_DUTY_WAIT:
-            must(!take_out && !wait_out && duty.up && !duty.stopping && step.ms > 0, "one wait");
-            wait_out = true;
-            break;
-        case LH_DUTY_REPORT:
-            must(!report_out && duty.up, "one report");
-            report_out = true;
-            report_n = step.n;
-            break;
-        case LH_DUTY_DROP:
-            must(!s->dropped && (!s->started || s->ended), "dropped once, without a send");
-            s->dropped = true;
-            n_dropped++;
-            break;
-        default:
-            must(lh_duty_wake_ms(&duty, now_ms) > now_ms, "no spin");
-            return;
-        }
-    }
-    must(false, "steps come to an end");
-}
-
-static int any_status(struct lh_rng *rng)
-{
-    static const int statuses[] = {-LH_E_NETWORK, -LH_E_BUSY, -LH_E_REFUSED};
-
-    return statuses[lh_rng_below(rng, 3)];
-}
-
-static size_t some_tasks(struct lh_rng *rng, size_t most)
-{
-    static const char *const hosts[] = {"a", "b", "c"};
-    size_t n = lh_rng_below(rng, most + 1);
-
-    for (size_t i = 0; i < n; i++) {
-        struct story *s = &stories[n_taken];
-
-        if (n_taken == STORY_TASKS)
-            return i;
-        task_init(&s->task, hosts[lh_rng_below(rng, 3)]);
-        s->task.status = lh_rng_below(rng, 20) == 0 ? -LH_E_INVAL : 0;
-        s->taken = true;
-        n_taken++;
-        lh_duty_taken(&duty, &s->task, now_ms);
-    }
-    return n;
-}
-
-static void answer(struct lh_rng *rng)
-{
-    enum lh_duty_answer answers[LH_DUTY_TASKS_MAX];
-    int status = !duty.up ? -LH_E_NETWORK : lh_rng_below(rng, 8) == 0 ? any_status(rng) : 0;
-
-    if (take_out && lh_rng_below(rng, 2) == 0) {
-        take_out = false;
-        lh_duty_took(&duty, status, status == 0 ? some_tasks(rng, duty.asked_n) : 0,
-                     lh_rng_below(rng, 5000), now_ms);
-    }
-    if (wait_out && lh_rng_below(rng, 2) == 0) {
-        wait_out = false;
-        lh_duty_waited(&duty, status, status == 0 ? some_tasks(rng, 3) : 0, 0, now_ms);
-    }
-    for (size_t i = 0; i < LH_DUTY_TASKS_MAX; i++)
-        answers[i] =
-            lh_rng_below(rng, 6) == 0 ? (enum lh_duty_answer)lh_rng_below(rng, 5) : LH_DUTY_SAID_OK;
-    if (report_out && lh_rng_below(rng, 2) == 0) {
-        report_out = false;
-        lh_duty_reported(&duty, status, answers, now_ms);
-    }
-    for (size_t i = 0; i < LH_DUTY_TASKS_MAX; i++)
-        answers[i] =
-            (enum lh_duty_answer)(lh_rng_below(rng, 6) == 0 ? 1 + lh_rng_below(rng, 2) : 0);
-    if (finish_out && lh_rng_below(rng, 2) == 0) {
-        finish_out = false;
-        lh_duty_finished(&duty, status, answers, now_ms);
-    }
-}
-
-static void send_goes_on(struct lh_rng *rng, struct story *s)
-{
-    static const int ends[] = {-LH_E_NETWORK, -LH_E_SOURCE, -LH_E_FENCED, -LH_E_BUSY};
-
-    if (!s->started || s->ended)
-        return;
-    if (s->confirmed) {
-        s->ended = true;
-        lh_duty_ended(&duty, &s->task, 0, now_ms);
-    } else if (!s->delivered && s->cancelled && lh_rng_below(rng, 2) == 0) {
-        s->ended = true;
-        n_running--;
-        lh_duty_ended(&duty, &s->task, -LH_E_CANCELLED, now_ms);
-    } else if (!s->delivered && lh_rng_below(rng, 10) == 0) {
-        n_running--;
-        if (lh_rng_below(rng, 2) == 0) {
-            s->delivered = true;
-            lh_duty_delivered(&duty, &s->task, now_ms);
-        } else {
-            s->ended = true;
-            lh_duty_ended(&duty, &s->task, ends[lh_rng_below(rng, 4)], now_ms);
-        }
-    }
-}
-
-static void story(uint64_t seed)
-{
-    struct lh_rng rng = {seed};
-
-    memset(stories, 0, sizeof(stories));
-    n_taken = n_dropped = n_running = 0;
-    take_out = wait_out = report_out = finish_out = false;
-    begin(1 + (unsigned)lh_rng_below(&rng, 8), (unsigned)lh_rng_below(&rng, 4));
-    for (unsigned i = 0; i < STORY_STEPS && broken == NULL; i++) {
-        now_ms += lh_rng_below(&rng, 400);
-        if (lh_rng_below(&rng, 40) == 0)
-            duty.up ? lh_duty_down(&duty, now_ms) : lh_duty_up(&duty, now_ms);
-        if (i == STORY_STEPS - 100) {
-            lh_duty_stop(&duty, now_ms);
-        }
-        for (unsigned j = 0; j < n_taken; j++)
-            send_goes_on(&rng, &stories[j]);
-        answer(&rng);
-        do_steps();
-    }
-    now_ms += LH_DUTY_STOP_MS;
-    for (unsigned i = 0; i < 100 && broken == NULL; i++) {
-        for (unsigned j = 0; j < n_taken; j++)
-            send_goes_on(&rng, &stories[j]);
-        answer(&rng);
-        do_steps();
-    }
-    must(lh_duty_stopped(&duty, now_ms), "it stops");
-    must(n_dropped == n_taken, "each task is dropped");
-    must(duty.n_acts == 0, "no act is left");
-}
-
 int main(void)
 {
-    unsigned taken = 0;
-
     test_done();
     test_failures();
     test_answers();
@@ -657,13 +433,5 @@ int main(void)
     test_soonest();
     test_places();
     test_stop();
-    for (uint64_t seed = 1; seed <= 2000 && broken == NULL; seed++) {
-        story(seed);
-        taken += n_taken;
-        if (broken != NULL)
-            diag("seed %ju", (uintmax_t)seed);
-    }
-    ok(broken == NULL, "random stories: %s", broken != NULL ? broken : "what must hold holds");
-    ok(taken > 10000, "%u tasks in random stories", taken);
     return done_testing();
 }
