@@ -277,3 +277,24 @@ size_t rig_hidden(void)
     rig_count();
     return n_hidden;
 }
+
+struct stat rig_stat(const char *path)
+{
+    struct stat st = {0};
+
+    if (lstat(rig_path(path), &st) != 0)
+        diag("no %s", path);
+    return st;
+}
+
+bool rig_times_are(const char *path, uint32_t index)
+{
+    struct stat st = rig_stat(path);
+
+    return st.st_mtim.tv_sec == rig_mtime(index).sec && st.st_mtim.tv_nsec == rig_mtime(index).nsec;
+}
+
+bool rig_settled(const struct rig *r, uint32_t index)
+{
+    return lh_runs_has(&r->settled, index);
+}

@@ -5,6 +5,8 @@
 #include "io/rtree.h"
 #include "proto/frame.h"
 
+#include <sys/stat.h>
+
 #define RIG_GRID (64u * 1024)
 #define RIG_EPOCH 1
 #define RIG_ALL (LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_OWNER | LH_KEEP_XATTRS | LH_KEEP_ACL)
@@ -69,6 +71,8 @@ int rig_file(struct rig *r, uint32_t entry, uint32_t size);
  */
 int rig_commit(struct rig *r);
 
+bool rig_settled(const struct rig *r, uint32_t index);
+
 /* Whether scratch "t/…" holds what rig_part made of entry `index`. */
 bool rig_holds(const char *path, uint32_t index, size_t size);
 
@@ -81,6 +85,10 @@ int rig_remove(struct rig *r, struct lh_runs *gone);
 
 /* "t/PATH" in the scratch directory. */
 const char *rig_path(const char *path);
+/* lstat(2) of "t/…"; all zero, and told, when there is none. */
+struct stat rig_stat(const char *path);
+/* Whether its mtime is that of entry `index`. */
+bool rig_times_are(const char *path, uint32_t index);
 /* Hidden files below t, at any depth. */
 size_t rig_hidden(void);
 /* Entries below t, at any depth, hidden or not. */
