@@ -54,6 +54,34 @@ def test_quick():
     with open(tables, encoding="utf-8") as f:
         text = f.read()
     ok(all(case["words"] in text for case in found["cases"]), "there is a table of each")
+    check_saved(found, out, text)
+
+
+def tables_of(*files):
+    out = os.path.join(e2e.dir(), "again.md")
+    got = subprocess.run([os.path.join(HERE, "run"), "--from", ",".join(files), "--markdown", out],
+                         capture_output=True, text=True, check=False)
+    if not ok(got.returncode == 0, f"test/bench/run --from, {len(files)} files"):
+        e2e.diag(got.stdout + got.stderr)
+    with open(out, encoding="utf-8") as f:
+        return f.read()
+
+
+def check_saved(found, out, text):
+    same(tables_of(out), text, "the same tables from what was saved")
+    first, skipped = (dict(found["cases"][n]) for n in (0, 1))
+    first["contestants"] = [{"contestant": "a later one", "tool": "wdt", "setting": "", "failed": "", "runs": []}]
+    skipped.update(skipped="for the test", contestants=[])
+    later = os.path.join(e2e.dir(), "later.json")
+    with open(later, "w", encoding="utf-8") as f:
+        json.dump({**found, "cases": [first, skipped]}, f)
+    both = tables_of(out, later)
+    same(both.count("\n### "), len(found["cases"]), "each case is there once")
+    ok("a later one" in both, "the later one where two files have a case")
+    ok("for the test" not in both, "but not one that was skipped")
+    for name, what in (("no file", "No such file"), (os.path.abspath(__file__), "no results")):
+        got = subprocess.run([os.path.join(HERE, "run"), "--from", name], capture_output=True, text=True, check=False)
+        ok(got.returncode == 1 and got.stderr.count("\n") == 1 and what in got.stderr, f"one line says: {what}")
 
 
 def check_case(case):

@@ -1,6 +1,7 @@
 """Results as tables: for the terminal, and as Markdown."""
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import time
@@ -11,10 +12,24 @@ from .text import middle, size_text, spread
 def first_line(argv):
     try:
         done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=10, check=False, errors="replace")
+                              timeout=10, check=False, errors="replace", stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired):
         return "?"
     return next((row.strip() for row in done.stdout.splitlines() if row.strip()), "?")
+
+
+def commit(build):
+    """Of the source that the build directory is of: what git calls it now, which is what was built if
+    nobody has touched it since."""
+    try:
+        with open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8") as f:
+            source = next(row.strip().partition("=")[2] for row in f
+                          if row.startswith("CMAKE_HOME_DIRECTORY:"))
+        done = subprocess.run(["git", "-C", source, "describe", "--always", "--dirty"], timeout=30,
+                              capture_output=True, text=True, check=True)
+    except (OSError, StopIteration, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def machine(args):
@@ -31,10 +46,26 @@ def machine(args):
                 "nginx": ["nginx", "-v"], "rclone": ["rclone", "version"],
                 "gridftp": ["globus-url-copy", "-version"], "xrootd": ["xrdcp", "--version"],
                 "rsync": ["rsync", "--version"]}
+    commands.update({name: [getattr(args, name), word] for name, word in
+                     (("wdt", "-version"), ("bbcp", "-#"), ("mscp", "-h")) if getattr(args, name)})
     versions = {name: first_line(argv) for name, argv in commands.items() if shutil.which(argv[0])}
     versions["longhaul"] = first_line([os.path.join(args.build, "longhaul"), "--version"])
+    with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="ascii") as f:
+        congestion = f.read().strip()
     return {"date": time.strftime("%Y-%m-%d"), "kernel": platform.release(), "cpus": os.cpu_count(),
-            "cpu_model": model, "memory_bytes": memory, "versions": versions}
+            "cpu_model": model, "memory_bytes": memory, "congestion": congestion,
+            "commit": commit(args.build), "versions": versions}
+
+
+def machine_text(where):
+    """Results of older runs lack some of it."""
+    out = [f"Measured on {where['date']}: Linux {where['kernel']}, {where['cpus']} CPUs "
+           f"({where['cpu_model']}), {where['memory_bytes'] / 2**30:.0f} GiB of memory"]
+    if where.get("congestion"):
+        out.append(f"default congestion control {where['congestion']}")
+    if where.get("commit"):
+        out.append(f"longhaul of commit {where['commit']}")
+    return ", ".join(out) + "."
 
 
 def within_rounds(row, other, key):
@@ -148,12 +179,13 @@ def markdown_case(result):
     return out + [""]
 
 
-def markdown(everything):
-    where = everything["machine"]
-    out = [f"Measured on {where['date']}: Linux {where['kernel']}, {where['cpus']} CPUs "
-           f"({where['cpu_model']}), {where['memory_bytes'] / 2**30:.0f} GiB of memory.", "",
-           "    test/bench/run " + " ".join(everything["arguments"]), "",
-           "Versions: " + "; ".join(f"{k}: {v}" for k, v in sorted(where["versions"].items())) + ".", ""]
-    for result in everything["cases"]:
+def markdown(runs, cases):
+    """`runs`: machine and arguments of each."""
+    out = []
+    for run in runs:
+        versions = run["machine"]["versions"]
+        out += [machine_text(run["machine"]), "", "    test/bench/run " + shlex.join(run["arguments"]), "",
+                "Versions: " + "; ".join(f"{k}: {v}" for k, v in sorted(versions.items())) + ".", ""]
+    for result in cases:
         out += markdown_case(result)
     return "\n".join(out)
