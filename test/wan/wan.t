@@ -8,13 +8,14 @@ deviations (and the emulator's dice have a fixed seed).
 import errno
 import os
 import random
+import re
 import socket
 import struct
 import subprocess
 import sys
 
 sys.dont_write_bytecode = True
-from wanlib import (A, B, PORT, STATE, UDP_SEGMENT, WIRE_OVERHEAD, Wan, is_black_hole,  # noqa: E402
+from wanlib import (A, B, HERE, PORT, STATE, UDP_SEGMENT, WIRE_OVERHEAD, Wan, is_black_hole,  # noqa: E402
                     is_buffer, is_burst_loss, is_loss, is_rate, is_reorder, is_rtt, min_rtt, tool, transfer,
                     within)
 import e2e  # noqa: E402
@@ -180,6 +181,22 @@ s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10 << 20)
 buf = s.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 print(int(caps, 16), buf <= 2 * 212992, pair(None), pair(b"bbr"), pair(b"cubic"), sep=",")
 """
+STOCK = {"tcp_rmem": "4096 131072 6291456", "tcp_wmem": "4096 16384 4194304"}
+
+
+def advised():
+    """Buffers of a tuned host, as its page says."""
+    with open(os.path.join(HERE, "../../docs/tuning.md"), encoding="utf-8") as f:
+        return dict(re.findall(r'^    sysctl -w net\.ipv4\.(tcp_[rw]mem)="([0-9 ]+)"$', f.read(), re.M))
+
+
+def has_buffers(wan, want, host):
+    have = {}
+    for key in want:
+        for end in "ab":
+            out = tool("run", wan.name, end, "cat", "/proc/sys/net/ipv4/" + key)
+            have.setdefault(key, set()).add(" ".join(out.stdout.split()))
+    same(have, {key: {value} for key, value in want.items()}, "%s: buffers" % host)
 
 
 def test_hosts():
@@ -198,6 +215,16 @@ def test_hosts():
              "%s: no capabilities, small buffers, CUBIC" % host)
         if out.returncode:
             e2e.diag(out.stderr)
+        has_buffers(wan, STOCK, host)
+
+
+def test_tuned_host():
+    want = advised()
+    same(sorted(want), ["tcp_rmem", "tcp_wmem"], "docs/tuning.md says which buffers a tuned host has")
+    wan = Wan("1gbit", "2ms", "0%", host="tuned")
+    has_buffers(wan, want, "tuned")
+    out = tool("run", wan.name, "a", "sh", "-c", "grep CapEff /proc/self/status")
+    same(out.stdout.split(), ["CapEff:", "0" * 16], "tuned: no capabilities")
 
 
 def test_down():
