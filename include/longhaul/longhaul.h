@@ -132,8 +132,8 @@ struct lh_send_options {
     const void *path;         /* destination below the receiver's root; bytes, no NUL needed */
     size_t path_len;          /* at most LH_DESTINATION_MAX; with '/' at its end the source's name
                                  is kept */
-    uint32_t streams;         /* data connections; 0: as many as help, up to max_streams; at most
-                                 LH_MAX_STREAMS */
+    uint32_t streams;         /* data connections; 0: as many as help. Never more than max_streams, if
+                                 that is not 0; at most LH_MAX_STREAMS */
     uint32_t max_streams;     /* 0: LH_DEFAULT_MAX_STREAMS; of one file over a very long path,
                                  or a tree over a long one,
                                  LH_DEFAULT_MAX_STREAMS_FAR, of a file where BBR is not permitted

@@ -145,7 +145,8 @@ const struct lh_option lh_options[] = {
     {.name = "streams", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_NUMBER, AT(send.streams),
      .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "as many as help",
      .help = "TCP connections that carry data: just so many, instead of finding out how many gain "
-             "something. --verbose shows what was tried and why."},
+             "something. Never more than --max-streams, if that is given. --verbose shows what was "
+             "tried and why."},
     {.name = "max-streams", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_NUMBER, AT(send.max_streams),
      .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "16; on long paths up to 32; without BBR 128",
      .help = "Never use more streams than this. More carry more on paths that are long and lose "

@@ -425,9 +425,27 @@ static int check(const struct lh_args *args, struct lh_err *err)
     return 0;
 }
 
+/* argv's own numbers of streams must not contradict each other; what is not in argv is as the
+ * environment has it. Of two that contradict each other otherwise the engine heeds the bound. */
+static int settle_streams(struct lh_send_options *send, uint32_t streams, uint32_t max_streams,
+                          struct lh_err *err)
+{
+    if (send->max_streams > 0 && send->streams > send->max_streams)
+        return lh_err_set(err, LH_E_INVAL,
+                          "--streams %" PRIu32 " and --max-streams %" PRIu32
+                          " contradict each other: no more than --max-streams are ever used",
+                          send->streams, send->max_streams);
+    if (send->streams == 0)
+        send->streams = streams;
+    if (send->max_streams == 0)
+        send->max_streams = max_streams;
+    return 0;
+}
+
 int lh_args_parse(struct lh_args *args, enum lh_command command, int argc, char **argv,
                   struct lh_err *err)
 {
+    uint32_t streams, max_streams;
     struct lh_args parsed = {
         .command = command, .partials_root = ".", .jobs = 4, .claim_ms = 15000, .priority = 1};
     int ret;
@@ -441,8 +459,13 @@ int lh_args_parse(struct lh_args *args, enum lh_command command, int argc, char 
     ret = parsed.operands != NULL && parsed.remove != NULL && parsed.rules != NULL
               ? parse_environment(&parsed, err)
               : lh_err_set(err, LH_E_NOMEM, "out of memory");
+    streams = parsed.send.streams;
+    max_streams = parsed.send.max_streams;
+    parsed.send.streams = parsed.send.max_streams = 0;
     if (ret == 0)
         ret = parse_words(&parsed, argc, argv, err);
+    if (ret == 0)
+        ret = settle_streams(&parsed.send, streams, max_streams, err);
     if (ret == 0)
         ret = check(&parsed, err);
     if (ret != 0) {

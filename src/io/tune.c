@@ -5,6 +5,7 @@
  * meters. */
 #include "io/sender.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define FRESH_MS 500u
@@ -43,6 +44,12 @@ static unsigned max_by_host(const struct lh_ramp_path *path)
                                                         : LH_DEFAULT_MAX_STREAMS;
 }
 
+/* A bound of 0 is none. */
+static unsigned lesser(unsigned a, unsigned b)
+{
+    return b > 0 && b < a ? b : a;
+}
+
 static struct lh_ramp_bounds bounds(const struct lh_send *s, const struct lh_ramp_path *path)
 {
     struct lh_ramp_bounds b = {.min = 1, .max = s->opts.max_streams};
@@ -51,12 +58,23 @@ static struct lh_ramp_bounds bounds(const struct lh_send *s, const struct lh_ram
     if (b.max == 0)
         b.max = max_by_host(path);
     if (s->opts.streams > 0)
-        b.min = b.max = s->opts.streams;
+        b.min = b.max = lesser(s->opts.streams, s->opts.max_streams);
     if (b.max > most)
         b.max = most;
     if (b.min > b.max)
         b.min = b.max;
     return b;
+}
+
+/* Of a number that was asked for and is not to be had. */
+static void say_fewer(struct lh_send *s)
+{
+    struct lh_ramp *r = &s->tune.ramp;
+    bool by_bound = s->opts.max_streams > 0 && r->n >= s->opts.max_streams;
+
+    if (s->opts.streams > r->n)
+        snprintf(r->why, sizeof(r->why), "not %u: %s", s->opts.streams,
+                 by_bound ? "no more are allowed" : "the rate limit is too low for more");
 }
 
 /* To each stream its part, and an even one to those that may come up. Parts are by what streams
@@ -106,6 +124,7 @@ void lh_tune_start(struct lh_send *s)
     path.loss_tolerant = bbr(s);
     memset(&s->tune, 0, sizeof(s->tune));
     lh_ramp_init(&s->tune.ramp, bounds(s, &path), path);
+    say_fewer(s);
     if (s->lane != NULL && path.loss_tolerant && path.rtt_us >= HURRY_US)
         hurry(s);
     lh_share_init(&s->tune.share, s->opts.limit_bps / 8, bbr(s),

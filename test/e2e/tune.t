@@ -87,6 +87,20 @@ def test_number():
         ok(re.search(r"streams n=%d why=\".+\"" % most, s.err()), "how many, and why, is logged")
 
 
+def test_bound_from_the_environment():
+    source, _, serve = a_transfer(2 * MIB)
+    os.environ["LONGHAUL_MAX_STREAMS"] = "2"
+    try:
+        s = Send(source, serve.url("target"), "-v", "--streams", "5",
+                 "--limit-rate", "40M")
+    finally:
+        del os.environ["LONGHAUL_MAX_STREAMS"]
+    s.wait()
+    done(s, "--streams 5, LONGHAUL_MAX_STREAMS=2: it ends well")
+    same(max(e["streams"] for e in s.events()), 2, "2 streams, no more")
+    ok('streams n=2 why="not 5: no more are allowed"' in s.err(), "and it says why")
+
+
 def test_background():
     source, root, serve = a_transfer(12 * MIB)
     s = Send(source, serve.url("target"), "--share", "background", "-vv")

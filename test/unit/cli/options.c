@@ -62,6 +62,9 @@ static void test_values(void)
     is_i64(parse(LH_CMD_SEND, "a lh://b/ --existing newer"), 0, "--existing");
     is_u64(args.send.existing, LH_EXISTING_NEWER, "newer");
     refused(LH_CMD_SEND, "a lh://b/ --existing keep", "different|skip|replace|newer");
+    refused(LH_CMD_SEND, "a lh://b/ --streams 9 --max-streams 4",
+            "--streams 9 and --max-streams 4 contradict each other");
+    is_i64(parse(LH_CMD_SEND, "a lh://b/ --streams 4 --max-streams 4"), 0, "as many as allowed");
     refused(LH_CMD_SEND, "a lh://b/ --limit-rate 10MB", "a rate (bits per second, or with k, M, G");
     refused(LH_CMD_SEND, "a lh://b/ --limit-rate 63k", "64k to 100T");
 
@@ -189,6 +192,12 @@ static void test_environment(void)
     is_i64(parse(LH_CMD_SEND, "a lh://b/ --streams 4 --no-clobber=no"), 0, "both");
     is_u64(args.send.streams, 4, "the command line wins");
     ok(!args.send.no_clobber, "also over a flag");
+    setenv("LONGHAUL_MAX_STREAMS", "2", 1);
+    is_i64(parse(LH_CMD_SEND, "a lh://b/ --streams 4"), 0, "a bound from the environment");
+    is_u64(args.send.max_streams, 2, "the engine heeds it");
+    is_i64(parse(LH_CMD_SEND, "a lh://b/ --max-streams 2"), 0, "and one for LONGHAUL_STREAMS");
+    is_u64(args.send.streams, 3, "which stays");
+    unsetenv("LONGHAUL_MAX_STREAMS");
     is_i64(parse(LH_CMD_SERVE, ""), 0, "a needed option may come from there");
     is_str(args.serve.root, "/from/env", "LONGHAUL_ROOT for serve");
     is_i64(parse(LH_CMD_PARTIALS, ""), 0, "and for partials");
