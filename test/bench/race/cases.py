@@ -33,9 +33,11 @@ class Case:
         self.interval_s = more.get("interval_s", 0.1)
         self.lead_s, self.seconds = more.get("lead_s", 5), more.get("seconds", 15)
         self.only = more.get("only")  # contestants, where all of them would take too long
+        self.engine = "emulator"
 
     def words(self):
-        return f"{self.wan.words()}, host {self.host}"
+        drawn = ", drawn by netem" if self.engine == "netem" and self.wan.rate_bps else ""
+        return f"{self.wan.words()}, host {self.host}{drawn}"
 
 
 def built_in(name):

@@ -71,8 +71,8 @@ def inside(namespace, call):
 
 
 class Line:
-    def __init__(self, wan, host, name):
-        self.wan, self.host, self.name = wan, host, name
+    def __init__(self, wan, host, name, engine="emulator"):
+        self.wan, self.host, self.name, self.engine = wan, host, name, engine
         self.control = None
         self.files = {}
         self.arrival = "wan"  # b's device that packets come out of when the line is done with them
@@ -99,8 +99,8 @@ class Line:
         return self
 
     def wan_up(self):
-        subprocess.run([os.path.join(WAN_DIR, "up"), "--name", self.name, "--host", self.host]
-                       + self.wan.up_words(), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([os.path.join(WAN_DIR, "up"), "--name", self.name, "--host", self.host,
+                        "--engine", self.engine] + self.wan.up_words(), check=True, stdout=subprocess.DEVNULL)
         state = os.path.join(STATE, self.name)
         if os.path.exists(os.path.join(state, "control")):
             self.ahead_s = self.wan.rtt_s / 2  # packet sockets see it before NFQUEUE holds it back
