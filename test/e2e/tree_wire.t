@@ -111,9 +111,13 @@ class Tree:
         payload = struct.pack("<I", len(parts)) + rows + b"".join(d or b"" for _, _, d in parts)
         return self.send_pack(payload, epoch, number, damage)
 
-    def send_pack(self, payload, epoch=None, number=None, damage=False):
+    def open_stream(self):
         if self.stream is None:
             self.stream = Peer(self.serve.port).send(join(self.token))
+        return self.stream
+
+    def send_pack(self, payload, epoch=None, number=None, damage=False):
+        self.open_stream()
         if number is None:
             number, self.packs = self.packs, self.packs + 1
         data = frame(BLOCK_FRAME, payload, transfer=0, offset=number * BLOCK,
@@ -296,7 +300,7 @@ def test_bad_packs():
     for what, bad in (
         ("another epoch", lambda t: t.pack((1, 3, b"abc"), epoch=t.epoch + 1)),
         ("a pack off the window", lambda t: t.pack((1, 3, b"abc"), number=(1 << 45) - 1)),
-        ("a pack of zeros", lambda t: (t.pack(), t.stream.send(e2e.zeros(BLOCK, epoch=t.epoch)))[1]),
+        ("a pack of zeros", lambda t: t.open_stream().send(e2e.zeros(BLOCK, epoch=t.epoch))),
     ):
         t = Tree(serve)
         need(t.ask(entry("b", size=3), entry("c", size=10)) == [NEW, NEW], what + ": asked")
@@ -387,7 +391,7 @@ def test_lists():
 
 
 def test_holding():
-    serve, at = start("--holder-timeout", "2s")
+    serve, at = start()
     first = Tree(serve)
     first.ask(entry("a", size=3))
     other = Tree(serve, need_=False)
@@ -410,7 +414,7 @@ def test_holding():
 
 
 def test_killed():
-    serve, at = start("--commit-interval", "10s")
+    serve, at = start("--commit-interval", "1h")
     t = Tree(serve)
     same(t.ask(entry("d", K_DIR), entry("d/settled", size=3), entry("d/whole", size=3),
                entry("d/half", size=6), last=False), [MADE, NEW, NEW, NEW], "asked")
