@@ -104,6 +104,19 @@ def check_case(case):
                    f"{words}: {' + '.join(row['who'])} have their shares")
 
 
+def test_wrong_words():
+    """Each is refused in a line that names it, before anything is made."""
+    for option, word in (("--wan", "foo"), ("--wan", "1gbit,100ms"), ("--wan", "1gbit,100,0%"), ("--size", "8Q"),
+                         ("--host", "plain,fast"), ("--only", "scp"), ("--set", "loss,all"), ("--case", "x"),
+                         ("--slow", "3x")):
+        got = subprocess.run([os.path.join(HERE, "run"), option, word], capture_output=True, text=True, check=False)
+        last = got.stderr.splitlines()[-1]
+        ok(got.returncode == 2 and option in last and word.split(",")[-1] in last, f"{option} {word}") or e2e.diag(last)
+    got = subprocess.run([os.path.join(HERE, "run"), "--wan", "none", "--wan", "1gbit,.1s,3%/10", "--host", "tuned,stock",
+                          "--plan"], capture_output=True, text=True, check=False)
+    same(got.stdout.count("\ncase "), 3, "both WANs with both hosts") or e2e.diag(got.stderr)
+
+
 def test_queue():
     """One rename for each task is what the benchmark itself insists on."""
     out = os.path.join(e2e.dir(), "r.json")

@@ -11,8 +11,6 @@ import socket
 import subprocess
 import time
 
-from .text import seconds_of
-
 HERE = os.path.dirname(os.path.abspath(__file__))
 WAN_DIR = os.path.join(HERE, "../../wan")
 STATE = os.environ.get("LH_WAN_STATE", "/run/longhaul-wan")
@@ -22,6 +20,13 @@ TICK = os.sysconf("SC_CLK_TCK")
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 RATES = {"gbit": 1e9, "mbit": 1e6, "kbit": 1e3}
+TIMES = {"s": 1, "ms": 1e-3, "us": 1e-6}
+NUMBER = r"[0-9]*\.?[0-9]+"
+BUFFER = NUMBER + "(bdp|s|ms|us|MB|kB|B)"
+
+
+class LineError(RuntimeError):
+    """The line cannot be made here; the text says why."""
 
 
 class Wan:
@@ -33,15 +38,16 @@ class Wan:
         self.rate_bps, self.rtt_s = None, 0.0
         if text == "none":
             return
-        parts = text.split(",")
-        rate = re.fullmatch(r"([0-9.]+)([gmk]bit)", parts[0])
-        if not rate or not 3 <= len(parts) <= 4:
-            raise ValueError(f"not a WAN: {text} (RATE,RTT,LOSS[,BUFFER], as 1gbit,100ms,0.1%,1bdp)")
+        parts = text.split(",") + ["1bdp"] * (text.count(",") == 2)
+        rate, rtt, loss, buffer = (re.fullmatch(pattern, part) for pattern, part in zip(
+            (f"({NUMBER})([gmk]bit)", f"({NUMBER})(s|ms|us)", f"({NUMBER}%)(?:/({NUMBER}))?", BUFFER),
+            parts if len(parts) == 4 else [""] * 4))
+        if not (rate and rtt and loss and buffer):
+            raise ValueError(f"not a WAN: '{text}' (RATE,RTT,LOSS[,BUFFER], as 1gbit,100ms,0.1%,1bdp; or none)")
         self.rate_bps = float(rate[1]) * RATES[rate[2]]
-        self.rate, self.rtt, loss = parts[:3]
-        self.rtt_s = seconds_of(self.rtt)
-        self.buffer = parts[3] if len(parts) == 4 else "1bdp"
-        self.loss, _, burst = loss.partition("/")
+        self.rtt_s = float(rtt[1]) * TIMES[rtt[2]]
+        self.rate, self.rtt, _, self.buffer = parts
+        self.loss, burst = loss.groups()
         self.lines = [f"burst {self.loss} {burst}"] if burst else []
 
     def up_words(self):
@@ -99,8 +105,12 @@ class Line:
         return self
 
     def wan_up(self):
-        subprocess.run([os.path.join(WAN_DIR, "up"), "--name", self.name, "--host", self.host,
-                        "--engine", self.engine] + self.wan.up_words(), check=True, stdout=subprocess.DEVNULL)
+        made = subprocess.run([os.path.join(WAN_DIR, "up"), "--name", self.name, "--host", self.host,
+                               "--engine", self.engine] + self.wan.up_words(), check=False, text=True,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if made.returncode:
+            said = made.stderr.strip() or "it does not say why"
+            raise LineError(f"no WAN of {self.wan.text}: {said.splitlines()[-1]}")
         state = os.path.join(STATE, self.name)
         if os.path.exists(os.path.join(state, "control")):
             self.ahead_s = self.wan.rtt_s / 2  # packet sockets see it before NFQUEUE holds it back

@@ -7,18 +7,18 @@ PAYLOAD_SHARE = 1448 / 1514  # of an Ethernet frame of TCP with timestamps, MTU 
 
 def size_of(text):
     """Bytes: "1kB", "8M", "4g" (k, m, g and t are powers of 1024, kB, MB and GB of 1000)."""
-    match = re.fullmatch(r"([0-9.]+) *(|B|kB|MB|GB|[KMGTkmgt])", text)
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+) *(|B|kB|MB|GB|[KMGTkmgt])", text)
     if not match:
-        raise ValueError(f"not a size: {text}")
+        raise ValueError(f"not a size: '{text}'")
     units = {"": 1, "B": 1, "kB": 1000, "MB": 10**6, "GB": 10**9}
     units.update({unit: 1 << 10 * (n % 4 + 1) for n, unit in enumerate("KMGTkmgt")})
     return int(float(match[1]) * units[match[2]])
 
 
 def seconds_of(text):
-    match = re.fullmatch(r"([0-9.]+) *(|s|ms|m)", text)
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+) *(|s|ms|m)", text)
     if not match:
-        raise ValueError(f"not a time: {text}")
+        raise ValueError(f"not a time: '{text}'")
     return float(match[1]) * {"": 1, "s": 1, "ms": 1e-3, "m": 60}[match[2]]
 
 
