@@ -106,6 +106,8 @@ const char *lh_task_outcome_name(enum lh_task_outcome outcome);
 const char *lh_task_existing_name(enum lh_existing existing);
 const char *lh_task_links_name(enum lh_links links);
 
+/* One word of enum lh_preserve, 0: no such word. */
+unsigned lh_task_preserve_parse(const char *text, size_t len);
 /* "mode,times,owner" from enum lh_preserve, "none" from 0; devices are not among them. Returns out.
  */
 #define LH_TASK_PRESERVE_SIZE 64
