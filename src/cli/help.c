@@ -19,6 +19,48 @@ static const char environment_of_queue[] =
     "Options can also come from the environment: LONGHAUL_REDIS=redis://queue is --redis "
     "redis://queue. The command line wins.";
 
+static const char about[] =
+    "longhaul splits a file into ranges and sends them over several TCP connections at once; "
+    "the receiver verifies every block, writes it where it belongs and records what is safely "
+    "on its disk. Of a tree small files travel many in one block. Whatever interrupts a "
+    "transfer, the same command goes on where it stopped.";
+
+/* What a program reads. */
+static const char output[] =
+    "What was asked for goes to standard output, words for people to standard error. With "
+    "--json, send writes the events start (once a session), progress (about twice a second) and "
+    "at last done or error, each with: event, transfer, bytes_total, bytes_durable, bytes_sent, "
+    "bytes_skipped, bytes_holes, streams, rate_bps (bits per second), duration_s, retransmits, "
+    "zero_copy_bytes, fallback_bytes, zero_copy_count, fallback_count, verification_failures, "
+    "bytes_repeated, reconnects, restarted, kept (what was there stays, see --existing; then "
+    "digest is empty), limit, limit_reason, digest. "
+    "limit is one of: too short to tell, rate limit, source disk, sender cpu, send buffer, "
+    "network, receiver window, receiver cpu, receiver disk; empty while nothing was sent. "
+    "start adds source and destination; error adds status, exit_code and message. "
+    "Of trees these have besides: walking, files_total, files_sent, files_kept, dirs, links, "
+    "others, failed, skipped_special and removed; and there are entry events: for each entry "
+    "that failed, with --dry-run or --verbose for every one, with what (send, make, keep, "
+    "remove or failed), path and bytes, and of a failure status and message. "
+    "The commands of a queue write objects of these events: submitted (task, source, "
+    "destination, priority), task (all that is known of one; times in ms since 1970 by Redis's "
+    "clock, which is now_ms; with status TASK also workers, that had it, and map and in_flight, "
+    "the byte ranges FIRST-END that are durable and on their way), queue (how many tasks are in "
+    "which state), worker (one each), control (verb, effect: ok, asked, already, refused or "
+    "unknown, and state), requeued and dropped (tasks: how many). "
+    "worker writes up and down (message) of the connection to Redis, and of a task taken, "
+    "progress, and done, retry, dead, paused, cancelled, deferred (put back) or lost (to "
+    "another worker): with task, source, destination, priority, claim, attempt, reaped (taken "
+    "from a worker that fell silent), what send writes, and in the end acknowledged (the queue "
+    "knows it), status, message and due_ms (again in). "
+    "submit --wait and status --watch write a task again when it has changed. "
+    "Names that are not UTF-8 come with a second member, NAME_hex, that has their bytes.";
+
+static const char signals[] =
+    "The first SIGINT or SIGTERM stops a transfer so that the same command resumes it, and "
+    "makes serve commit what it has and leave with exit status 0. The second one ends the "
+    "program at once, which loses nothing but time. What follows a queue (submit --wait, status "
+    "--watch) ends, and the tasks go on.";
+
 static const struct {
     enum lh_exit code;
     const char *words;
@@ -225,78 +267,48 @@ static void man_command(FILE *out, enum lh_command command)
     fprintf(out, "\n.fi\n.RE\n");
 }
 
-void lh_help_man(FILE *out)
+static void man_section(FILE *out, const char *title, const char *text)
 {
-    fprintf(out,
-            ".TH LONGHAUL 1 \"\" \"longhaul %s\" \"User Commands\"\n"
-            ".SH NAME\nlonghaul \\- move big files and trees over long, fat, lossy networks\n.SH "
-            "SYNOPSIS\n",
-            LH_VERSION);
+    fprintf(out, ".SH %s\n", title);
+    roff(out, text);
+    putc('\n', out);
+}
+
+static void man_synopsis(FILE *out)
+{
+    fprintf(out, ".SH SYNOPSIS\n");
     for (int i = 0; i < LH_N_COMMANDS; i++) {
         fprintf(out, "%s\\fBlonghaul %s\\fR [\\fIOPTION\\fR]...", i > 0 ? ".br\n" : "",
                 lh_commands[i].name);
         fprintf(out, "%s%s\n", lh_commands[i].operands[0] != '\0' ? " " : "",
                 lh_commands[i].operands);
     }
-    fprintf(out, ".SH DESCRIPTION\n");
-    roff(out,
-         "longhaul splits a file into ranges and sends them over several TCP connections at once; "
-         "the receiver verifies every block, writes it where it belongs and records what is safely "
-         "on its disk. Of a tree small files travel many in one block. Whatever interrupts a "
-         "transfer, the same command goes on where it stopped.");
-    fprintf(out, "\n.PP\n");
-    roff(out, units);
-    fprintf(out, "\n.SH COMMANDS\n");
-    for (int i = 0; i < LH_N_COMMANDS; i++)
-        man_command(out, (enum lh_command)i);
-    fprintf(out, ".SH OUTPUT\n");
-    roff(
-        out,
-        "What was asked for goes to standard output, words for people to standard error. With "
-        "--json, send writes the events start (once a session), progress (about twice a second) "
-        "and at last done or error, each with: event, transfer, bytes_total, bytes_durable, "
-        "bytes_sent, bytes_skipped, bytes_holes, streams, rate_bps (bits per second), duration_s, "
-        "retransmits, "
-        "zero_copy_bytes, fallback_bytes, zero_copy_count, fallback_count, "
-        "verification_failures, bytes_repeated, reconnects, restarted, kept (what was there stays, "
-        "see "
-        "--existing; then digest is empty), limit, limit_reason, digest. limit is one of: "
-        "too short to tell, rate limit, source disk, sender cpu, send buffer, network, receiver "
-        "window, receiver cpu, receiver disk; empty while nothing was sent. start adds source and "
-        "destination; "
-        "error adds status, exit_code and message. Of trees these have besides: walking, "
-        "files_total, files_sent, files_kept, dirs, links, others, failed, skipped_special and "
-        "removed; and there are entry events: for each entry that failed, with --dry-run or "
-        "--verbose for every "
-        "one, with what (send, make, keep, remove or failed), path and bytes, and of a failure "
-        "status and message. The commands of a queue write objects of these "
-        "events: submitted (task, source, destination, priority), task (all that is known of one; "
-        "times in ms since 1970 by Redis's clock, which is now_ms; with status TASK also workers, "
-        "that had it, and map and "
-        "in_flight, the byte ranges FIRST-END that are durable and on their way), queue (how many "
-        "tasks are in which state), worker (one each), control (verb, effect: ok, asked, already, "
-        "refused or unknown, and state), requeued and dropped (tasks: how many). worker writes up "
-        "and down (message) of the "
-        "connection to Redis, and of a task taken, progress, and done, retry, dead, paused, "
-        "cancelled, deferred (put back) or lost (to another worker): with task, source, "
-        "destination, priority, claim, attempt, reaped (taken from a worker that fell silent), "
-        "what send writes, and in the end acknowledged (the queue knows it), status, message and "
-        "due_ms (again in). submit --wait and "
-        "status --watch write a task again when it has changed. Names that are not UTF-8 come with "
-        "a second "
-        "member, NAME_hex, that has their bytes.");
-    fprintf(out, "\n.SH SIGNALS\n");
-    roff(out,
-         "The first SIGINT or SIGTERM stops a transfer so that the same command resumes it, and "
-         "makes serve commit what it has and leave with exit status 0. The second one ends the "
-         "program at once, which loses nothing but time. What follows a queue (submit --wait, "
-         "status --watch) ends, and the tasks go on.");
-    fprintf(out, "\n.SH ENVIRONMENT\n");
-    roff(out, environment);
-    fprintf(out, "\n.SH EXIT STATUS\n");
+}
+
+static void man_exits(FILE *out)
+{
+    fprintf(out, ".SH EXIT STATUS\n");
     for (size_t i = 0; i < sizeof(exits) / sizeof(exits[0]); i++) {
         fprintf(out, ".TP\n%d\n", exits[i].code);
         roff(out, exits[i].words);
         putc('\n', out);
     }
+}
+
+void lh_help_man(FILE *out)
+{
+    fprintf(out,
+            ".TH LONGHAUL 1 \"\" \"longhaul %s\" \"User Commands\"\n"
+            ".SH NAME\nlonghaul \\- move big files and trees over long, fat, lossy networks\n",
+            LH_VERSION);
+    man_synopsis(out);
+    man_section(out, "DESCRIPTION", about);
+    roff_paragraph(out, units);
+    fprintf(out, ".SH COMMANDS\n");
+    for (int i = 0; i < LH_N_COMMANDS; i++)
+        man_command(out, (enum lh_command)i);
+    man_section(out, "OUTPUT", output);
+    man_section(out, "SIGNALS", signals);
+    man_section(out, "ENVIRONMENT", environment);
+    man_exits(out);
 }
