@@ -218,6 +218,24 @@ def test_hosts():
         has_buffers(wan, STOCK, host)
 
 
+def test_hosts_without_a_wan():
+    """Two hosts on a veth pair are of their kind, too."""
+    name = "lhwt-%d-none" % os.getpid()
+    Wan.need_namespaces()
+    up = tool("up", "--name", name, "--host", "stock", "none")
+    need(up.returncode == 0, "up none")
+    e2e.cleanup(tool, "down", name)
+    probe = "import socket; socket.socket().setsockopt(6, socket.TCP_CONGESTION, b'bbr')"
+    out = tool("run", name, "a", "/usr/bin/python3", "-c", probe)
+    ok(out.returncode and "not permitted" in out.stderr, "BBR is refused") or e2e.diag(out.stderr)
+    out = tool("run", name, "b", "cat", "/proc/sys/net/ipv4/tcp_rmem")
+    same(" ".join(out.stdout.split()), STOCK["tcp_rmem"], "stock buffers")
+    told = tool("ctl", name, "loss 1%")
+    ok(told.returncode == 1 and "no line" in told.stderr, "there is no line to change")
+    same(tool("down", name).returncode, 0, "down")
+    ok(name not in e2e.ip("netns", "list"), "nothing is left")
+
+
 def test_tuned_host():
     want = advised()
     same(sorted(want), ["tcp_rmem", "tcp_wmem"], "docs/tuning.md says which buffers a tuned host has")

@@ -33,14 +33,16 @@ def tool(name, *args):
 class Wan:
     n = 0
 
-    def __init__(self, *args, host="plain", engine="emulator"):
+    @staticmethod
+    def need_namespaces():
         need_root()
-        if subprocess.run(["ip", "netns", "list"], capture_output=True).returncode:
-            raise Skip("no network namespaces here")
         probe = "lhprobe-%d" % os.getpid()
         if subprocess.run(["ip", "netns", "add", probe], capture_output=True).returncode:
             raise Skip("no network namespaces here")
         e2e.ip("netns", "del", probe)
+
+    def __init__(self, *args, host="plain", engine="emulator"):
+        Wan.need_namespaces()
         Wan.n += 1
         self.name = "lhwt-%d-%d" % (os.getpid(), Wan.n)
         up = tool("up", "--name", self.name, "--host", host, "--engine", engine, *args)

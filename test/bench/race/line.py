@@ -51,6 +51,8 @@ class Wan:
         self.lines = [f"burst {self.loss} {burst}"] if burst else []
 
     def up_words(self):
+        if self.rate_bps is None:
+            return ["none"]
         return [self.rate, self.rtt, "0%" if self.lines else self.loss, self.buffer] + self.lines
 
     def words(self):
@@ -89,10 +91,7 @@ class Line:
     def __enter__(self):
         self.is_up = True
         try:
-            if self.wan.rate_bps is None:
-                self.veth_up()
-            else:
-                self.wan_up()
+            self.up()
             for end in "ab":
                 for table in ("dev", "snmp"):
                     self.files[end, table] = inside(
@@ -104,9 +103,10 @@ class Line:
             raise
         return self
 
-    def wan_up(self):
-        made = subprocess.run([os.path.join(WAN_DIR, "up"), "--name", self.name, "--host", self.host,
-                               "--engine", self.engine] + self.wan.up_words(), check=False, text=True,
+    def up(self):
+        engine = ["--engine", self.engine] if self.wan.rate_bps else []
+        made = subprocess.run([os.path.join(WAN_DIR, "up"), "--name", self.name, "--host", self.host]
+                              + engine + self.wan.up_words(), check=False, text=True,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         if made.returncode:
             said = made.stderr.strip() or "it does not say why"
@@ -119,19 +119,8 @@ class Line:
             self.answers = self.control.makefile("r", encoding="ascii")
             with open(os.path.join(state, "pid"), encoding="ascii") as f:
                 self.emulator_pid = int(f.read())
-        else:
+        elif self.wan.rate_bps:
             self.arrival = "wan-in"  # netem's
-
-    def veth_up(self):
-        a, b = (f"{self.name}-{end}" for end in "ab")
-        for command in (["netns", "add", a], ["netns", "add", b],
-                        ["-n", a, "link", "add", "wan", "mtu", "1500", "type", "veth",
-                         "peer", "name", "wan", "mtu", "1500", "netns", b]):
-            subprocess.run(["ip"] + command, check=True)
-        for end, name in (("a", a), ("b", b)):
-            for command in (["address", "add", ADDRESS[end] + "/24", "dev", "wan"],
-                            ["link", "set", "lo", "up"], ["link", "set", "wan", "up"]):
-                subprocess.run(["ip", "-n", name] + command, check=True)
 
     def write_hosts(self, end):
         """ip netns exec lays this over /etc/hosts: some tools insist on names, and no name server
@@ -155,12 +144,8 @@ class Line:
             f.close()
         for end in "ab":
             shutil.rmtree(f"/etc/netns/{self.name}-{end}", ignore_errors=True)
-        if self.wan.rate_bps is not None and os.path.isdir(os.path.join(STATE, self.name)):
+        if os.path.isdir(os.path.join(STATE, self.name)):
             subprocess.run([os.path.join(WAN_DIR, "down"), self.name], check=False)
-        elif self.wan.rate_bps is None:
-            for end in "ab":
-                subprocess.run(["ip", "netns", "delete", f"{self.name}-{end}"], check=False,
-                               stderr=subprocess.DEVNULL)
 
     def bare_argv(self, end, argv):
         """argv, run in that end with all privileges."""
@@ -169,7 +154,7 @@ class Line:
     def argv(self, end, argv, user=None):
         """argv, run in that end as on such a host; the second result is its environment."""
         environment = dict(os.environ)
-        if self.wan.rate_bps is not None:
+        if self.wan.rate_bps or self.host != "plain":  # else "run" would add no more than its start
             if user:
                 environment["LH_WAN_USER"] = user
             return [os.path.join(WAN_DIR, "run"), self.name, end] + argv, environment
