@@ -1,5 +1,6 @@
-/* See tree_calls.h. */
-#include "test/sim/tree_calls.h"
+/* See tree_calls.h. In here: descriptors and paths, what opens and what looks, who and when we are.
+ */
+#include "test/sim/tree_calls_impl.h"
 
 #include "test/lib/tap.h"
 
@@ -30,7 +31,7 @@ static struct open_file {
     struct dirent64 entry;
 } files[FDS];
 
-static bool is_ours(int fd)
+bool calls_is_ours(int fd)
 {
     return fd >= FIRST_FD && fd < FIRST_FD + FDS;
 }
@@ -44,18 +45,18 @@ static struct open_file *file_of(int fd)
     return f;
 }
 
-static struct fs_node *node_of(int fd)
+struct fs_node *calls_node(int fd)
 {
     return file_of(fd)->node;
 }
 
-static int fail(int e)
+int calls_fail(int e)
 {
     errno = e;
     return -1;
 }
 
-static bool refused(struct fs_node *node, enum fs_call call)
+bool calls_refused(struct fs_node *node, enum fs_call call)
 {
     int e = node->disk->enter != NULL ? node->disk->enter(node->disk, call, node) : 0;
 
@@ -108,10 +109,8 @@ static struct fs_node *mounted(const char *path, const char **rest)
     return NULL;
 }
 
-/* The node at a path of one name or more; links on the way are an error. NULL: errno says why; the
- * last name may be missing when dir and name are wanted. */
-static struct fs_node *resolve(struct fs_node *from, const char *path, struct fs_node **dir,
-                               char name[FS_NAME_MAX + 1])
+struct fs_node *calls_resolve(struct fs_node *from, const char *path, struct fs_node **dir,
+                              char name[FS_NAME_MAX + 1])
 {
     struct fs_node *node = from;
 
@@ -147,7 +146,7 @@ static struct fs_node *base_of(int fd, const char **path)
 {
     struct fs_node *root = (*path)[0] == '/' ? mounted(*path, path) : NULL;
 
-    return root != NULL ? root : is_ours(fd) ? node_of(fd) : NULL;
+    return root != NULL ? root : calls_is_ours(fd) ? calls_node(fd) : NULL;
 }
 
 /* ---- opening ---- */
@@ -156,24 +155,24 @@ static int open_at(struct fs_node *base, const char *path, int flags, mode_t mod
 {
     char name[FS_NAME_MAX + 1];
     struct fs_node *dir;
-    struct fs_node *node = resolve(base, path, &dir, name);
+    struct fs_node *node = calls_resolve(base, path, &dir, name);
     int e = errno;
 
     /* What leads to the tree may be looked at: whoever may not has not made it either. */
-    if (strcmp(path, "..") != 0 && refused(base, flags & O_CREAT ? FS_CHANGES : FS_LOOKS))
+    if (strcmp(path, "..") != 0 && calls_refused(base, flags & O_CREAT ? FS_CHANGES : FS_LOOKS))
         return -1;
     if (node == NULL && (dir == NULL || !(flags & O_CREAT)))
-        return fail(e);
+        return calls_fail(e);
     if (node != NULL && (flags & O_CREAT) && (flags & O_EXCL))
-        return fail(EEXIST);
+        return calls_fail(EEXIST);
     if (node == NULL) {
         node = fs_new(dir->disk, S_IFREG | (mode & 0777 & ~022u));
         fs_name(dir, name, node);
     }
     if (S_ISLNK(node->seen.mode))
-        return fail(ELOOP);
+        return calls_fail(ELOOP);
     if ((flags & O_DIRECTORY) && !S_ISDIR(node->seen.mode))
-        return fail(ENOTDIR);
+        return calls_fail(ENOTDIR);
     return new_fd(node);
 }
 
@@ -230,7 +229,7 @@ int __real_close(int fd);
 int __wrap_close(int fd);
 int __wrap_close(int fd)
 {
-    if (!is_ours(fd))
+    if (!calls_is_ours(fd))
         return __real_close(fd);
     close_file(file_of(fd));
     return 0;
@@ -271,12 +270,12 @@ int __wrap_statx(int fd, const char *path, int flags, unsigned mask, struct stat
     (void)mask;
     if (base == NULL)
         bail("statx of %s", path);
-    node = resolve(base, path, &dir, name);
+    node = calls_resolve(base, path, &dir, name);
     e = errno;
-    if (refused(base, FS_LOOKS))
+    if (calls_refused(base, FS_LOOKS))
         return -1;
     if (node == NULL)
-        return fail(e);
+        return calls_fail(e);
     fill(node, st);
     return 0;
 }
@@ -284,17 +283,17 @@ int __wrap_statx(int fd, const char *path, int flags, unsigned mask, struct stat
 ssize_t __wrap_readlinkat(int fd, const char *path, char *out, size_t size);
 ssize_t __wrap_readlinkat(int fd, const char *path, char *out, size_t size)
 {
-    struct fs_node *base = node_of(fd);
+    struct fs_node *base = calls_node(fd);
     char name[FS_NAME_MAX + 1];
     struct fs_node *dir;
-    struct fs_node *node = resolve(base, path, &dir, name);
+    struct fs_node *node = calls_resolve(base, path, &dir, name);
     int e = errno;
     size_t len;
 
-    if (refused(base, FS_LOOKS))
+    if (calls_refused(base, FS_LOOKS))
         return -1;
     if (node == NULL || node->link == NULL)
-        return fail(node == NULL ? e : EINVAL);
+        return calls_fail(node == NULL ? e : EINVAL);
     len = strlen(node->link);
     memcpy(out, node->link, len < size ? len : size);
     return (ssize_t)(len < size ? len : size);
@@ -304,11 +303,11 @@ ssize_t __real_pread64(int fd, void *out, size_t len, off64_t at);
 ssize_t __wrap_pread64(int fd, void *out, size_t len, off64_t at);
 ssize_t __wrap_pread64(int fd, void *out, size_t len, off64_t at)
 {
-    if (!is_ours(fd))
+    if (!calls_is_ours(fd))
         return __real_pread64(fd, out, len, at);
-    if (refused(node_of(fd), FS_LOOKS))
+    if (calls_refused(calls_node(fd), FS_LOOKS))
         return -1;
-    return (ssize_t)fs_read(node_of(fd), out, len, (uint64_t)at);
+    return (ssize_t)fs_read(calls_node(fd), out, len, (uint64_t)at);
 }
 
 ssize_t __wrap_fgetxattr(int fd, const char *name, void *out, size_t size);
@@ -318,7 +317,7 @@ ssize_t __wrap_fgetxattr(int fd, const char *name, void *out, size_t size)
     (void)name;
     (void)out;
     (void)size;
-    return fail(ENODATA);
+    return calls_fail(ENODATA);
 }
 
 /* ---- directories ---- */
@@ -350,7 +349,7 @@ ssize_t __wrap_getdents64(int fd, void *out, size_t size)
     struct dirent64 *to = out;
     size_t n = 0;
 
-    if (refused(node_of(fd), FS_LOOKS))
+    if (calls_refused(calls_node(fd), FS_LOOKS))
         return -1;
     while ((n + 1) * sizeof(*to) <= size && n < 20 && next_entry(file_of(fd), &to[n]))
         n++;
@@ -416,271 +415,5 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *out)
         (struct timespec){.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
     if (id == CLOCK_REALTIME_COARSE) /* times of files */
         *out = fs_now(calls.dest);
-    return 0;
-}
-
-/* ---- changing ---- */
-
-/* A name in a directory, to be changed. NULL: errno is set. */
-static struct fs_node *dir_to(int fd, const char *path, char name[FS_NAME_MAX + 1],
-                              struct fs_node **node, enum fs_call call)
-{
-    struct fs_node *dir;
-
-    if (refused(node_of(fd), call))
-        return NULL;
-    *node = resolve(node_of(fd), path, &dir, name);
-    return dir;
-}
-
-static struct fs_node *dir_for(int fd, const char *path, char name[FS_NAME_MAX + 1],
-                               struct fs_node **node)
-{
-    return dir_to(fd, path, name, node, FS_CHANGES);
-}
-
-static int make(int fd, const char *path, struct fs_node *what)
-{
-    char name[FS_NAME_MAX + 1];
-    struct fs_node *node;
-    struct fs_node *dir = dir_for(fd, path, name, &node);
-
-    if (dir == NULL)
-        return -1;
-    if (node != NULL)
-        return fail(EEXIST);
-    what->seen.uid = __wrap_geteuid();
-    what->seen.gid = __wrap_getegid();
-    fs_name(dir, name, what);
-    return 0;
-}
-
-int __wrap_mkdirat(int fd, const char *name, mode_t mode);
-int __wrap_mkdirat(int fd, const char *name, mode_t mode)
-{
-    return make(fd, name, fs_new(node_of(fd)->disk, S_IFDIR | (mode & ~022u)));
-}
-
-int __wrap_symlinkat(const char *text, int fd, const char *name);
-int __wrap_symlinkat(const char *text, int fd, const char *name)
-{
-    struct fs_node *node = fs_new(node_of(fd)->disk, S_IFLNK | 0777);
-
-    node->link = strdup(text);
-    return make(fd, name, node);
-}
-
-int __wrap_mknodat(int fd, const char *name, mode_t mode, dev_t dev);
-int __wrap_mknodat(int fd, const char *name, mode_t mode, dev_t dev)
-{
-    struct fs_node *node = fs_new(node_of(fd)->disk, mode & ~022u);
-
-    node->rdev = dev;
-    return make(fd, name, node);
-}
-
-int __wrap_linkat(int from, const char *a, int fd, const char *b, int flags);
-int __wrap_linkat(int from, const char *a, int fd, const char *b, int flags)
-{
-    char name[FS_NAME_MAX + 1];
-    struct fs_node *node, *over;
-    struct fs_node *dir = dir_for(from, a, name, &node);
-
-    (void)flags;
-    if (dir == NULL)
-        return -1;
-    if (node == NULL)
-        return fail(ENOENT);
-    dir = dir_for(fd, b, name, &over);
-    if (dir == NULL)
-        return -1;
-    if (over != NULL)
-        return fail(EEXIST);
-    fs_name(dir, name, node);
-    return 0;
-}
-
-static int rename_to(int fd, const char *from, int to, const char *name, bool replace)
-{
-    char last[FS_NAME_MAX + 1];
-    struct fs_node *node, *over;
-    struct fs_node *dir = dir_for(fd, from, last, &node);
-
-    if (dir == NULL)
-        return -1;
-    if (fd != to || strchr(from, '/') != NULL || strchr(name, '/') != NULL)
-        bail("a rename from one directory to another");
-    over = fs_find(dir, name);
-    if (node == NULL)
-        return fail(ENOENT);
-    if (over != NULL && (!replace || S_ISDIR(over->seen.mode)))
-        return fail(!replace ? EEXIST : EISDIR);
-    if (over != node)
-        fs_rename(dir, from, name);
-    return 0;
-}
-
-int __wrap_renameat(int fd, const char *from, int to, const char *name);
-int __wrap_renameat(int fd, const char *from, int to, const char *name)
-{
-    return rename_to(fd, from, to, name, true);
-}
-
-int __wrap_renameat2(int fd, const char *from, int to, const char *name, unsigned flags);
-int __wrap_renameat2(int fd, const char *from, int to, const char *name, unsigned flags)
-{
-    return rename_to(fd, from, to, name, flags == 0);
-}
-
-int __wrap_unlinkat(int fd, const char *path, int flags);
-int __wrap_unlinkat(int fd, const char *path, int flags)
-{
-    char name[FS_NAME_MAX + 1];
-    struct fs_node *node;
-    struct fs_node *dir = dir_for(fd, path, name, &node);
-
-    if (dir == NULL)
-        return -1;
-    if (node == NULL)
-        return fail(ENOENT);
-    if ((flags & AT_REMOVEDIR) != 0 && !S_ISDIR(node->seen.mode))
-        return fail(ENOTDIR);
-    if ((flags & AT_REMOVEDIR) == 0 && S_ISDIR(node->seen.mode))
-        return fail(EISDIR);
-    if (S_ISDIR(node->seen.mode) && node->names.n > 0)
-        return fail(ENOTEMPTY);
-    fs_unname(dir, name);
-    return 0;
-}
-
-ssize_t __real_pwrite64(int fd, const void *in, size_t len, off64_t at);
-ssize_t __wrap_pwrite64(int fd, const void *in, size_t len, off64_t at);
-ssize_t __wrap_pwrite64(int fd, const void *in, size_t len, off64_t at)
-{
-    if (!is_ours(fd))
-        return __real_pwrite64(fd, in, len, at);
-    if (refused(node_of(fd), FS_CHANGES))
-        return -1;
-    if (calls.short_writes != NULL && len > 1 && lh_rng_one_in(calls.short_writes, 8))
-        len = 1 + lh_rng_below(calls.short_writes, len - 1);
-    fs_write(node_of(fd), in, len, (uint64_t)at);
-    return (ssize_t)len;
-}
-
-int __wrap_ftruncate64(int fd, off64_t len);
-int __wrap_ftruncate64(int fd, off64_t len)
-{
-    if (refused(node_of(fd), FS_CHANGES))
-        return -1;
-    fs_truncate(node_of(fd), (size_t)len);
-    return 0;
-}
-
-/* ---- attributes ---- */
-
-static int set_mode(struct fs_node *node, mode_t mode)
-{
-    node->seen.mode = (node->seen.mode & S_IFMT) | (mode & 07777);
-    fs_touch(node, false);
-    return 0;
-}
-
-static int set_owner(struct fs_node *node, uid_t uid, gid_t gid)
-{
-    if (!calls.is_root)
-        return fail(EPERM);
-    node->seen.uid = uid;
-    node->seen.gid = gid;
-    fs_touch(node, false);
-    return 0;
-}
-
-static int set_times(struct fs_node *node, const struct timespec times[2])
-{
-    node->seen.mtime = times[1];
-    fs_touch(node, false);
-    return 0;
-}
-
-/* An entry of a directory whose attributes are changed. NULL: errno is set. */
-static struct fs_node *entry_for(int fd, const char *path)
-{
-    char name[FS_NAME_MAX + 1];
-    struct fs_node *node;
-    struct fs_node *dir = dir_to(fd, path, name, &node, FS_DRESSES);
-
-    if (dir != NULL && node == NULL)
-        errno = ENOENT;
-    return dir != NULL ? node : NULL;
-}
-
-int __wrap_fchmod(int fd, mode_t mode);
-int __wrap_fchmod(int fd, mode_t mode)
-{
-    return refused(node_of(fd), FS_DRESSES) ? -1 : set_mode(node_of(fd), mode);
-}
-
-int __wrap_fchmodat(int fd, const char *name, mode_t mode, int flags);
-int __wrap_fchmodat(int fd, const char *name, mode_t mode, int flags)
-{
-    struct fs_node *node = entry_for(fd, name);
-
-    (void)flags;
-    return node == NULL ? -1 : set_mode(node, mode);
-}
-
-int __wrap_fchown(int fd, uid_t uid, gid_t gid);
-int __wrap_fchown(int fd, uid_t uid, gid_t gid)
-{
-    return refused(node_of(fd), FS_DRESSES) ? -1 : set_owner(node_of(fd), uid, gid);
-}
-
-int __wrap_fchownat(int fd, const char *name, uid_t uid, gid_t gid, int flags);
-int __wrap_fchownat(int fd, const char *name, uid_t uid, gid_t gid, int flags)
-{
-    struct fs_node *node = entry_for(fd, name);
-
-    (void)flags;
-    return node == NULL ? -1 : set_owner(node, uid, gid);
-}
-
-int __wrap_futimens(int fd, const struct timespec times[2]);
-int __wrap_futimens(int fd, const struct timespec times[2])
-{
-    return refused(node_of(fd), FS_DRESSES) ? -1 : set_times(node_of(fd), times);
-}
-
-int __wrap_utimensat(int fd, const char *name, const struct timespec times[2], int flags);
-int __wrap_utimensat(int fd, const char *name, const struct timespec times[2], int flags)
-{
-    struct fs_node *node = entry_for(fd, name);
-
-    (void)flags;
-    return node == NULL ? -1 : set_times(node, times);
-}
-
-/* ---- syncing ---- */
-
-int __wrap_fsync(int fd);
-int __wrap_fsync(int fd)
-{
-    if (refused(node_of(fd), FS_SYNCS))
-        return -1;
-    fs_sync(node_of(fd));
-    return 0;
-}
-
-int __wrap_fdatasync(int fd);
-int __wrap_fdatasync(int fd)
-{
-    return __wrap_fsync(fd);
-}
-
-int __wrap_syncfs(int fd);
-int __wrap_syncfs(int fd)
-{
-    if (refused(node_of(fd), FS_SYNCS))
-        return -1;
-    fs_sync_all(node_of(fd)->disk);
     return 0;
 }
