@@ -3,9 +3,9 @@
  * The program's own code runs at both ends: of the sender the tree (io/tree*.c) with walk, packs
  * and schedule; of the receiver targets and trees (io/target*.c, io/rtree*.c). Made up are the
  * disks (tree_fs.h), the network, the lane's session and streams (tree_lane.c), the receiver's
- * sessions, streams and committer (tree_receiver.c), threads and the clock (tree_world.c). Big
- * files have a send of their own, of which only the end is played. One thread; everything follows
- * from one seed.
+ * sessions and streams (tree_receiver.c) and committers (tree_committer.c), threads and the clock
+ * (tree_events.c). Big files have a send of their own, of which only the end is played. One thread;
+ * everything follows from one seed.
  *
  * What must hold is checked in tree_check.c while it happens. */
 #ifndef LH_SIM_TREE_WORLD_H
@@ -167,15 +167,18 @@ extern struct tw tw;
 /* tree_world.c */
 bool tw_run(uint64_t seed); /* whether all held; else tw.why */
 void tw_free(void);
-void tw_at(enum tw_owner owner, uint64_t delay_us, void (*fn)(void *arg), void *arg);
-/* All that the receiver has to do, whatever the time. */
-void tw_drain(enum tw_owner owner);
 void tw_broken(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void tw_trace(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 uint64_t tw_below(uint64_t n);
 bool tw_one_in(uint64_t n);
 uint64_t tw_latency(void);
 bool tw_is_calm(void);
+
+/* tree_events.c */
+void tw_at(enum tw_owner owner, uint64_t delay_us, void (*fn)(void *arg), void *arg);
+struct tw_event tw_next(void); /* the first; there must be one */
+/* All that an owner has to do, whatever the time. */
+void tw_drain(enum tw_owner owner);
 
 /* tree_source.c */
 void tw_make_source(void);
