@@ -9,6 +9,8 @@
 #ifndef LH_IO_RTREE_DIRS_H
 #define LH_IO_RTREE_DIRS_H
 
+#include "proto/transfer.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -93,6 +95,14 @@ void lh_tree_dir_put(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
 
 /* Directories were removed or replaced: look again from now on. */
 void lh_tree_dirs_forget(struct lh_tree_dirs *d);
+
+/* Of those with a path that long only a few are remembered: the paths are the memory. */
+static inline bool lh_tree_dir_is_long(const struct lh_tree_dir *dir)
+{
+    return dir->path_len >= LH_PATH_MAX;
+}
+
+/* ---- rtree_sync.c ---- */
 
 /* An entry of it was changed: it is to be synced. Blocking, rarely. */
 int lh_tree_dir_touch(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
