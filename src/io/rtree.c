@@ -276,10 +276,8 @@ static int open_root(struct lh_rtree *t, const struct lh_rtree_open *how, uint64
     t->dev = *dev = st.dev;
     if (t->root_fd < 0)
         return 0;
-    /* Others than root can write only to what they may; ATTRS takes it back. */
+    /* Others than root can write only to what they may. */
     t->dirs.open_up = !lh_rtree_dry(t) && !t->is_root && (t->keep & LH_KEEP_MODE);
-    if (t->dirs.open_up && (st.mode & 0700) != 0700)
-        (void)fchmod(t->root_fd, (st.mode & 07777) | 0700);
     e = lh_tree_dirs_root(&t->dirs, t->root_fd, st.dev);
     if (e != 0)
         return lh_err_sys(err, LH_E_DEST, e, "cannot open %s again", t->shown);

@@ -31,8 +31,10 @@ static int dress_dir(struct lh_rtree *t, const struct lh_tree_entry *entry, cons
     if (e != 0)
         return e;
     e = lh_rtree_dress(t, dir->fd, &d, not_kept);
-    if (e == 0)
+    if (e == 0) {
+        lh_tree_dir_dressed(&t->dirs, dir);
         e = lh_tree_dir_touch(&t->dirs, dir);
+    }
     lh_tree_dir_put(&t->dirs, dir);
     return e;
 }
@@ -247,7 +249,7 @@ int lh_rtree_list_open(struct lh_rtree *t, uint32_t tag, const uint8_t *path, si
         return lh_err_set(err, LH_E_PATH, "LIST of a path that is not allowed: %s", why);
     memcpy(text, path, path_len);
     if (t->root_fd >= 0)
-        e = lh_tree_dir_get(&t->dirs, text, path_len, false, &dir);
+        e = lh_tree_dir_look(&t->dirs, text, path_len, &dir);
     if (e == 0) {
         fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         e = fd < 0 ? errno : 0;

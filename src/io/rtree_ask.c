@@ -208,47 +208,51 @@ static int enter(struct ask *a)
     return failed(a, LH_E_EXISTS, "this name comes twice in this transfer");
 }
 
-/* The directories above a->dir, from below: 0 or an errno. mark: they are led to; else each is
- * synced until there is one that was led to before. *end: length of the last one's path. */
-static int each_above(struct ask *a, bool mark, size_t *end)
+/* The directory at path[0..len), or NULL where it may not be opened: nor have we made anything in
+ * it. 0 or an errno. */
+static int on_way(struct ask *a, size_t len, struct lh_tree_dir **dir)
 {
-    size_t at = lh_tree_dir_len(a->path, a->e.path_len);
-    struct lh_tree_dir *dir;
-    bool over = false;
-    int e = 0;
+    int e = lh_tree_dir_get(&a->t->dirs, a->path, len, false, dir);
 
-    while (e == 0 && !over && at > (mark ? *end : 0)) {
-        at = lh_tree_dir_len(a->path, at);
-        e = lh_tree_dir_get(&a->t->dirs, a->path, at, false, &dir);
-        if (e == EACCES) { /* nor have we made anything in it */
-            e = 0;
-            continue;
-        }
-        if (e != 0)
-            return e;
-        if (mark)
-            dir->led_to = true;
-        else
-            e = lh_disk_sync_dir(dir->fd);
-        over = !mark && dir->led_to;
-        lh_tree_dir_put(&a->t->dirs, dir);
+    if (e != 0)
+        *dir = NULL;
+    return e == EACCES ? 0 : e;
+}
+
+/* `above` holds the name of `dir`, which is to be on the disk. Either may be NULL. e: what went
+ * wrong before. 0 or an errno. */
+static int lead_to(struct ask *a, struct lh_tree_dir *above, struct lh_tree_dir *dir, int e)
+{
+    if (above != NULL) {
+        lh_tree_dir_lasts(&a->t->dirs, above, true);
+        if (e == 0 && (dir == NULL || !dir->led_to))
+            e = lh_disk_sync_dir(above->fd);
+        lh_tree_dir_put(&a->t->dirs, above);
     }
-    *end = at;
+    if (e == 0 && dir != NULL)
+        dir->led_to = true;
     return e;
 }
 
 /* A big one comes by itself, and is done when it and its own directory are synced, which may be
- * before the next commit of ours: names that lead there must be on the disk by then. 0 or an errno.
- */
+ * before the next commit of ours: names that lead there must be on the disk by then. From the root
+ * down, so that all that leads to one that is led to is there. 0 or an errno. */
 static int sync_way(struct ask *a)
 {
-    size_t end = 0;
-    int e = a->dir->led_to ? 0 : each_above(a, false, &end);
+    size_t len = lh_tree_dir_len(a->path, a->e.path_len);
+    struct lh_tree_dir *above = NULL;
+    struct lh_tree_dir *dir;
+    int e = 0;
 
-    if (e == 0 && !a->dir->led_to)
-        e = each_above(a, true, &end);
-    a->dir->led_to = e == 0;
-    return e;
+    lh_tree_dir_lasts(&a->t->dirs, a->dir, false);
+    for (size_t at = 0; e == 0 && at < len && !a->dir->led_to; at++) {
+        if (at > 0 && a->path[at] != '/')
+            continue;
+        e = on_way(a, at, &dir);
+        e = lead_to(a, above, dir, e);
+        above = dir;
+    }
+    return lead_to(a, above, a->dir, e);
 }
 
 static bool too_deep(const struct ask *a)

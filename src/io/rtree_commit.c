@@ -328,7 +328,7 @@ int lh_rtree_finish(struct lh_rtree *t, struct lh_err *err)
     lh_rtree_stats(t, &stats);
     if (stats.kept > 0)
         lh_tree_dirs_touch_all(&t->dirs);
-    e = lh_tree_dirs_sync(&t->dirs);
+    e = lh_tree_dirs_end(&t->dirs);
     return e == 0 ? 0 : lh_rtree_fail_sys(t, e, "sync", err);
 }
 

@@ -2,8 +2,8 @@
  *
  * Happy path: found among those that are kept -> a reference. Else openat2 -> kept in the place of
  * the one that nobody has used for longest. Missing ones are made from the root on, each synced
- * with the next commit (rtree_sync.c). One of ours into which we may not write is opened up, as
- * rsync does. Failures: the kernel's word, as an errno. */
+ * with the next commit (rtree_sync.c). One of ours into which we may not write is opened up
+ * (rtree_opened.c). Failures: the kernel's word, as an errno. */
 #include "io/rtree_dirs.h"
 
 #include "io/deep.h"
@@ -73,8 +73,14 @@ size_t lh_tree_dir_len(const char *path, size_t len)
 
 /* ---- opening ---- */
 
-/* Returns a descriptor or -errno. */
-static int open_beneath(int from_fd, const char *path)
+/* What a directory is opened for. */
+#define WORK 1u /* to change what is in it */
+#define MAKE 2u /* with what is missing of it */
+/* It was made just now. The name of another may not be on the disk yet, and what is put into it is
+ * not there either until that is. */
+#define OURS 4u
+
+int lh_tree_open_beneath(int from_fd, const char *path)
 {
     uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
@@ -91,47 +97,63 @@ static uint64_t fresh_mark(uint64_t hash, uint64_t dev, uint64_t ino)
     return lh_check64(what, sizeof(what), 0) | 1;
 }
 
-/* One that is not kept yet, with a reference. */
-static int open_dir(const struct lh_tree_dirs *d, const struct lh_tree_dir *in, const char *path,
-                    size_t len, uint64_t hash, struct lh_tree_dir **out)
+static void destroy(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
+{
+    if (dir == NULL)
+        return;
+    if (dir->fd >= 0) {
+        lh_tree_dir_give_back(d, dir);
+        close(dir->fd);
+    }
+    free(dir);
+}
+
+/* 0 or an errno. */
+static int open_it(struct lh_tree_dirs *d, const struct lh_tree_dir *in, unsigned how,
+                   struct lh_tree_dir *dir)
+{
+    const char *name = in == NULL ? dir->path : dir->path + in->path_len + (in->path_len > 0);
+    struct lh_disk_stat st;
+    int e;
+
+    dir->fd = lh_tree_open_beneath(in == NULL ? d->root_fd : in->fd, name);
+    if (dir->fd == -EACCES && in != NULL && d->open_up) {
+        dir->fd = lh_tree_dir_open_shut(d, in->fd, name, dir);
+        how |= WORK;
+    }
+    e = dir->fd < 0 ? -dir->fd : lh_disk_stat(dir->fd, "", &st);
+    if (e != 0)
+        return e;
+    dir->dev = st.dev;
+    dir->ino = st.ino;
+    dir->gid = st.gid;
+    dir->mark = fresh_mark(dir->hash, st.dev, st.ino);
+    dir->as_is = !(how & WORK);
+    if ((how & WORK) || (st.mode & 0500) != 0500) /* what is in it cannot be listed either */
+        lh_tree_dir_open_up(d, dir);
+    dir->foreign = st.dev != d->dev;
+    dir->acl = fgetxattr(dir->fd, "system.posix_acl_default", NULL, 0) > 0;
+    return 0;
+}
+
+/* One that is not kept yet, with a reference. in: the directory that it is in, or NULL. */
+static int open_dir(struct lh_tree_dirs *d, const struct lh_tree_dir *in, const char *path,
+                    size_t len, unsigned how, struct lh_tree_dir **out)
 {
     struct lh_tree_dir *dir = malloc(sizeof(*dir) + len + 1);
-    struct lh_disk_stat st;
     int e;
 
     if (dir == NULL)
         return ENOMEM;
-    *dir = (struct lh_tree_dir){.refs = 1, .hash = hash, .path_len = len};
+    *dir = (struct lh_tree_dir){.refs = 1, .hash = lh_check64(path, len, 0), .path_len = len};
     memcpy(dir->path, path, len);
     dir->path[len] = '\0';
-    if (in == NULL)
-        dir->fd = open_beneath(d->root_fd, dir->path);
+    e = open_it(d, in, how, dir);
+    if (e == 0)
+        *out = dir;
     else
-        dir->fd = open_beneath(in->fd, dir->path + in->path_len + (in->path_len > 0));
-    e = dir->fd < 0 ? -dir->fd : lh_disk_stat(dir->fd, "", &st);
-    if (e != 0) {
-        if (dir->fd >= 0)
-            close(dir->fd);
-        free(dir);
-        return e;
-    }
-    dir->dev = st.dev;
-    dir->gid = st.gid;
-    dir->mark = fresh_mark(hash, st.dev, st.ino);
-    if (d->open_up && (st.mode & 0700) != 0700) /* of somebody else: it stays as it is */
-        (void)fchmod(dir->fd, (st.mode & 07777) | 0700);
-    dir->foreign = st.dev != d->dev;
-    dir->acl = fgetxattr(dir->fd, "system.posix_acl_default", NULL, 0) > 0;
-    *out = dir;
-    return 0;
-}
-
-static void destroy(struct lh_tree_dir *dir)
-{
-    if (dir == NULL)
-        return;
-    close(dir->fd);
-    free(dir);
+        destroy(d, dir);
+    return e;
 }
 
 /* ---- the kept ones; the caller holds the lock ---- */
@@ -191,11 +213,9 @@ static bool unref(struct lh_tree_dir *dir)
 
 /* ---- getting ---- */
 
-/* in: the directory that it is in, when that is at hand, else NULL.
- * ours: it was made just now. The name of another may not be on the disk yet, and what is put into
- * it is not there either until that is. */
+/* in: the directory that it is in, when that is at hand, else NULL. */
 static int get(struct lh_tree_dirs *d, const struct lh_tree_dir *in, const char *path, size_t len,
-               bool ours, struct lh_tree_dir **out)
+               unsigned how, struct lh_tree_dir **out)
 {
     uint64_t hash = lh_check64(path, len, 0);
     struct lh_tree_dir *dir, *other, *gone = NULL;
@@ -205,18 +225,20 @@ static int get(struct lh_tree_dirs *d, const struct lh_tree_dir *in, const char 
     dir = find(d, path, len, hash);
     pthread_mutex_unlock(&d->lock);
     if (dir != NULL) {
+        if ((how & WORK) && dir->as_is)
+            lh_tree_dir_open_up(d, dir);
         *out = dir;
         return 0;
     }
-    e = open_dir(d, in, path, len, hash, &dir);
+    e = open_dir(d, in, path, len, how, &dir);
     if (e == EMFILE || e == ENFILE) { /* those that are only kept cost others theirs */
         lh_tree_dirs_forget(d);
-        e = open_dir(d, in, path, len, hash, &dir);
+        e = open_dir(d, in, path, len, how, &dir);
     }
     if (e != 0)
         return e;
     pthread_mutex_lock(&d->lock);
-    d->many = d->many || !(ours || d->known || len == 0);
+    d->many = d->many || !((how & OURS) || d->known || len == 0);
     other = find(d, path, len, hash);
     if (other == NULL) {
         dir->fresh = *fresh_at(d, dir) == dir->mark;
@@ -224,52 +246,41 @@ static int get(struct lh_tree_dirs *d, const struct lh_tree_dir *in, const char 
     }
     pthread_mutex_unlock(&d->lock);
     if (other != NULL) {
-        destroy(dir);
+        if ((how & WORK) && other->as_is)
+            lh_tree_dir_open_up(d, other);
+        destroy(d, dir);
         dir = other;
     }
-    destroy(gone);
+    destroy(d, gone);
     *out = dir;
     return 0;
 }
 
-/* One that may not be opened. False: not by us either. */
-static bool open_up(const struct lh_tree_dirs *d, int dirfd, const char *name)
-{
-    struct lh_disk_stat st;
-
-    return d->open_up && lh_disk_stat(dirfd, name, &st) == 0 && S_ISDIR(st.mode) &&
-           (st.mode & 0700) != 0700 &&
-           fchmodat(dirfd, name, (st.mode & 07777) | 0700, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-/* Prefix by prefix from the root, which is there, each from the one before it. make: what is
- * missing.
- */
-static int reach(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
+/* Prefix by prefix from the root, which is there, each from the one before it. */
+static int reach(struct lh_tree_dirs *d, const char *path, size_t len, unsigned how,
                  struct lh_tree_dir **out)
 {
     struct lh_tree_dir *dir, *next;
     size_t from = 0;
-    int e = get(d, NULL, path, 0, false, &dir);
+    int e = get(d, NULL, path, 0, WORK, &dir);
 
     for (size_t at = 1; e == 0 && at <= len; at++) {
         char name[NAME_BYTES_MAX + 1];
+        unsigned to = at < len ? WORK : how & WORK;
         bool made;
 
         if (at < len && path[at] != '/')
             continue;
         memcpy(name, path + from, at - from);
         name[at - from] = '\0';
-        e = get(d, dir, path, at, false, &next);
-        if (e == EACCES && open_up(d, dir->fd, name))
-            e = get(d, dir, path, at, false, &next);
-        if (e == ENOENT && make) {
+        e = get(d, dir, path, at, to, &next);
+        if (e == ENOENT && (how & MAKE)) {
             made = mkdirat(dir->fd, name, 0777) == 0;
             e = made || errno == EEXIST ? 0 : errno;
             if (e == 0)
                 e = lh_tree_dir_touch(d, dir);
             if (e == 0)
-                e = get(d, dir, path, at, made, &next);
+                e = get(d, dir, path, at, made ? to | OURS : to, &next);
             if (e == 0)
                 next->fresh = made;
         }
@@ -284,14 +295,25 @@ static int reach(struct lh_tree_dirs *d, const char *path, size_t len, bool make
     return e;
 }
 
+static int get_as(struct lh_tree_dirs *d, const char *path, size_t len, unsigned how,
+                  struct lh_tree_dir **dir)
+{
+    int e = get(d, NULL, path, len, how, dir);
+
+    if ((e == ENOENT && (how & MAKE)) || (e == EACCES && d->open_up))
+        e = reach(d, path, len, how, dir);
+    return e;
+}
+
 int lh_tree_dir_get(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
                     struct lh_tree_dir **dir)
 {
-    int e = get(d, NULL, path, len, false, dir);
+    return get_as(d, path, len, make ? WORK | MAKE : WORK, dir);
+}
 
-    if ((e == ENOENT && make) || (e == EACCES && d->open_up))
-        e = reach(d, path, len, make, dir);
-    return e;
+int lh_tree_dir_look(struct lh_tree_dirs *d, const char *path, size_t len, struct lh_tree_dir **dir)
+{
+    return get_as(d, path, len, 0, dir);
 }
 
 bool lh_tree_dir_is(const struct lh_tree_dir *dir, const char *path, size_t len)
@@ -315,7 +337,7 @@ void lh_tree_dir_made(struct lh_tree_dirs *d, const struct lh_tree_dir *in, cons
 {
     struct lh_tree_dir *dir;
 
-    if (get(d, in, path, len, true, &dir) != 0)
+    if (get(d, in, path, len, WORK | OURS, &dir) != 0)
         return;
     dir->fresh = true;
     lh_tree_dir_put(d, dir);
@@ -329,7 +351,7 @@ void lh_tree_dir_put(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
     gone = unref(dir);
     pthread_mutex_unlock(&d->lock);
     if (gone)
-        destroy(dir);
+        destroy(d, dir);
 }
 
 void lh_tree_dirs_forget(struct lh_tree_dirs *d)
@@ -351,7 +373,7 @@ void lh_tree_dirs_forget(struct lh_tree_dirs *d)
     }
     pthread_mutex_unlock(&d->lock);
     while (n > 0)
-        destroy(gone[--n]);
+        destroy(d, gone[--n]);
 }
 
 /* ---- all of them ---- */
@@ -374,12 +396,14 @@ void lh_tree_dirs_init(struct lh_tree_dirs *d)
     d->know_fd = -1;
     d->each = !syncfs_tells();
     pthread_mutex_init(&d->lock, NULL);
+    pthread_mutex_init(&d->mode_lock, NULL);
 }
 
 int lh_tree_dirs_root(struct lh_tree_dirs *d, int root_fd, uint64_t dev)
 {
     d->root_fd = root_fd;
     d->dev = dev;
+    lh_tree_dirs_open_root(d);
     d->know_fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return d->know_fd >= 0 ? 0 : errno;
 }
@@ -391,6 +415,8 @@ void lh_tree_dirs_free(struct lh_tree_dirs *d)
     for (unsigned i = 0; i < d->n_dirty; i++)
         lh_tree_dir_put(d, d->dirty[i]);
     d->n_dirty = 0;
+    lh_tree_dirs_let_root(d);
     lh_tree_dirs_forget(d);
+    pthread_mutex_destroy(&d->mode_lock);
     pthread_mutex_destroy(&d->lock);
 }

@@ -5,7 +5,8 @@
  * symbolic link at the destination is followed, also while somebody swaps a directory for one. The
  * last few descriptors are kept, so that a file costs no such call.
  *
- * Threads: any, its own lock, never held over a system call. Failures are errnos. */
+ * Threads: any, its own lock, never held over a system call; rtree_opened.c has another one.
+ * Failures are errnos. */
 #ifndef LH_IO_RTREE_DIRS_H
 #define LH_IO_RTREE_DIRS_H
 
@@ -32,6 +33,13 @@ struct lh_tree_dir {
     bool fresh;        /* made for this tree: nothing is in it but what we put there */
     atomic_uint folds; /* rtree_fold.c's */
     bool led_to;       /* rtree_ask.c's: the names that lead to it are on the disk */
+    /* rtree_opened.c's own, under its lock */
+    struct lh_tree_dir *next_opened;
+    uint64_t ino;
+    bool opened;       /* up, by us; */
+    bool lasts;        /* until the end, if it comes to that; */
+    uint32_t mode;     /* before that it had this one */
+    atomic_bool as_is; /* its mode is not ours: it is opened up when somebody works in it */
     /* the rest is rtree_dirs.c's own */
     bool dirty;
     bool kept;
@@ -51,8 +59,12 @@ struct lh_tree_dirs {
     uint64_t dev;
     bool each; /* syncfs(2) reports no errors here: never trust it alone */
     /* The caller's, before anything is opened: those of ours that lack rights of their owner are
-     * given them, and get their modes at the end. */
+     * given them while we work in them (rtree_opened.c). */
     bool open_up;
+    bool ended;
+    pthread_mutex_t mode_lock; /* never taken under the other one */
+    struct lh_tree_dir *opened;
+    struct lh_tree_dir *root; /* with a reference, when it was opened up */
     pthread_mutex_t lock;
     uint64_t clock;
     struct lh_tree_dir *kept[LH_TREE_DIRS_KEPT];
@@ -81,6 +93,9 @@ int lh_tree_dirs_root(struct lh_tree_dirs *d, int root_fd, uint64_t dev);
  * ELOOP, ENOTDIR: something of another kind is in the way. */
 int lh_tree_dir_get(struct lh_tree_dirs *d, const char *path, size_t len, bool make,
                     struct lh_tree_dir **dir);
+/* The same only to see what is in it: it is not opened up unless it cannot be read otherwise. */
+int lh_tree_dir_look(struct lh_tree_dirs *d, const char *path, size_t len,
+                     struct lh_tree_dir **dir);
 /* Whether it is the one at path[0..len). */
 bool lh_tree_dir_is(const struct lh_tree_dir *dir, const char *path, size_t len);
 /* For many paths in a row, most of them in the directory of the one before: *dir is that, or NULL,
@@ -101,6 +116,29 @@ static inline bool lh_tree_dir_is_long(const struct lh_tree_dir *dir)
 {
     return dir->path_len >= LH_PATH_MAX;
 }
+
+/* For rtree_opened.c: returns a descriptor or -errno. */
+int lh_tree_open_beneath(int from_fd, const char *path);
+
+/* ---- rtree_opened.c ---- */
+
+/* It has its mode from ATTRS: that stays. */
+void lh_tree_dir_dressed(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
+/* Others, who do not come by here, put something into it, or pass it on their way (passed): opened
+ * up it stays that, until ATTRS give it its mode, or the end comes. */
+void lh_tree_dir_lasts(struct lh_tree_dirs *d, struct lh_tree_dir *dir, bool passed);
+/* Behind the last change: modes are given back, and all is synced as lh_tree_dirs_sync does. */
+int lh_tree_dirs_end(struct lh_tree_dirs *d);
+
+/* For rtree_dirs.c. Somebody works in it; it was opened, in_fd being what it is in, and that was
+ * not allowed (returns a descriptor or -errno); it is closed. */
+void lh_tree_dir_open_up(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
+int lh_tree_dir_open_shut(struct lh_tree_dirs *d, int in_fd, const char *name,
+                          struct lh_tree_dir *dir);
+void lh_tree_dir_give_back(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
+/* The root, which is in use from the beginning to the end. */
+void lh_tree_dirs_open_root(struct lh_tree_dirs *d);
+void lh_tree_dirs_let_root(struct lh_tree_dirs *d);
 
 /* ---- rtree_sync.c ---- */
 

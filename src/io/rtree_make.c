@@ -5,8 +5,8 @@
  * Happy path: nothing is there -> made under its name at once; each of these calls makes all or
  * nothing and replaces nothing. Something is there -> it is the same: kept; else made under a
  * hidden name and renamed over it. Directories are made writable for their owner, and so are those
- * that are there when something is put into them (rtree_dirs.c); ATTRS gives them their modes when
- * all is in them. Failures: of the entry, told; of the disk, the tree's. */
+ * that are there when something is put into them (rtree_opened.c); ATTRS gives them their modes
+ * when all is in them. Failures: of the entry, told; of the disk, the tree's. */
 #include "io/rtree_impl.h"
 
 #include "core/keep.h"

@@ -24,11 +24,12 @@ def hello():
     return frame(e2e.HELLO, struct.pack("<HHBQQIH", 1, 1, 1, 1 | TREES, TREES, 2000, 1) + text("e2e"))
 
 
-def offer(path, flags=KEEP_SAME, keep=MODE | TIMES, transfer=0):
-    now = (1700000000, 0)
-    identity = struct.pack("<QQQqIqI", 1, 2, 0, *now, *now)
-    entry = struct.pack("<BIII", DIR, 0o755, 0, 0) + identity + text("")
-    return frame(e2e.OFFER, os.urandom(16) + struct.pack("<Q", 0) + bytes(16) +
+IDENTITY = struct.pack("<QQQqIqI", 1, 2, 0, 1700000000, 0, 1700000000, 0)
+
+
+def offer(path, flags=KEEP_SAME, keep=MODE | TIMES, transfer=0, holder=None):
+    entry = struct.pack("<BIII", DIR, 0o755, 0, 0) + IDENTITY + text("")
+    return frame(e2e.OFFER, (holder or os.urandom(16)) + struct.pack("<Q", 0) + bytes(16) +
                  struct.pack("<QHIHI", 0, 1, BLOCK, flags | 8, 1) + text(path) + text(entry) +
                  struct.pack("<I", keep), transfer=transfer)
 
@@ -143,6 +144,19 @@ class Sender:
                 gone.update(runs(got[2]))
                 left -= gone
         return {i - first for i in gone}
+
+    def attrs(self, *rows):
+        self.control.send(frame(ATTRS, entries(self.next, rows), transfer=0, epoch=self.epoch))
+        self.next += len(rows)
+
+    def finish(self):
+        """Whether it is done."""
+        self.control.send(frame(FINISH, IDENTITY + struct.pack("<I", 0o755), transfer=0))
+        got = self.control.read_until(DONE, ERROR)
+        if got is None or got[0] == ERROR:
+            return False
+        self.control.send(frame(CONFIRM, transfer=0), frame(21))
+        return True
 
     def names(self, path):
         """What LIST of that directory brings; None when the session ended."""

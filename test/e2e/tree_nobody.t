@@ -1,0 +1,132 @@
+#!/usr/bin/python3
+"""A receiver that is not root, and directories that it may not write to: they are opened up for its own work, and
+get their modes back."""
+import os
+import stat
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+
+import e2e
+import treewire
+from e2e import Serve, need, ok, same
+from treewire import CHANGED, DIR, FILE, KEPT, MADE, NEW, Sender, entry
+
+
+def begin():
+    """A receiver, and where its tree will be."""
+    e2e.need_root()
+    os.chmod(e2e.dir(), 0o777)
+    at = os.path.join(e2e.dir(), "root")
+    os.mkdir(at)
+    os.chmod(at, 0o777)
+    return Serve(at, "--holder-timeout", "1h", nobody=True), os.path.join(at, "t")
+
+
+def make(serve, modes):
+    """Directories of these modes, the deepest told first, as a sender leaves them."""
+    sender = Sender(serve.port)
+    rows = [entry(DIR, path, mode=0o755) for path in reversed(modes) if path]
+    same([a for a, _ in sender.files(*rows)], [MADE] * len(rows), "directories")
+    need(sender.settled(*range(len(rows))) is not None, "they are made")
+    sender.attrs(*[entry(DIR, path, mode=mode) for path, mode in modes.items()])
+    need(sender.finish(), "and have their modes")
+
+
+def modes_of(at, modes):
+    return {path: stat.S_IMODE(os.lstat(os.path.join(at, path)).st_mode) for path in modes}
+
+
+def send(sender, *paths):
+    """Files of one byte."""
+    first = sender.next
+    got = sender.files(*[entry(FILE, p, size=1) for p in paths])
+    need(got is not None, "asked")
+    same({a for a, _ in got} <= {NEW, CHANGED}, True, "%d files are wanted" % len(paths))
+    for at in range(0, len(paths), 50):
+        sender.pack(*[(first + i, 0, b"x") for i in range(at, min(at + 50, len(paths)))])
+    same(len(sender.settled(*range(first, first + len(paths))) or ()), len(paths), "settled")
+
+
+MODES = {"d/shut/in": 0o311, "d/shut": 0, "d/read": 0o444, "d": 0o555, "": 0o500}
+FILES = ("f", "d/f", "d/read/f", "d/shut/f", "d/shut/in/f")
+
+
+def test_given_back():
+    """What ATTRS do not come to."""
+    serve, at = begin()
+    make(serve, MODES)
+    same(modes_of(at, MODES), MODES, "as they were told")
+    sender = Sender(serve.port)
+    send(sender, *FILES)
+    ok(sender.finish(), "it ends with no ATTRS")
+    same(modes_of(at, MODES), MODES, "the modes are given back")
+
+
+def test_broken_off():
+    serve, at = begin()
+    make(serve, MODES)
+    holder = os.urandom(16)
+    sender = Sender(serve.port, holder=holder)
+    send(sender, *FILES)
+    sender.control.socket.close()
+    sender = Sender(serve.port, holder=holder, keep=treewire.TIMES)
+    need(sender.accepted is not None and sender.accepted[0] == e2e.ACCEPT, "the same sender comes again")
+    same(modes_of(at, MODES), MODES, "what the session before had opened up is given back")
+
+
+def test_told():
+    """ATTRS say what it is to be, also where that is what it was opened up to."""
+    serve, at = begin()
+    make(serve, MODES)
+    new = {"d/shut/in": 0o711, "d/shut": 0o700, "d/read": 0o744, "d": 0o755, "": 0o700}
+    sender = Sender(serve.port)
+    send(sender, *FILES)
+    sender.attrs(*[entry(DIR, path, mode=mode) for path, mode in new.items()])
+    ok(sender.finish(), "with ATTRS")
+    same(modes_of(at, MODES), new, "their modes stay")
+
+
+def test_looked_at():
+    serve, at = begin()
+    make(serve, MODES)
+    sender = Sender(serve.port)
+    same(sender.names("") is not None and sender.names("d") is not None, True, "two that may be read")
+    same(modes_of(at, ["d"]), {"d": 0o555}, "are read as they are")
+    ok(b"in" in sender.names("d/shut"), "one that may not be read is told of, too")
+    ok(sender.names("d/read") is not None, "and one that may not be searched")
+    same(sender.remove(entry(DIR, "d/shut/in")), {0}, "and so are some removed")
+    left = {path: mode for path, mode in MODES.items() if path != "d/shut/in"}
+    ok(sender.finish(), "it ends with no ATTRS")
+    same(modes_of(at, left), left, "the modes are given back")
+
+
+def test_many():
+    """More of them than are kept open, and in use again and again."""
+    serve, at = begin()
+    modes = {"d%d" % i: 0o555 for i in range(150)}
+    modes[""] = 0o555
+    make(serve, modes)
+    sender = Sender(serve.port)
+    send(sender, *["d%d/f%d" % (i, k) for k in range(3) for i in range(150)])
+    same(sorted(set(modes_of(at, modes).values()) - {0o555, 0o755}), [], "no other modes than these")
+    ok(sender.finish(), "it ends")
+    same(modes_of(at, modes), modes, "the modes are given back")
+
+
+def test_big():
+    """A big file comes by itself, later: its directory stays as it has to be for that."""
+    serve, at = begin()
+    modes = {"d": 0o555, "": 0o555}
+    make(serve, modes)
+    sender = Sender(serve.port)
+    same([a for a, _ in sender.files(entry(FILE, "d/big", size=40 << 20))], [NEW], "one is wanted")
+    send(sender, *["n%d/f" % i for i in range(100)])
+    same(modes_of(at, modes), {"d": 0o755, "": 0o755}, "its directory stays opened up")
+    sender.attrs(entry(DIR, "d", mode=0o555))
+    ok(sender.finish(), "it ends")
+    same(modes_of(at, modes), modes, "and is so no more")
+
+
+if __name__ == "__main__":
+    e2e.main()
