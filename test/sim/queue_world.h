@@ -395,6 +395,12 @@ static inline uint64_t simq_mask_of(const struct lh_runs *r)
     return mask;
 }
 
+/* queue_faults.c */
+void simq_fault(struct simq_world *w, struct simq_event *again); /* one, or the end of them all */
+void simq_next_fault(struct simq_world *w, const struct simq_event *e); /* e comes after a while */
+/* What Redis has forgotten is submitted again, what was paused is resumed. */
+void simq_user(struct simq_world *w, struct simq_event *again);
+
 /* queue_redis.c */
 void simq_redis_gets(struct simq_world *w, struct simq_event *e);
 void simq_redis_wait_over(struct simq_world *w, const struct simq_event *e);
