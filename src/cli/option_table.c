@@ -149,8 +149,9 @@ const struct lh_option lh_options[] = {
              "tried and why."},
     {.name = "max-streams", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_NUMBER, AT(send.max_streams),
      .min = 1, .max = LH_MAX_STREAMS, .arg = "N", .def = "16; on long paths up to 32; without BBR 128",
-     .help = "Never use more streams than this. More carry more on paths that are long and lose "
-             "packets; neighbours will notice."},
+     .help = "Never use more streams than this, of a tree in all: then big files go one by one, and share "
+             "them with the small ones. (1: they take turns, on two connections of which one sends.) "
+             "More carry more on paths that are long and lose packets; neighbours will notice."},
     {.name = "limit-rate", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_RATE, AT(send.limit_bps),
      .min = 64000, .max = UINT64_C(100000000000000), .arg = "RATE", .def = "none",
      .help = "Send no faster than this, all streams together, in bits per second: 500M, 2G. Counted "

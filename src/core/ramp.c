@@ -90,13 +90,35 @@ void lh_ramp_round_trip(struct lh_ramp *r, uint32_t rtt_us)
         r->path.rtt_us = rtt_us;
 }
 
-void lh_ramp_at_most(struct lh_ramp *r, unsigned max)
+bool lh_ramp_at_most(struct lh_ramp *r, unsigned max)
 {
+    unsigned n = r->n;
+
     if (r->bounds.max > max)
         r->bounds.max = max;
     if (r->bounds.min > max)
         r->bounds.min = max;
-    r->n = within(r, r->n);
+    r->n = within(r, n);
+    if (r->n != n)
+        snprintf(r->why, sizeof(r->why), "the receiver takes no more");
+    return r->n != n;
+}
+
+bool lh_ramp_rebound(struct lh_ramp *r, struct lh_ramp_bounds bounds)
+{
+    unsigned n = r->n;
+
+    r->bounds = bounds;
+    r->n = within(r, n);
+    if (r->n == n)
+        return false;
+    r->trial = LH_RAMP_NONE;
+    r->phase = LH_RAMP_SETTLE;
+    r->settle_Bps = 0;
+    r->since_ms = 0;
+    snprintf(r->why, sizeof(r->why), "%s: its part of the tree's is %u",
+             r->n < n ? "fewer" : "more", bounds.max);
+    return true;
 }
 
 /* ---- stretches of time ---- */

@@ -84,8 +84,11 @@ void lh_ramp_hurry(struct lh_ramp *r, unsigned most);
 /* A round trip was seen, 0: none. The least counts. */
 void lh_ramp_round_trip(struct lh_ramp *r, uint32_t rtt_us);
 
-/* The other side takes no more than so many. */
-void lh_ramp_at_most(struct lh_ramp *r, unsigned max);
+/* The other side takes no more than so many. True: r->n has changed, r->why says why. */
+bool lh_ramp_at_most(struct lh_ramp *r, unsigned max);
+
+/* Other bounds from now on. True: r->n has changed, r->why says why. */
+bool lh_ramp_rebound(struct lh_ramp *r, struct lh_ramp_bounds bounds);
 
 /* Look, and perhaps decide. True: r->n has changed, r->why says why. Time must not go back. */
 bool lh_ramp_look(struct lh_ramp *r, const struct lh_ramp_sight *sight);

@@ -57,6 +57,16 @@ bool lh_lane_brief(const struct lh_send *s)
     return s->tune.brief;
 }
 
+void lh_lane_part(struct lh_send *s, unsigned streams)
+{
+    lh_mover_part(s, streams);
+}
+
+bool lh_lane_within_part(const struct lh_send *s)
+{
+    return lh_mover_within_part(s);
+}
+
 void lh_lane_feed(struct lh_send *s)
 {
     lh_mover_feed(s);

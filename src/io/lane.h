@@ -55,6 +55,12 @@ void lh_lane_tell(struct lh_send *send, uint16_t type, uint16_t flags, const voi
 bool lh_lane_taken(
     const struct lh_send *send); /* ACCEPT came in this session, and it is not lost */
 
+/* So many streams are its part of the tree's, of a lane or of a big file. At once; those beyond go
+ * when all is durable that they were given. */
+void lh_lane_part(struct lh_send *send, unsigned streams);
+/* Whether they are gone. */
+bool lh_lane_within_part(const struct lh_send *send);
+
 /* Whether packs are better small: the path is long. Known once it is taken. */
 bool lh_lane_brief(const struct lh_send *send);
 

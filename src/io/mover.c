@@ -101,6 +101,40 @@ void lh_mover_use_streams(struct lh_send *s)
     lh_mover_feed(s);
 }
 
+/* Of those beyond its part. */
+static bool may_go(const struct lh_send *s, unsigned number)
+{
+    const struct lh_stream_slot *slot = &s->streams[number];
+
+    return slot->st != NULL &&
+           (!slot->up || (slot->wants && s->sched.streams[number].granted.blocks == 0));
+}
+
+static void close_beyond_part(struct lh_send *s)
+{
+    if (s->most_streams == 0)
+        return;
+    for (unsigned i = s->most_streams; i < s->n_streams; i++)
+        if (may_go(s, i)) {
+            s->streams[i].up = s->streams[i].wants = false;
+            lh_sstream_stop(s->streams[i].st);
+        }
+}
+
+void lh_mover_part(struct lh_send *s, unsigned streams)
+{
+    if (lh_tune_part(s, streams) && s->phase >= LH_PHASE_HELLO && s->phase <= LH_PHASE_MOVING)
+        lh_mover_use_streams(s);
+}
+
+bool lh_mover_within_part(const struct lh_send *s)
+{
+    for (unsigned i = s->most_streams; i < LH_MAX_STREAMS; i++)
+        if (s->streams[i].st != NULL)
+            return false;
+    return true;
+}
+
 void lh_mover_dial(struct lh_send *s)
 {
     lh_tune_start(s);
@@ -169,6 +203,7 @@ void lh_mover_feed(struct lh_send *s)
     for (unsigned i = 0; i < s->n_streams && i < s->tune.ramp.n; i++)
         if (s->streams[i].up && s->streams[i].wants)
             feed(s, i);
+    close_beyond_part(s);
     lh_limits_note(s);
     if (s->lane != NULL) /* its owner says when it is over */
         return;
@@ -199,7 +234,8 @@ void lh_mover_up(struct lh_send *s, unsigned number, const struct lh_stream_give
 {
     lh_log(&s->log, LH_LOG_INFO, "stream number=%u congestion=%s sndbuf=%d notsent_lowat=%d",
            number, given->congestion, given->sndbuf_bytes, given->lowat_bytes);
-    if (number >= s->n_streams || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_MOVING)
+    if (number >= s->n_streams || s->phase < LH_PHASE_HELLO || s->phase > LH_PHASE_MOVING ||
+        (s->most_streams > 0 && number >= s->most_streams))
         return; /* it has been stopped meanwhile */
     s->streams[number].up = true;
     s->streams[number].up_ms = lh_now_ms();

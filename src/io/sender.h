@@ -108,6 +108,7 @@ struct lh_stream_slot {
 /* How many streams, and how fast. */
 struct lh_tune {
     struct lh_ramp ramp;
+    bool started;
     bool brief; /* small files over a long path: small packs, so that all streams have some */
     struct lh_share share;
     uint64_t at_ms;
@@ -173,9 +174,10 @@ struct lh_send {
     uint8_t *dest;
     size_t dest_len;
     char *congestion;
-    struct lh_lane *lane; /* NULL: it sends a file */
-    uint64_t told_bytes;  /* of a lane, in this session */
-    bool finish_said;     /* of a lane, in this session: DONE may come while contents move */
+    struct lh_lane *lane;  /* NULL: it sends a file */
+    unsigned most_streams; /* its part of a tree's; 0: only options bound it */
+    uint64_t told_bytes;   /* of a lane, in this session */
+    bool finish_said;      /* of a lane, in this session: DONE may come while contents move */
 
     uv_timer_t tick;
     uv_timer_t retry;
@@ -331,11 +333,18 @@ void lh_laggard_tick(struct lh_send *s);
 /* As many streams as s->tune says; those beyond stay connected, idle, until they are wanted again.
  */
 void lh_mover_use_streams(struct lh_send *s);
+/* As lh_tune_part, and at once: those beyond go when all is durable that they were granted. */
+void lh_mover_part(struct lh_send *s, unsigned streams);
+/* Whether they are gone. */
+bool lh_mover_within_part(const struct lh_send *s);
 
 /* tune.c: a path is known, nothing is of the last one. Then, a few times a second: look at the
  * streams, say how many and how fast. */
 void lh_tune_start(struct lh_send *s);
 void lh_tune_at_most(struct lh_send *s, unsigned streams);
+/* It is a part of a tree, whose streams are bounded: so many are its own. True: it uses another
+ * number now, lh_mover_use_streams. */
+bool lh_tune_part(struct lh_send *s, unsigned streams);
 void lh_tune_tick(struct lh_send *s, uint64_t now_ms);
 
 /* compare.c */

@@ -8,8 +8,12 @@
  * session does not come up is tried again, at the next progress of the lane: the receiver is there,
  * or it is the lane's to say that it is not.
  *
- * Below a rate limit a big file has it for itself: it waits until nothing small is under way, and
- * nothing small is told of meanwhile. */
+ * Below a rate limit, and in the background, a big file has the path for itself: it waits until
+ * nothing small is under way, and nothing small is told of meanwhile.
+ *
+ * Where the number of streams is asked for or bounded it is that of the tree: there is one big file
+ * at a time, and while there is one the lane keeps half of the streams; one when there is nothing
+ * left for it. Those that it gives up are closed before the big file has them. */
 #include "io/sender.h"
 #include "io/tree_impl.h"
 
@@ -27,6 +31,57 @@ unsigned lh_tree_big_running(const struct lh_tree *t)
     for (unsigned i = 0; i < LH_TREE_BIGS_AT_ONCE; i++)
         n += t->big[i].send != NULL;
     return n;
+}
+
+/* Streams of the whole tree at most; 0: nobody said so. */
+static unsigned bound_of(const struct lh_tree *t)
+{
+    unsigned streams = t->opts.send.streams;
+    unsigned most = t->big_max_streams;
+
+    return streams > 0 && (most == 0 || streams < most) ? streams : most;
+}
+
+bool lh_tree_in_turns(const struct lh_tree *t)
+{
+    return t->opts.send.limit_bps > 0 || t->opts.send.share == LH_SHARE_BACKGROUND ||
+           bound_of(t) == 1;
+}
+
+/* What the lane has not. */
+static unsigned big_part(const struct lh_tree *t)
+{
+    unsigned bound = bound_of(t);
+
+    return bound > t->lane_part ? bound - t->lane_part : bound;
+}
+
+static unsigned lane_part(struct lh_tree *t, unsigned bound)
+{
+    bool bigs = t->n_bigs > 0 || lh_tree_big_running(t) > 0;
+
+    if (bigs && t->walk_over && !t->walk_busy && t->told == t->base)
+        t->lane_rests = true;
+    if (t->lane_rests)
+        return 1;
+    return bigs && bound > 1 ? bound / 2 : bound;
+}
+
+/* The bound is divided. False: the lane has not given up yet what it is to. */
+static bool part_streams(struct lh_tree *t)
+{
+    unsigned bound = bound_of(t);
+
+    if (bound == 0)
+        return true;
+    t->lane_part = lane_part(t, bound);
+    lh_lane_part(t->send, t->lane_part);
+    if (!lh_lane_within_part(t->send))
+        return false;
+    for (unsigned i = 0; i < LH_TREE_BIGS_AT_ONCE; i++)
+        if (t->big[i].send != NULL)
+            lh_lane_part(t->big[i].send, big_part(t));
+    return true;
 }
 
 bool lh_tree_big_left(const struct lh_tree *t)
@@ -151,8 +206,10 @@ static void start_one(struct lh_tree *t, struct lh_tree_big *big, struct lh_item
     }
     free(source);
     free(dest);
-    if (r == 0)
+    if (r == 0) {
+        lh_lane_part(big->send, big_part(t));
         return;
+    }
     big->send = NULL;
     lh_tree_failed(t, item->path, item->identity.size, -r, lh_status_text(r));
     lh_item_drop(item);
@@ -160,15 +217,16 @@ static void start_one(struct lh_tree *t, struct lh_tree_big *big, struct lh_item
 
 void lh_tree_big_start(struct lh_tree *t)
 {
-    bool limited = t->opts.send.limit_bps > 0;
+    bool turns = lh_tree_in_turns(t);
+    bool one = turns || bound_of(t) > 0;
 
-    if (t->bigs_pause || !lh_lane_taken(t->send))
+    if (t->bigs_pause || !lh_lane_taken(t->send) || !part_streams(t))
         return;
     for (unsigned i = 0; i < LH_TREE_BIGS_AT_ONCE; i++) {
         struct lh_item *item = t->bigs;
 
         if (item == NULL || t->stage != LH_TREE_MOVING || t->big[i].send != NULL ||
-            (limited && (t->told != t->base || lh_tree_big_running(t) > 0)))
+            (turns && t->told != t->base) || (one && lh_tree_big_running(t) > 0))
             continue;
         t->bigs = item->next;
         if (t->bigs == NULL)

@@ -198,6 +198,8 @@ struct lh_tree {
     struct lh_item *sent_bigs; /* that are there, on their way back into the table */
     uint64_t bytes_there;      /* of those, and of such that are in it again */
     uint32_t big_max_streams;  /* as it was asked for; 0: by the host */
+    unsigned lane_part;        /* streams of the bound that the lane has; 0: all */
+    bool lane_rests;           /* there is nothing left for it: the big files have the bound */
 
     struct lh_tree_prune prune;
 
@@ -282,6 +284,8 @@ extern const struct lh_packs_how lh_tree_packs; /* without its user */
 /* tree_big.c: big files. The item's reference is taken. */
 void lh_tree_big_add(struct lh_tree *t, struct lh_item *item);
 void lh_tree_big_start(struct lh_tree *t);
+/* Big files and small ones are not under way at the same time. */
+bool lh_tree_in_turns(const struct lh_tree *t);
 unsigned lh_tree_big_running(const struct lh_tree *t);
 bool lh_tree_big_left(const struct lh_tree *t); /* waiting, running, or sent and not in the table */
 void lh_tree_big_back(struct lh_tree *t);       /* sent ones into the table, while it has room */

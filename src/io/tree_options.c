@@ -107,7 +107,7 @@ int lh_tree_copy_options(struct lh_tree *t, const struct lh_tree_options *opts)
     s->source = NULL;
     t->big_max_streams = s->max_streams;
     t->lane.max_streams = s->max_streams > 0 ? s->max_streams : LH_DEFAULT_MAX_STREAMS_FAR;
-    if (s->max_streams == 0)
+    if (s->max_streams == 0 && s->streams == 0)
         s->max_streams = LH_DEFAULT_MAX_STREAMS;
     if (s->block_bytes == 0)
         s->block_bytes = LH_BLOCK_DEFAULT;

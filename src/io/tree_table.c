@@ -170,7 +170,7 @@ void lh_tree_tell(struct lh_tree *t)
 
     if (t->send == NULL || (t->stage != LH_TREE_MOVING && !removing) ||
         (removing && !lh_lane_taken(t->send)) ||
-        (t->opts.send.limit_bps > 0 && lh_tree_big_running(t) > 0))
+        (lh_tree_in_turns(t) && lh_tree_big_running(t) > 0))
         return;
     while (more && lh_lane_may_tell(t->send))
         more = lh_tree_owners_tell(t) || tell_some(t);

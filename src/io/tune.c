@@ -59,8 +59,7 @@ static struct lh_ramp_bounds bounds(const struct lh_send *s, const struct lh_ram
         b.max = max_by_host(path);
     if (s->opts.streams > 0)
         b.min = b.max = lesser(s->opts.streams, s->opts.max_streams);
-    if (b.max > most)
-        b.max = most;
+    b.max = lesser(b.max < most ? b.max : most, s->most_streams);
     if (b.min > b.max)
         b.min = b.max;
     return b;
@@ -74,7 +73,9 @@ static void say_fewer(struct lh_send *s)
 
     if (s->opts.streams > r->n)
         snprintf(r->why, sizeof(r->why), "not %u: %s", s->opts.streams,
-                 by_bound ? "no more are allowed" : "the rate limit is too low for more");
+                 r->n == s->most_streams ? "the rest is for other files of the tree"
+                 : by_bound              ? "no more are allowed"
+                                         : "the rate limit is too low for more");
 }
 
 /* To each stream its part, and an even one to those that may come up. Parts are by what streams
@@ -106,12 +107,17 @@ static void set_pace(struct lh_send *s, uint64_t total_Bps)
 /* Small files over a long path: slow starts are most of it. */
 static void hurry(struct lh_send *s)
 {
-    unsigned most = most_below_limit(s);
+    unsigned most = lesser(most_below_limit(s), s->most_streams);
 
     s->tune.brief = true;
     if (s->opts.share == LH_SHARE_BACKGROUND)
         return;
     lh_ramp_hurry(&s->tune.ramp, most < s->lane->max_streams ? most : s->lane->max_streams);
+}
+
+static void say_number(const struct lh_send *s)
+{
+    lh_log(&s->log, LH_LOG_INFO, "streams n=%u why=\"%s\"", s->tune.ramp.n, s->tune.ramp.why);
 }
 
 void lh_tune_start(struct lh_send *s)
@@ -130,12 +136,27 @@ void lh_tune_start(struct lh_send *s)
     lh_share_init(&s->tune.share, s->opts.limit_bps / 8, bbr(s),
                   s->opts.share == LH_SHARE_BACKGROUND);
     set_pace(s, lh_share_first(&s->tune.share));
-    lh_log(&s->log, LH_LOG_INFO, "streams n=%u why=\"%s\"", s->tune.ramp.n, s->tune.ramp.why);
+    say_number(s);
+    s->tune.started = true;
 }
 
 void lh_tune_at_most(struct lh_send *s, unsigned streams)
 {
-    lh_ramp_at_most(&s->tune.ramp, streams);
+    if (lh_ramp_at_most(&s->tune.ramp, streams))
+        say_number(s);
+}
+
+bool lh_tune_part(struct lh_send *s, unsigned streams)
+{
+    struct lh_ramp *r = &s->tune.ramp;
+
+    if (s->most_streams == streams)
+        return false;
+    s->most_streams = streams;
+    if (!s->tune.started || !lh_ramp_rebound(r, bounds(s, &r->path)))
+        return false;
+    say_number(s);
+    return true;
 }
 
 /* Over all streams; what is of now, over those in use. */
@@ -231,7 +252,7 @@ static void tune_number(struct lh_send *s, const struct seen *seen, bool held, u
 
     if (!lh_ramp_look(&t->ramp, &sight))
         return;
-    lh_log(&s->log, LH_LOG_INFO, "streams n=%u why=\"%s\"", t->ramp.n, t->ramp.why);
+    say_number(s);
     lh_mover_use_streams(s);
 }
 

@@ -1,6 +1,7 @@
 /* Trees by the public interface, both sides on one loop: what is sent arrives, a rerun keeps it,
  * what the source has not is removed. (What goes wrong: tree_trouble.c.) */
 #include "test/lib/tap.h"
+#include "test/loop/relay.h"
 #include "test/loop/tree_rig.h"
 
 #include <stdio.h>
@@ -158,6 +159,44 @@ static void test_places(void)
     rig_close(&rig, "places");
 }
 
+/* Of a number of streams that was given, big files and small ones each have a part. */
+static void bounded(uint32_t streams, uint32_t max_streams, unsigned most, const char *what)
+{
+    struct lh_tree_options o;
+    struct rig rig;
+    struct receiving r;
+    struct planting p = {0};
+    struct relay *narrow;
+
+    rig_open(&rig);
+    tree_grow(&rig, 60);
+    rig_make(&rig, "t/d1/big", 32 * MIB, 1);
+    rig_make(&rig, "t/d2/bigger", 33 * MIB, 2);
+    tree_set_times(rig_source(&rig, "t/d1"), 1000000001);
+    tree_set_times(rig_source(&rig, "t/d2"), 1000000002);
+    rig_serve(&rig, &r, 0);
+    narrow = relay_start(r.port, 60 * MIB); /* it lasts, so that they are to be seen */
+    tree_options(&rig, &o, relay_port(narrow));
+    o.send.streams = streams;
+    o.send.max_streams = max_streams;
+    tree_start(&rig, &p, &o);
+    rig_until(&rig, &p.n_done, 1);
+    is_i64(p.status, 0, "%s: %s %s", what, p.text, p.failed_text);
+    ok(p.most_streams <= most, "%s: there were %u at most", what, p.most_streams);
+    tree_is_there(&rig, what);
+    relay_stop(narrow);
+    rig_serve_stop(&r);
+    rig_close(&rig, what);
+}
+
+static void test_bounded(void)
+{
+    bounded(8, 0, 8, "8 streams");
+    bounded(0, 3, 3, "3 streams at most");
+    bounded(40, 0, 40, "40 streams");
+    bounded(0, 1, 2, "one stream, and the idle one of small files");
+}
+
 /* Below a limit big files and small ones take turns. */
 static void test_limited(void)
 {
@@ -177,12 +216,15 @@ static void test_limited(void)
     tree_set_times(rig_source(&rig, "t"), 800000000);
     rig_serve(&rig, &r, 0);
     tree_options(&rig, &o, r.port);
-    o.send.limit_bps = 8000000000ull;
+    o.send.limit_bps = 150000000;
     o.preserve |= LH_PRESERVE_HARDLINKS;
     tree_start(&rig, &p, &o);
     rig_until(&rig, &p.n_done, 1);
     is_i64(p.status, 0, "below a limit: %s %s", p.text, p.failed_text);
     is_u64(p.stats.files_sent, 62, "all are sent");
+    /* Two at once, each at the limit, would take half as long. */
+    ok(p.stats.send.duration_s > 65.0 * MIB * 8 / 150e6 * 0.95, "no faster than allowed: %.2f s",
+       p.stats.send.duration_s);
     tree_is_there(&rig, "limited");
     rig_serve_stop(&r);
     rig_close(&rig, "limited");
@@ -367,7 +409,7 @@ int main(int argc, char **argv)
         {"refusals", test_refusals}, {"whole", test_whole},          {"changed", test_changed},
         {"big", test_big},           {"links", test_hard_links},     {"dry", test_dry_run},
         {"remove", test_remove},     {"empty", test_remove_nothing}, {"places", test_places},
-        {"limited", test_limited},   {"shared", test_shared}};
+        {"limited", test_limited},   {"shared", test_shared},        {"bounded", test_bounded}};
 
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         if (argc < 2 || strcmp(argv[1], tests[i].name) == 0)

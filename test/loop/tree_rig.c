@@ -55,6 +55,8 @@ static void on_progress(void *arg, const struct lh_tree_stats *stats)
     must(p, p->n_start > 0, "progress before start");
     must(p, stats->send.bytes_durable <= stats->send.bytes_total, "more durable than there is");
     p->n_progress++;
+    if (stats->send.streams > p->most_streams)
+        p->most_streams = stats->send.streams;
     cancel_if(p, p->cancel == IN_PROGRESS);
 }
 

@@ -22,6 +22,7 @@ struct planting {
     unsigned unlink_at; /* entries: then these files of the source go; 0: never */
     unsigned unlink_first, unlink_end;
     unsigned n_start, n_progress, n_entries, n_done, n_violations;
+    unsigned most_streams; /* live at once */
     unsigned n_what[LH_TREE_FAILED + 1];
     int status;
     int failed_status;

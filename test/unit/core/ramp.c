@@ -227,6 +227,27 @@ static void test_looks_seldom(void)
     is_u64(run.ramp.n, 4, "and the number that does");
 }
 
+static void test_other_bounds(void)
+{
+    struct run run = begin(1, 16, 100000, 2796202, true);
+    struct link link = {120 * MB, 7 * MB, 0, 0};
+
+    go(&run, &link, 60);
+    is_u64(run.ramp.n, 16, "as many as are allowed");
+    ok(lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 8}), "fewer are");
+    is_u64(run.ramp.n, 8, "so fewer it is");
+    ok(strstr(run.ramp.why, "its part") != NULL, "which is told: %s", run.ramp.why);
+    ok(!lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 12}), "more are: nothing at once");
+    go(&run, &link, 60);
+    is_u64(run.ramp.n, 12, "but soon");
+    ok(lh_ramp_at_most(&run.ramp, 5), "the receiver takes fewer");
+    ok(strstr(run.ramp.why, "the receiver takes no more") != NULL, "which is told");
+    ok(!lh_ramp_at_most(&run.ramp, 6), "no change, and nothing to be told");
+    run = begin(4, 4, 100000, 2796202, true);
+    ok(lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){3, 3}) && run.ramp.n == 3, "a number");
+    ok(lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){4, 4}) && run.ramp.n == 4, "and back");
+}
+
 static void test_hurry(void)
 {
     struct run run = begin(1, 16, 100000, 2796202, true);
@@ -278,6 +299,7 @@ static void test_hurry_on_a_thin_path(void)
 int main(void)
 {
     test_start();
+    test_other_bounds();
     test_hurry();
     test_hurry_on_a_thin_path();
     test_without_bbr();
