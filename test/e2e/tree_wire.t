@@ -84,13 +84,9 @@ class Tree:
         elif got[0] == FAILED:
             index, code = struct.unpack_from("<IH", got[2])
             self.failed[index] = (code, got[2][8:].decode("utf-8", "backslashreplace"))
-        return got
 
     def until(self, *kinds):
-        while True:
-            got = self.control.read()
-            if got is None or self.note(got)[0] in kinds:
-                return got
+        return self.control.read_until(*kinds, note=self.note)
 
     def ask(self, *entries, last=True):
         """FILES; the answers."""

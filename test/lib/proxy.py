@@ -68,15 +68,17 @@ class Proxy:
 
     rate: bytes a second, all streams together, towards the receiver; None: no limit.
     narrow: with little room for what it has not passed on; so it is when there is a rate.
+    dam_at: once so many bytes have passed towards the receiver the dam is set.
     mangle(link, upward, data): may change the bytearray `data`, whole frames' worth of stream not
     guaranteed; see Frames for damage at a place in a frame."""
 
-    def __init__(self, port, rate=None, host="127.0.0.1", mangle=None, narrow=None):
+    def __init__(self, port, rate=None, host="127.0.0.1", mangle=None, narrow=None, dam_at=None):
         self.target = (host, port)
-        self.rate, self.mangle = rate, mangle
+        self.rate, self.mangle, self.dam_at = rate, mangle, dam_at
         self.narrow = rate is not None if narrow is None else narrow
         self.links = []
         self.holding = threading.Event()  # set: nothing passes (a black hole)
+        self.dam = threading.Event()  # set: no contents pass, so that no transfer ends; all else does
         self.open = True
         self._lock = threading.Lock()
         self._budget_at = time.monotonic()
@@ -121,13 +123,13 @@ class Proxy:
         try:
             while True:
                 data = source.recv(64 * KIB)
-                while (self.holding.is_set() or (upward and link.hung)) and self.open and not link.dead:
+                if upward and link.kind is None and data:
+                    link.kind = Frames.kind(data)
+                while self._waits(link, upward) and self.open and not link.dead:
                     time.sleep(0.01)
                 if not data:
                     sink.shutdown(socket.SHUT_WR)
                     return
-                if upward and link.kind is None:
-                    link.kind = Frames.kind(data)
                 if upward and self.rate and link.kind == "stream":
                     self._pay(len(data))
                 if self.mangle:
@@ -138,11 +140,17 @@ class Proxy:
                     link.up_bytes += len(data)
                 else:
                     link.down_bytes += len(data)
+                if self.dam_at is not None and self.up_bytes >= self.dam_at:
+                    self.dam.set()
         except OSError:
             if not link.dead:
                 link.close()
         finally:
             link.up_ended |= upward
+
+    def _waits(self, link, upward):
+        dammed = self.dam.is_set() and link.kind == "stream"
+        return self.holding.is_set() or (upward and (link.hung or dammed))
 
     all = []
 
@@ -151,7 +159,7 @@ class Proxy:
         """On one wire the end of a connection comes before the start of the next; here it may be
         delayed on its way. Wait until every end has got through."""
         for proxy in cls.all:
-            while proxy.open and not proxy.holding.is_set() and any(l.lags() for l in proxy.links):
+            while proxy.open and any(l.lags() for l in proxy.links if not proxy._waits(l, True)):
                 time.sleep(0.002)
 
     def _pay(self, n):

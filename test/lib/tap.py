@@ -14,8 +14,7 @@ LIB = os.path.dirname(os.path.abspath(__file__))
 BIN = os.path.abspath(os.environ.get("LONGHAUL") or os.path.join(LIB, "../../build/longhaul"))
 SHORT = bool(os.environ.get("LH_SHORT"))  # under a sanitizer: fewer rounds, smaller files
 LIMIT = 300 if SHORT else 120  # seconds after which a step counts as hung
-
-OWN = ("tap.py", "e2e.py")  # of a check that failed, the line in the test is told, not theirs
+SCRIPT_LIMIT = 840  # for a script: who runs it kills it after 900, and then it cannot say where it hung
 
 _count = 0
 _failed = 0
@@ -32,6 +31,10 @@ class Stop(Exception):
     """The rest of a test function makes no sense any more; the failed check says why."""
 
 
+class Hung(Exception):
+    """A script takes too long; the traceback says what it was waiting for."""
+
+
 def diag(text):
     for line in str(text).splitlines():
         print("# " + line, flush=True)
@@ -45,7 +48,8 @@ def ok(passed, name):
     if not passed:
         _failed += 1
         frame = sys._getframe(1)
-        while os.path.basename(frame.f_code.co_filename) in OWN and frame.f_back:
+        # The line in the test is told, not that of a library.
+        while os.path.dirname(os.path.abspath(frame.f_code.co_filename)) == LIB and frame.f_back:
             frame = frame.f_back
         diag("%s:%d" % (frame.f_code.co_filename, frame.f_lineno))
     return bool(passed)
@@ -62,6 +66,12 @@ def need(passed, name):
     """A check without which the test cannot go on."""
     if not ok(passed, name):
         raise Stop(name)
+
+
+def hung(what, limit=LIMIT):
+    """It has been waited for that for so many seconds."""
+    ok(False, "%s (waited %d s)" % (what, limit))
+    raise Stop(what)
 
 
 def skip(reason):
@@ -106,6 +116,15 @@ def room(parent=None):
     atexit.register(run_cleanups)
 
 
+def _on_alarm(*_):
+    raise Hung("the script takes more than %d s" % SCRIPT_LIMIT)
+
+
+def _on_term(_, frame):
+    diag("ended from outside, while it was here:\n" + "".join(traceback.format_stack(frame)))
+    sys.exit(1)
+
+
 def main():
     global _base, _dir, _failed
     script = sys.modules["__main__"]
@@ -117,7 +136,10 @@ def main():
     if not os.access(BIN, os.X_OK):
         print("Bail out! there is no program %s" % BIN)
         sys.exit(1)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _on_term)
+    signal.signal(signal.SIGALRM, _on_alarm)
+    signal.alarm(SCRIPT_LIMIT)
+    deadline = time.monotonic() + SCRIPT_LIMIT
     _base = tempfile.mkdtemp(prefix="longhaul-e2e.")
     os.chmod(_base, 0o755)
     atexit.register(shutil.rmtree, _base, True)
@@ -137,6 +159,9 @@ def main():
             diag(traceback.format_exc())
         run_cleanups()
         shutil.rmtree(_dir, ignore_errors=True)
+        if time.monotonic() >= deadline:
+            diag("no more tests are run")
+            break
     print("1..%d" % _count, flush=True)
     sys.exit(1 if _failed or not _count else 0)
 
@@ -155,8 +180,7 @@ def wait_until(what, condition, limit=LIMIT):
         if value:
             return value
         if time.monotonic() > deadline:
-            ok(False, "%s (waited %d s)" % (what, limit))
-            raise Stop(what)
+            hung(what, limit)
         time.sleep(0.02)
 
 

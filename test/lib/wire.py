@@ -5,10 +5,11 @@ import contextlib
 import os
 import socket
 import struct
+import time
 
 import xxhash
 
-from tap import LIMIT, cleanup
+from tap import LIMIT, cleanup, diag, hung
 
 KIB = 1 << 10
 BLOCK = 256 * KIB
@@ -120,8 +121,7 @@ class Peer:
             data += got
         return data
 
-    def read(self):
-        """The next frame as (type, transfer, payload), or None when the other side closed."""
+    def _read(self):
         head = self._exactly(HEADER_SIZE)
         if head is None:
             return None
@@ -131,18 +131,31 @@ class Peer:
         payload = self._exactly(length) if length else b""
         return None if payload is None else (kind, transfer, payload)
 
-    def read_until(self, *kinds):
-        """The first frame of these types; None when the connection ends before."""
-        while True:
+    def read(self):
+        """The next frame as (type, transfer, payload), or None when the other side closed."""
+        try:
+            return self._read()
+        except socket.timeout:
+            return hung("a frame comes")
+
+    def read_until(self, *kinds, note=None):
+        """The first frame of these types; None when the connection ends before. note(frame) sees each.
+        Heartbeats do not count: a wait for something else ends all the same."""
+        deadline = time.monotonic() + LIMIT
+        while time.monotonic() < deadline:
             got = self.read()
+            if got is not None and note is not None:
+                note(got)
             if got is None or got[0] in kinds:
                 return got
+        return hung("a frame of type %s comes" % " or ".join(map(str, kinds)))
 
     def closed(self):
         """Whether the other side ends the connection; waits for it, reading what still comes."""
-        try:
-            while self.read() is not None:
-                pass
-            return True
-        except socket.timeout:
-            return False
+        deadline = time.monotonic() + LIMIT
+        with contextlib.suppress(socket.timeout):
+            while time.monotonic() < deadline:
+                if self._read() is None:
+                    return True
+        diag("it is open after %d s" % LIMIT)
+        return False
