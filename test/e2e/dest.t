@@ -85,6 +85,7 @@ def test_full_in_the_middle():
     proxy = Proxy(serve.port, rate=4 * MIB)
     first = Send(src, serve.url("x", proxy.port))
     e2e.need(first.until_durable(), "a transfer is under way, nothing preallocated")
+    proxy.dam.set()
     filler = os.path.join(at, "filler")
     with open(filler, "wb", buffering=0) as f:
         try:
@@ -92,6 +93,7 @@ def test_full_in_the_middle():
                 f.write(bytes(MIB))
         except OSError as error:
             same(error.errno, errno.ENOSPC, "somebody else fills the disk")
+    proxy.open_dam()
     first.wait()
     fails(first, DEST, "space", "full in the middle")
     same(e2e.visible(at), [b"filler"], "nothing half-made is to be seen")

@@ -28,12 +28,14 @@ def test_two_senders_of_one_target():
     slow = Proxy(serve.port, rate=8 * MIB)
     first = Send(src, serve.url("t", slow.port))
     need(first.until_durable(), "the first is under way")
+    slow.dam.set()  # and stays so
     fails(send(src, serve.url("t")), REFUSED, "another (sender|process)", "a second sender of the same file")
     fails(send(other, serve.url("t")), REFUSED, "another (sender|process)", "a second sender of another file")
     os.symlink(".", os.path.join(at, "same"))
     fails(send(src, serve.url("same/t")), REFUSED, "another (sender|process)", "one that comes through a symbolic link")
     fails(send(src, serve.url(".//t")), REFUSED, "another (sender|process)", "one that writes the path differently")
     done(send(other, serve.url("u")), "another target is free")
+    slow.open_dam()
     first.wait()
     done(first, "the first is not disturbed")
     is_copy(src, os.path.join(at, "t"), "its contents are what is there")
@@ -46,8 +48,10 @@ def test_two_receivers_of_one_root():
     slow = Proxy(serve.port, rate=8 * MIB)
     first = Send(src, serve.url("t", slow.port))
     need(first.until_durable(), "a sender at the first receiver is under way")
+    slow.dam.set()
     fails(send(other, second.url("t")), REFUSED, "another (sender|process)", "the same target at the second receiver")
     done(send(other, second.url("u")), "another target at the second receiver")
+    slow.open_dam()
     first.wait()
     done(first, "the first is not disturbed")
     is_copy(src, os.path.join(at, "t"), "its contents are what is there")
@@ -60,8 +64,10 @@ def test_takeover_of_a_silent_holder():
     slow = Proxy(serve.port, rate=6 * MIB)
     first = Send(src, serve.url("t", slow.port))
     need(first.until_durable(2 * MIB), "the first is under way")
+    slow.dam.set()
     fails(send(src, serve.url("t")), REFUSED, "another (sender|process)", "while it lives the second hears busy")
     first.signal(signal.SIGSTOP)
+    slow.open_dam()
 
     def taken():
         got = send(src, serve.url("t"))
@@ -92,9 +98,11 @@ def test_fenced_while_the_other_is_at_it():
         return second if second.until_durable(2 * MIB) else None
 
     second = e2e.wait_until("the silent one is taken over", taken)
+    slow.dam.set()
     first.signal(signal.SIGCONT)
     first.wait()
     fails(first, REFUSED, "taken.*over|another sender|fenced", "the fenced one exits and does not redial")
+    slow.open_dam()
     second.wait()
     done(second, "the second is not disturbed")
     is_copy(src, os.path.join(at, "t"), "the same contents")

@@ -37,9 +37,9 @@ def test_sender_killed():
         name = "t%d" % i
         acknowledged = 0
         for _ in range(rng.randrange(1, 4)):
-            proxy = Proxy(serve.port, rate=40 * MIB)
-            sent = Send(src, serve.url(name, proxy.port), "--streams", str(rng.randrange(1, 17)))
             goal = rng.randrange(SIZE // 2)
+            proxy = Proxy(serve.port, rate=40 * MIB, dam_at=goal if i == 0 else None)
+            sent = Send(src, serve.url(name, proxy.port), "--streams", str(rng.randrange(1, 17)))
             e2e.wait_until("bytes pass", lambda: proxy.up_bytes >= goal or not sent.alive())
             sent.kill()
             kills += sent.killed
@@ -52,7 +52,7 @@ def test_sender_killed():
         skipped = last.last("done").get("bytes_skipped", 0)
         ok(skipped >= acknowledged, "round %d: nothing acknowledged is sent again" % i) or e2e.diag(
             "acknowledged %d, skipped %d" % (acknowledged, skipped))
-    ok(kills >= ROUNDS // 2, "%d kills hit a running sender" % kills)
+        ok(i > 0 or kills > 0, "round %d: %d kills hit a running sender" % (i, kills))
     same(e2e.visible(at), sorted(b"t%d" % i for i in range(ROUNDS)), "nothing half-made is to be seen")
 
 

@@ -26,7 +26,10 @@ def listed(at, *args):
 
 
 def half(serve, src, name):
-    sent = Send(src, serve.url(name, Proxy(serve.port, rate=10 * MIB).port))
+    """It stays half done until its dam is opened."""
+    proxy = Proxy(serve.port, rate=10 * MIB, dam_at=12 * MIB)
+    sent = Send(src, serve.url(name, proxy.port))
+    sent.open_dam = proxy.open_dam
     need(sent.until_durable(2 * MIB), name + " is under way")
     return sent
 
@@ -67,6 +70,7 @@ def test_held():
     same(listed(at)["busy"]["state"], "held", "one that is being received is held")
     run("partials", "--root", at, "--remove", "busy")
     run("partials", "--root", at, "--remove-all")
+    sent.open_dam()
     sent.wait()
     done(sent, "it is never removed")
     is_copy(src, os.path.join(at, "busy"), "the same contents")

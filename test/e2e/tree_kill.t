@@ -68,9 +68,9 @@ def test_sender_killed():
         at = os.path.join(root, "t%d" % i)
         so_far = {}
         for _ in range(rng.randrange(1, 4)):
-            proxy = Proxy(serve.port, rate=RATE)
-            sent = TreeSend(src + "/", serve.url("t%d" % i, proxy.port), "--streams", str(rng.randrange(1, 9)))
             goal = rng.randrange(n_bytes // 4)  # three such leave something to do
+            proxy = Proxy(serve.port, rate=RATE, dam_at=goal if i == 0 else None)
+            sent = TreeSend(src + "/", serve.url("t%d" % i, proxy.port), "--streams", str(rng.randrange(1, 9)))
             e2e.wait_until("bytes pass", lambda: proxy.up_bytes >= goal or not sent.alive())
             sent.kill()
             kills += sent.killed
@@ -81,7 +81,7 @@ def test_sender_killed():
             so_far.update(now)
             half_made(src, at, so_far, "round %d, sender killed" % i)
         finish(src, serve, at, "round %d" % i)
-    ok(kills >= ROUNDS // 2, "%d kills hit a running sender" % kills)
+        ok(i > 0 or kills > 0, "round %d: %d kills hit a running sender" % (i, kills))
 
 
 def test_receiver_killed():

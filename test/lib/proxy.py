@@ -186,6 +186,10 @@ class Proxy:
         for link in self.links:
             link.reset()
 
+    def open_dam(self):
+        self.dam_at = None
+        self.dam.clear()
+
     def stop_listening(self):
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
