@@ -332,30 +332,13 @@ int lh_rtree_finish(struct lh_rtree *t, struct lh_err *err)
     return e == 0 ? 0 : lh_rtree_fail_sys(t, e, "sync", err);
 }
 
-/* A staging file that has not been renamed. */
-static void remove_part(struct lh_rtree *t, const struct lh_rfile *f)
-{
-    size_t dir_len = lh_tree_dir_len(f->path, f->path_len);
-    char part[LH_HIDDEN_SIZE];
-    struct lh_tree_dir *dir;
-
-    if (f->fd >= 0)
-        close(f->fd);
-    if (f->state < LH_RFILE_STAGED || f->named ||
-        lh_tree_dir_get(&t->dirs, f->path, dir_len, false, &dir) != 0)
-        return;
-    lh_rtree_part_of(t, f->path + dir_len + (dir_len > 0), part);
-    unlinkat(dir->fd, part, 0);
-    lh_tree_dir_put(&t->dirs, dir);
-}
-
 void lh_rtree_close(struct lh_store *store)
 {
     struct lh_rtree *t = (struct lh_rtree *)store;
 
     for (uint32_t i = 0; t->n_files > 0 && i < LH_TREE_SPAN; i++)
         if (t->ring[i] != NULL)
-            remove_part(t, t->ring[i]);
+            lh_rtree_part_remove(t, t->ring[i]);
     lh_rtree_table_free(t);
     lh_rtree_give_memory(t);
     lh_tree_dirs_free(&t->dirs);

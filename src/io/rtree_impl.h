@@ -113,8 +113,8 @@ struct lh_rtree {
     unsigned allow; /* enum lh_allow */
     unsigned umask;
     bool is_root;
-    enum lh_unnamed unnamed;
-    uint32_t uid; /* of what is made; so is gid in a directory of that group */
+    _Atomic(enum lh_unnamed) unnamed; /* until the kernel refuses it once */
+    uint32_t uid;                     /* of what is made; so is gid in a directory of that group */
     uint32_t gid;
     uint8_t salt[LH_HASH_SIZE];
     char shown[LH_RTREE_SHOWN_SIZE];
@@ -255,6 +255,18 @@ void lh_rtree_fence(struct lh_store *store);
 /* A commit is due at once: enough waits for it, or the sender does. The caller holds the lock. */
 bool lh_rtree_soon(const struct lh_rtree *t);
 
+/* ---- rtree_part.c: staging files ---- */
+
+/* Of its path, behind the directory. */
+const char *lh_rfile_name(const struct lh_rfile *f);
+/* "": one without a name. Returns a descriptor or -errno. */
+int lh_rtree_part_make(const struct lh_rtree *t, const struct lh_tree_dir *dir, const char *part,
+                       mode_t mode);
+/* The very file that was made. Returns a descriptor or -errno. */
+int lh_rtree_part_open(const struct lh_tree_dir *dir, const char *part, uint64_t ino);
+/* One that was not renamed leaves nothing; its descriptor is closed. */
+void lh_rtree_part_remove(struct lh_rtree *t, const struct lh_rfile *f);
+
 /* ---- rtree_unnamed.c: files that have no name until they are whole ---- */
 
 /* What is there no sync makes safer. */
@@ -266,9 +278,11 @@ bool lh_rtree_is_unnamed(const struct lh_rtree *t, const struct lh_rfile *f,
                          const struct lh_tree_dir *dir);
 /* A descriptor or -errno. */
 int lh_rtree_unnamed_make(const struct lh_rtree *t, const struct lh_tree_dir *dir, mode_t mode);
-/* 0 or an errno. EEXIST: something has that name by now; it stays. */
-int lh_rtree_unnamed_name(const struct lh_rtree *t, const struct lh_tree_dir *dir, int fd,
-                          const char *name);
+/* 0 or an errno; one that was voided gets none. EEXIST: something has that name by now; it stays.
+ * t->unnamed is LH_UNNAMED_NOT then: it may be linked by nobody like us, and is to be written anew
+ * under a hidden name. */
+int lh_rtree_unnamed_name(struct lh_rtree *t, const struct lh_tree_dir *dir, int fd,
+                          struct lh_rfile *f);
 
 /* ---- rtree_commit.c ---- */
 

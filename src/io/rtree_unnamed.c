@@ -9,7 +9,9 @@
  *
  * Happy path: the root's file system is tmpfs or ramfs, and takes such files -> made, written and
  * dressed (rtree_write.c) -> linked. Failures: what cannot be done here is seen when the tree is
- * opened, and all goes by hidden names; EEXIST: nothing that was made meanwhile is replaced. */
+ * opened, and all goes by hidden names; so does this file, and all that follow, when the kernel
+ * does not let us link it (another's, with fs.protected_hardlinks). EEXIST: nothing that was made
+ * meanwhile is replaced. */
 #include "io/rtree_impl.h"
 
 #include "util/mutant.h"
@@ -76,8 +78,36 @@ int lh_rtree_unnamed_make(const struct lh_rtree *t, const struct lh_tree_dir *di
     return make(dir->fd, mode & ~(mode_t)t->umask);
 }
 
-int lh_rtree_unnamed_name(const struct lh_rtree *t, const struct lh_tree_dir *dir, int fd,
-                          const char *name)
+/* What the kernel says to who may not give a name to such a file. */
+static bool is_refused(int e)
 {
-    return give_name(t->unnamed, dir->fd, fd, name);
+    return e == EPERM || e == EACCES || e == ENOENT;
+}
+
+/* Whether it is still wanted: then nobody voids it any more. */
+static bool claim_name(struct lh_rtree *t, struct lh_rfile *f)
+{
+    pthread_mutex_lock(&t->lock);
+    f->named = !f->dropped;
+    pthread_mutex_unlock(&t->lock);
+    return f->named;
+}
+
+int lh_rtree_unnamed_name(struct lh_rtree *t, const struct lh_tree_dir *dir, int fd,
+                          struct lh_rfile *f)
+{
+    enum lh_unnamed how = t->unnamed;
+    int e;
+
+    if (!claim_name(t, f))
+        return 0;
+    e = how == LH_UNNAMED_NOT ? EPERM : give_name(how, dir->fd, fd, lh_rfile_name(f));
+    if (e == 0)
+        return 0;
+    if (is_refused(e))
+        t->unnamed = LH_UNNAMED_NOT;
+    pthread_mutex_lock(&t->lock);
+    f->named = false;
+    pthread_mutex_unlock(&t->lock);
+    return e;
 }

@@ -29,66 +29,10 @@ static int fail_set(struct lh_rtree *t, int status, const char *words, struct lh
     return lh_rtree_fail(t, &why, err);
 }
 
-/* ---- staging files ---- */
-
-static const char *name_of(const struct lh_rfile *f)
-{
-    size_t dir_len = lh_tree_dir_len(f->path, f->path_len);
-
-    return f->path + dir_len + (dir_len > 0);
-}
-
-static int dir_of(struct lh_rtree *t, const struct lh_rfile *f, struct lh_tree_dir **dir)
-{
-    return lh_tree_dir_get(&t->dirs, f->path, lh_tree_dir_len(f->path, f->path_len), false, dir);
-}
-
-/* One that was left there goes first. Returns a descriptor or -errno. */
-static int create(const struct lh_rtree *t, const struct lh_tree_dir *dir, const char *part,
-                  mode_t mode)
-{
-    int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    int fd;
-
-    if (part[0] == '\0')
-        return lh_rtree_unnamed_make(t, dir, mode);
-    fd = openat(dir->fd, part, flags, mode);
-    if (fd < 0 && errno == EEXIST && unlinkat(dir->fd, part, 0) == 0)
-        fd = openat(dir->fd, part, flags, mode);
-    return fd >= 0 ? fd : -errno;
-}
-
-/* The very file that was made. */
-static int reopen(const struct lh_tree_dir *dir, const char *part, uint64_t ino)
-{
-    int fd = openat(dir->fd, part, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-    struct lh_disk_stat st;
-    int e;
-
-    if (fd < 0)
-        return -errno;
-    e = lh_disk_stat(fd, "", &st);
-    if (e == 0 && st.ino != ino)
-        e = ESTALE;
-    if (e == 0)
-        return fd;
-    close(fd);
-    return -e;
-}
-
 /* Nobody writes to it any more, and nobody begins to: it leaves nothing. */
 static void discard(struct lh_rtree *t, struct lh_rfile *f)
 {
-    char part[LH_HIDDEN_SIZE];
-    struct lh_tree_dir *dir;
-
-    if (f->state >= LH_RFILE_STAGED && !f->named && dir_of(t, f, &dir) == 0) {
-        lh_rtree_part_of(t, name_of(f), part);
-        unlinkat(dir->fd, part, 0);
-        lh_tree_dir_put(&t->dirs, dir);
-    }
-    if (f->fd >= 0)
-        close(f->fd);
+    lh_rtree_part_remove(t, f);
     pthread_mutex_lock(&t->lock);
     t->n_open -= f->fd >= 0 && t->n_open > 0; /* a commit may have begun anew meanwhile */
     lh_rtree_table_remove(t, f);
@@ -177,9 +121,9 @@ static int take_part(struct lh_rtree *t, const struct lh_part *row, struct part 
     if (p->f != NULL && p->f->dropped)
         p->f = NULL;
     if (p->f != NULL && (row->flags & LH_PART_VOID)) {
-        if (p->f->state != LH_RFILE_WHOLE && p->f->n_writers == 0)
+        p->f->dropped = p->f->state != LH_RFILE_WHOLE && !p->f->named;
+        if (p->f->dropped && p->f->n_writers == 0)
             gone = p->f;
-        p->f->dropped = p->f->state != LH_RFILE_WHOLE;
         p->f = NULL;
     } else if (p->f != NULL) {
         wrong = take_bytes(t, p);
@@ -220,13 +164,13 @@ static int open_part(struct lh_rtree *t, struct part *p, const struct lh_tree_di
 
     p->unnamed = p->alone && lh_rtree_is_unnamed(t, p->f, dir);
     if (!p->unnamed)
-        lh_rtree_part_of(t, name_of(p->f), part);
+        lh_rtree_part_of(t, lh_rfile_name(p->f), part);
     if (!p->create)
-        return reopen(dir, part, p->f->ino);
-    fd = create(t, dir, part, mode);
+        return lh_rtree_part_open(dir, part, p->f->ino);
+    fd = lh_rtree_part_make(t, dir, part, mode);
     if (fd == -EMFILE || fd == -ENFILE) {
         lh_tree_dirs_forget(&t->dirs);
-        fd = create(t, dir, part, mode);
+        fd = lh_rtree_part_make(t, dir, part, mode);
     }
     if (fd >= 0 && !p->alone) {
         int e = lh_disk_stat(fd, "", &st);
@@ -288,10 +232,8 @@ static int finish_file(struct lh_rtree *t, const struct part *p, const struct lh
     bool sync_first = false;
     int e = dress(t, p, dir, fd);
 
-    if (e == 0 && p->unnamed) {
-        e = lh_rtree_unnamed_name(t, dir, fd, name_of(p->f));
-        p->f->named = e == 0;
-    }
+    if (e == 0 && p->unnamed)
+        e = lh_rtree_unnamed_name(t, dir, fd, p->f);
     if (e != 0 || p->loose)
         return e;
     pthread_mutex_lock(&t->lock);
@@ -384,12 +326,39 @@ static bool written(struct lh_rtree *t, const struct part *p)
     return last;
 }
 
+/* 0 or an errno. */
+static int put_part(struct lh_rtree *t, struct part *p, const struct lh_tree_dir *dir,
+                    const uint8_t *contents)
+{
+    bool kept = false;
+    int fd = open_part(t, p, dir);
+    int e = fd < 0 ? -fd : 0;
+
+    p->loose = p->loose || p->unnamed;
+    if (e == 0 && p->hole) /* its size may be of nothing but this; never less than what is there */
+        e = ftruncate(fd, (off_t)p->f->size) == 0 ? 0 : errno;
+    else if (e == 0)
+        e = lh_disk_write(fd, contents, p->length, p->offset);
+    if (e == 0 && (p->loose || written(t, p)))
+        e = finish_file(t, p, dir, fd, &kept);
+    if (fd >= 0 && !kept && close(fd) != 0 && errno != EINTR && e == 0)
+        e = errno; /* where writes fail no sooner */
+    return e;
+}
+
+/* Nobody makes the staging file now. */
+static void give_up_making(struct lh_rtree *t, struct lh_rfile *f)
+{
+    pthread_mutex_lock(&t->lock);
+    f->state = LH_RFILE_WANTED;
+    pthread_cond_broadcast(&t->created);
+    pthread_mutex_unlock(&t->lock);
+}
+
 static int write_part(struct lh_rtree *t, struct run *run, const struct lh_part *row,
                       const uint8_t *contents, struct lh_err *err)
 {
     struct part p;
-    bool kept = false;
-    int fd = -1;
     int e;
     int r = take_part(t, row, &p, err);
 
@@ -398,24 +367,18 @@ static int write_part(struct lh_rtree *t, struct run *run, const struct lh_part 
     e = lh_tree_dir_turn(&t->dirs, p.f->path, lh_tree_dir_len(p.f->path, p.f->path_len), false,
                          &run->dir);
     if (e == 0) {
+        struct part before;
+
         p.loose = p.loose && !run->dir->foreign && !t->dirs.each;
-        fd = open_part(t, &p, run->dir);
-        p.loose = p.loose || p.unnamed;
-        e = fd < 0 ? -fd : 0;
+        before = p;
+        e = put_part(t, &p, run->dir, contents);
+        if (e != 0 && p.unnamed && t->unnamed == LH_UNNAMED_NOT) { /* since then */
+            p = before;
+            e = put_part(t, &p, run->dir, contents);
+        }
     } else if (p.create && !p.alone) {
-        pthread_mutex_lock(&t->lock);
-        p.f->state = LH_RFILE_WANTED;
-        pthread_cond_broadcast(&t->created);
-        pthread_mutex_unlock(&t->lock);
+        give_up_making(t, p.f);
     }
-    if (e == 0 && p.hole) /* its size may be of nothing but this; never less than what is there */
-        e = ftruncate(fd, (off_t)p.f->size) == 0 ? 0 : errno;
-    else if (e == 0)
-        e = lh_disk_write(fd, contents, p.length, p.offset);
-    if (e == 0 && (p.loose || written(t, &p)))
-        e = finish_file(t, &p, run->dir, fd, &kept);
-    if (fd >= 0 && !kept && close(fd) != 0 && errno != EINTR && e == 0)
-        e = errno; /* where writes fail no sooner */
     if (e != 0 && lh_rtree_fatal(e))
         r = lh_rtree_fail_at(t, e, "write", p.f->path, p.f->path_len, err);
     if (e == 0 && p.loose)

@@ -128,6 +128,69 @@ static void test_somebody_faster(void)
     }
 }
 
+/* The kernel may refuse at any file what it allowed when it was asked: another's, say. */
+static void test_refused(void)
+{
+    static const int errors[] = {EPERM, EACCES, ENOENT};
+
+    for (int i = 0; i < 3; i++) {
+        open_rig(LH_OFFER_KEEP_SAME, LH_KEEP_MODE | LH_KEEP_TIMES);
+        rig_add(rig, LH_KIND_FILE, "d/a", 5000);
+        rig_add(rig, LH_KIND_FILE, "d/b", 10);
+        rig_add(rig, LH_KIND_FILE, "c", 0);
+        rig_ask(rig);
+        rig_part(rig, 0, 0, 5000);
+        rig_part(rig, 1, 0, 10);
+        lh_sysfault_arm(LH_SYS_BIT(LH_SYS_LINK), 1, errors[i]);
+        is_i64(rig_pack(rig), LH_CLAIM_OK, "a pack, of which a file may not be linked: %s",
+               strerror(errors[i]));
+        ok(lh_sysfault_disarm(), "so it was");
+        ok(rig_holds("d/a", 0, 5000) && !scratch_exists("t/d/b"), "the one before it is there");
+        rig_file(rig, 2, 0);
+        is_u64(rig_hidden(), 2, "it and those that follow have hidden names");
+        is_i64(rig_commit(rig), 0, "a commit");
+        ok(rig->troubles == NULL, "no trouble: %s", rig_trouble(rig->troubles, 1));
+        is_u64(rig->settled.blocks, 3, "all are settled");
+        ok(rig_holds("d/b", 1, 10) && rig_holds("c", 2, 0), "and there");
+        is_u64(mode_of("d/b"), 0640, "with its mode");
+        close_rig();
+    }
+}
+
+/* A pack with nothing but the word that entry 0 is void. */
+static void void_it(enum lh_sys call, int fd)
+{
+    struct lh_part part = {.entry = 0, .flags = LH_PART_VOID};
+    uint8_t payload[64];
+    struct lh_hash hash;
+    size_t len;
+    bool soon;
+
+    (void)fd;
+    if (call != LH_SYS_UTIMES)
+        return;
+    len = lh_pack_encode(&part, 1, payload);
+    lh_hash_bytes(payload, len, &hash);
+    is_i64(rig->store->ops->write(rig->store, RIG_EPOCH, rig->pack++ * RIG_GRID, payload,
+                                  (uint32_t)len, &hash, &soon, &rig->err),
+           LH_CLAIM_OK, "it is voided meanwhile");
+}
+
+static void test_voided_while_written(void)
+{
+    open_rig(LH_OFFER_KEEP_SAME, LH_KEEP_TIMES);
+    rig_ask_one(rig, LH_KIND_FILE, "f", 10);
+    rig_part(rig, 0, 0, 10);
+    lh_sysfault_watch_with(void_it, NULL);
+    is_i64(rig_pack(rig), LH_CLAIM_OK, "a file");
+    lh_sysfault_watch_with(NULL, NULL);
+    ok(!scratch_exists("t/f"), "it gets no name");
+    is_i64(rig_commit(rig), 0, "a commit");
+    is_u64(rig->settled.blocks, 0, "and is not settled");
+    ok(!lh_rtree_awaits(rig->tree), "nothing of it is left");
+    close_rig();
+}
+
 /* The umask holds for modes that are not kept, and not for those that are. */
 static void test_modes(void)
 {
@@ -209,6 +272,8 @@ int main(void)
     test_at_once();
     test_hidden_names();
     test_somebody_faster();
+    test_refused();
+    test_voided_while_written();
     test_modes();
     test_what_can_be_done();
     test_tmpfs();
