@@ -132,14 +132,14 @@ struct lh_send_options {
     const void *path;         /* destination below the receiver's root; bytes, no NUL needed */
     size_t path_len;          /* at most LH_DESTINATION_MAX; with '/' at its end the source's name
                                  is kept */
-    uint32_t streams;         /* data connections; 0: as many as help. Never more than max_streams, if
-                                 that is not 0; at most LH_MAX_STREAMS */
-    uint32_t max_streams;     /* 0: LH_DEFAULT_MAX_STREAMS; of one file over a very long path,
-                                 or a tree over a long one,
-                                 LH_DEFAULT_MAX_STREAMS_FAR, of a file where BBR is not permitted
-                                 LH_DEFAULT_MAX_STREAMS_NO_BBR; at most LH_MAX_STREAMS.
-                                 Of a tree this, and streams, bound the sum */
-    uint64_t limit_bps;       /* bits per second, contents and framing, all streams; 0: no limit */
+    uint32_t streams;     /* data connections; 0: as many as help. Never more than max_streams, if
+                             that is not 0; at most LH_MAX_STREAMS */
+    uint32_t max_streams; /* 0: LH_DEFAULT_MAX_STREAMS; of one file over a very long path,
+                             or a tree over a long one,
+                             LH_DEFAULT_MAX_STREAMS_FAR, of a file where BBR is not permitted
+                             LH_DEFAULT_MAX_STREAMS_NO_BBR; at most LH_MAX_STREAMS.
+                             Of a tree this, and streams, bound the sum */
+    uint64_t limit_bps;   /* bits per second, contents and framing, all streams; 0: no limit */
     enum lh_send_share share;
     uint32_t loops; /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS. With
                        an engine: that one's, and this is not looked at */

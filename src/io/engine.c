@@ -3,7 +3,9 @@
 
 #include "io/sock.h"
 #include "proto/frame.h"
+#include "util/text.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +83,30 @@ void lh_engine_leave(struct lh_engine *e)
     maybe_stop(e);
 }
 
+static void warn_refused(const char *name, const char *fallback, int sys_errno,
+                         const struct lh_log *log)
+{
+    bool bbr = strcmp(name, "bbr") == 0;
+    const char *cost = bbr ? ", slower where packets are lost" : "";
+    char shown[64];
+
+    lh_text_escape(shown, sizeof(shown), name, strlen(name));
+    if (sys_errno == EPERM)
+        lh_log(log, LH_LOG_WARN,
+               "this host does not permit congestion control %s, so %s it is%s. Permit it: sysctl "
+               "-w net.ipv4.tcp_allowed_congestion_control=\"$(sysctl -n "
+               "net.ipv4.tcp_allowed_congestion_control) %s\"",
+               shown, fallback, cost, shown);
+    else if (sys_errno == ENOENT)
+        lh_log(log, LH_LOG_WARN,
+               "this kernel knows no congestion control %s, or its module is not loaded%s, so %s "
+               "it is%s. What there is: sysctl net.ipv4.tcp_available_congestion_control",
+               shown, bbr ? " (modprobe tcp_bbr)" : "", fallback, cost);
+    else
+        lh_log(log, LH_LOG_WARN, "no congestion control %s here (%s), so %s it is%s", shown,
+               strerror(sys_errno), fallback, cost);
+}
+
 int lh_engine_congestion(struct lh_engine *e, const char *name, const struct lh_log *log)
 {
     char fallback[16];
@@ -90,12 +116,7 @@ int lh_engine_congestion(struct lh_engine *e, const char *name, const struct lh_
     e->congestion_errno = lh_sock_congestion(name, fallback);
     snprintf(e->congestion, sizeof(e->congestion), "%s", name);
     if (e->congestion_errno != 0)
-        lh_log(
-            log, LH_LOG_WARN,
-            "this host does not let us use %s (%s), so %s it is: slower where packets are lost. "
-            "Permit it: modprobe tcp_bbr; sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno "
-            "cubic bbr\"",
-            name, strerror(e->congestion_errno), fallback);
+        warn_refused(name, fallback, e->congestion_errno, log);
     return e->congestion_errno;
 }
 

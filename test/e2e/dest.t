@@ -202,17 +202,35 @@ def test_sources_without_sendfile():
     ok(sent.rc == e2e.SOURCE, "--zero-copy on does not accept that")
 
 
+def refused_congestion(how, *args, env=None):
+    """The one line that is said of it."""
+    sent = send(source(), Serve(root(how)).url("x"), *args, env=env)
+    done(sent, how)
+    lines = [l for l in sent.err().splitlines() if "congestion" in l]
+    same(len(lines), 1, "one clear line says so, not one a stream")
+    return lines[0] if lines else ""
+
+
 def test_kernel_without_bbr():
-    at = root()
-    serve = Serve(at)
     shim = Shim()
     shim.set("congestion", errno.ENOENT)
-    src = source()
-    sent = send(src, serve.url("x"), env=shim.env)
-    done(sent, "a kernel without BBR")
-    lines = [l for l in sent.err().splitlines() if "bbr" in l.lower()]
-    same(len(lines), 1, "one clear line says so, not one a stream")
-    ok(lines and "modprobe tcp_bbr" in lines[0], "and what to do about it")
+    line = refused_congestion("a kernel without BBR", env=shim.env)
+    ok("modprobe tcp_bbr" in line and "sysctl -w" not in line, "and what to do about it: %s" % line)
+    line = refused_congestion("a misspelt name", "--congestion", "bbbr")
+    ok("bbbr" in line and "sysctl net.ipv4.tcp_available_congestion_control" in line,
+       "it says which, and how to see what there is: %s" % line)
+    ok("modprobe" not in line, "and nothing of BBR's module")
+
+
+def test_congestion_not_permitted():
+    shim = Shim()
+    shim.set("congestion", errno.EPERM)
+    for name in ("bbr", "cubic"):
+        line = refused_congestion("%s is not permitted" % name, "--congestion", name, env=shim.env)
+        ok('sysctl -w net.ipv4.tcp_allowed_congestion_control="'
+           '$(sysctl -n net.ipv4.tcp_allowed_congestion_control) %s"' % name in line,
+           "what permits it keeps what is permitted: %s" % line)
+        ok("modprobe" not in line, "its module is there")
 
 
 e2e.main()
