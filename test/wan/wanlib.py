@@ -21,7 +21,9 @@ PORT = 9000
 IPV4 = socket.AF_INET
 CLONE_NEWNET = 0x40000000
 SO_RCVBUFFORCE = 33
+SO_TIMESTAMPNS = 35
 UDP_SEGMENT = 103
+FEW_MS = 3  # the emulator looks at its queue each half a millisecond
 WIRE_OVERHEAD = 20 + 8 + 14  # IP, UDP and Ethernet headers
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -75,15 +77,15 @@ class Wan:
     def stats(self, direction="ab"):
         return json.loads(self.ask("stats"))[direction]
 
-    def n_taken(self):
-        """Segments that a has put on the line."""
-        stats = self.stats()
+    def n_taken(self, direction="ab"):
+        """Segments that have been put on the line."""
+        stats = self.stats(direction)
         return stats["segments"] if self.sock else \
             stats["delivered"] + stats["dropped"] + stats["waiting"]
 
-    def n_gone(self):
-        """Those that have arrived at b or never will."""
-        stats = self.stats()
+    def n_gone(self, direction="ab"):
+        """Those that have arrived or never will."""
+        stats = self.stats(direction)
         keys = ("tail_dropped", "lost", "cut", "refused", "delivered") if self.sock else \
             ("delivered", "dropped")
         return sum(stats[key] for key in keys)
@@ -126,23 +128,25 @@ class Wan:
         cleanup(server.close)
         return client, server
 
-    def blast(self, n, size=100, burst=500, fill=True):
-        """Numbered datagrams from a to b: the numbers that arrived, in that order. The device's queue
-        is never filled, so only the line drops."""
-        sender, receiver = self.udp("a"), self.udp("b")
-        padding = bytes(size - 4)
-        taken, gone, delivered = self.n_taken(), self.n_gone(), self.stats()["delivered"]
+    def put(self, sender, first, count, size, direction, burst=500):
+        """That many numbered datagrams on the line. The device's queue is never filled, so only the
+        line drops."""
+        target, padding = (B if direction == "ab" else A, PORT), bytes(size - 4)
+        taken = self.n_taken(direction)
+        for start in range(0, count, burst):
+            many = min(burst, count - start)
+            for i in range(first + start, first + start + many):
+                sender.sendto(struct.pack("!I", i) + padding, target)
+            taken += many
+            e2e.wait_until("the line has them", lambda: self.n_taken(direction) >= taken or time.sleep(0.01))
 
-        def until(count, many):
-            e2e.wait_until("the line has them", lambda: count() >= many or time.sleep(0.01))
-
-        for first in range(0, n, burst):
-            for i in range(first, min(first + burst, n)):
-                sender.sendto(struct.pack("!I", i) + padding, (B, PORT))
-            if fill:
-                until(self.n_taken, taken + min(first + burst, n))
-        until(self.n_gone, gone + n)
-        delivered = self.stats()["delivered"] - delivered
+    def blast(self, n, size=100, burst=500, direction="ab"):
+        """Numbered datagrams from one end: the numbers that arrived, in that order."""
+        sender, receiver = (self.udp(side) for side in direction)
+        gone, delivered = self.n_gone(direction), self.stats(direction)["delivered"]
+        self.put(sender, 0, n, size, direction, burst)
+        e2e.wait_until("all are over", lambda: self.n_gone(direction) >= gone + n or time.sleep(0.01))
+        delivered = self.stats(direction)["delivered"] - delivered
         receiver.settimeout(1)  # for what is delivered and no datagram of ours, or damaged
         got = []
         try:
@@ -153,6 +157,39 @@ class Wan:
         sender.close()
         receiver.close()
         return got
+
+
+def checksum(data):
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def one_way(wan, direction, n=20):
+    """(at least, at most) for each of n packets: its seconds on the emulator's line.
+
+    The far kernel answers a ping where the line lets go of it, and the near one stamps the answer
+    before the line back has it: no program is waited for, but this one before or after sending."""
+    sock = wan.socket(direction[0], socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    found = []
+    for i in range(n + 1):
+        ping = struct.pack("!BBHHH", 8, 0, 0, os.getpid() & 0xFFFF, i)
+        ping = ping[:2] + struct.pack("!H", checksum(ping)) + ping[4:]
+        before = time.time()
+        sock.sendto(ping, (B if direction == "ab" else A, 0))
+        after = time.time()
+        answer = b""
+        while answer[20:21] != b"\0" or answer[24:28] != ping[4:]:
+            answer, more, _, _ = sock.recvmsg(200, 200)
+        stamp = next(struct.unpack("@qq", data) for level, kind, data in more if kind == SO_TIMESTAMPNS)
+        stamp = stamp[0] + stamp[1] / 1e9
+        if i:  # the first one tells the kernel to stamp
+            found.append((stamp - after, stamp - before))
+    sock.close()
+    return found
 
 
 def min_rtt(wan):
@@ -212,22 +249,69 @@ def within(have, n, p, inflate=1.0):
 def is_rtt(wan, asked):
     """A round trip takes at least what was asked for, and not much longer (seconds)."""
     rtt = min_rtt(wan)
-    ok(asked <= rtt < asked * 2, "a round trip takes the %g ms asked for (%.2f)" % (asked * 1e3, rtt * 1e3))
+    if not wan.sock:
+        ok(asked <= rtt < asked * 2, "a round trip takes the %g ms asked for (%.2f)" % (asked * 1e3, rtt * 1e3))
+        return
+    ok(asked <= rtt, "a round trip takes at least the %g ms asked for (%.2f)" % (asked * 1e3, rtt * 1e3))
+    for direction in ("ab", "ba"):
+        is_delay(wan, direction, asked / 2)
 
 
-def is_rate(source, sink, bps, seconds):
+def is_delay(wan, direction, asked):
+    """The emulator's line takes what was asked for one way, to FEW_MS; unless it says that it was late."""
+    late = wan.stats(direction)["late"]
+    ways = one_way(wan, direction)
+    late = wan.stats(direction)["late"] - late
+    least, most = (min(way[n] for way in ways) * 1e3 for n in (0, 1))
+    ok(most >= asked * 1e3 and (late or least <= asked * 1e3 + FEW_MS),
+       "%s takes the %g ms asked for, and no more (at least %.2f)" % (direction, asked * 1e3, least))
+
+
+def is_line_rate(wan, bps, direction="ab"):
+    """While the emulator's line has something to carry it is neither slower nor faster than asked for.
+    The time between two readings is known to lie between bounds, however slow this program is. Where
+    the line ran dry meanwhile, or says that it was late, it is tried again."""
+    sender, receiver = (wan.udp(side) for side in direction)
+    n, size = int(1.5 * bps / 8 / (1400 + WIRE_OVERHEAD)), 1400
+
+    def reading():
+        before = time.monotonic()
+        return before, wan.stats(direction), time.monotonic()
+
+    for _ in range(5):
+        wan.put(sender, 0, n, size, direction)
+        first = reading()
+        time.sleep(0.5)
+        last = reading()
+        all_of_them = wan.n_taken(direction)
+        is_dry = wan.n_gone(direction) >= all_of_them
+        e2e.wait_until("all are over", lambda: wan.n_gone(direction) >= all_of_them or time.sleep(0.01))
+        if not is_dry and first[1]["late"] == last[1]["late"]:
+            break
+    sender.close()
+    receiver.close()
+    if is_dry or first[1]["late"] != last[1]["late"]:
+        e2e.diag("%s: no rate: this machine was too slow" % direction)
+        return
+    bits = 8 * (last[1]["delivered_wire_bytes"] - first[1]["delivered_wire_bytes"])
+    fastest, slowest = bits / bps / (last[0] - first[2]), bits / bps / (last[2] - first[0])
+    ok(fastest >= 0.95 and slowest <= 1.02,
+       "%s carries the %g Mbit/s asked for (%.3f)" % (direction, bps / 1e6, fastest))
+
+
+def is_rate(source, sink, bps, seconds, least=0.5):
     """So many seconds' worth goes no faster than asked for, nor much slower."""
     contents = bytes(int(bps / 8 * seconds))
     got, rate = transfer(source, sink, contents)
     same(len(got), len(contents), "%g seconds' worth arrives" % seconds)
     share = rate * 1514 / 1448 * 8 / bps
-    ok(0.5 <= share <= 1.02, "%.3f of the %g Mbit/s asked for" % (share, bps / 1e6))
+    ok(least <= share <= 1.02, "%.3f of the %g Mbit/s asked for" % (share, bps / 1e6))
 
 
-def is_loss(wan, n, p):
-    got = wan.blast(n)
-    ok(within(n - len(got), n, p), "%g %% of %d datagrams are lost (%d)" % (p * 100, n, n - len(got))) or \
-        e2e.diag(wan.stats())
+def is_loss(wan, n, p, direction="ab"):
+    got = wan.blast(n, direction=direction)
+    ok(within(n - len(got), n, p), "%s: %g %% of %d datagrams are lost (%d)" % (direction, p * 100, n, n - len(got))) or \
+        e2e.diag(wan.stats(direction))
     same(got, sorted(got), "the others keep their order")
 
 
