@@ -292,99 +292,109 @@ static void bring(struct desk *w, const char *id, enum lh_task_state state, stru
         desk_finish(w, &t->claim, LH_OUTCOME_DONE, 0);
 }
 
-static void test_control(void)
+enum { OK, ASKED, ALREADY, REFUSED }; /* LH_EFFECT_… */
+
+/* What each verb does to a task in each state. */
+static const struct {
+    enum lh_task_state from;
+    struct {
+        int effect;
+        int state; /* afterwards; -1 forgotten */
+    } verb[LH_N_QUEUE_VERBS];
+} controls[] = {
+    /* pause, resume, cancel, retry, drop */
+    {LH_TASK_QUEUED,
+     {{OK, LH_TASK_PAUSED},
+      {ALREADY, LH_TASK_QUEUED},
+      {OK, LH_TASK_CANCELLED},
+      {ALREADY, LH_TASK_QUEUED},
+      {REFUSED, LH_TASK_QUEUED}}},
+    {LH_TASK_ACTIVE,
+     {{ASKED, LH_TASK_ACTIVE},
+      {ALREADY, LH_TASK_ACTIVE},
+      {ASKED, LH_TASK_ACTIVE},
+      {ALREADY, LH_TASK_ACTIVE},
+      {REFUSED, LH_TASK_ACTIVE}}},
+    {LH_TASK_DELAYED,
+     {{OK, LH_TASK_PAUSED},
+      {ALREADY, LH_TASK_DELAYED},
+      {OK, LH_TASK_CANCELLED},
+      {OK, LH_TASK_QUEUED},
+      {REFUSED, LH_TASK_DELAYED}}},
+    {LH_TASK_PAUSED,
+     {{ALREADY, LH_TASK_PAUSED},
+      {OK, LH_TASK_QUEUED},
+      {OK, LH_TASK_CANCELLED},
+      {REFUSED, LH_TASK_PAUSED},
+      {REFUSED, LH_TASK_PAUSED}}},
+    {LH_TASK_DONE,
+     {{REFUSED, LH_TASK_DONE},
+      {REFUSED, LH_TASK_DONE},
+      {REFUSED, LH_TASK_DONE},
+      {REFUSED, LH_TASK_DONE},
+      {OK, -1}}},
+    {LH_TASK_DEAD,
+     {{REFUSED, LH_TASK_DEAD},
+      {REFUSED, LH_TASK_DEAD},
+      {OK, LH_TASK_CANCELLED},
+      {OK, LH_TASK_QUEUED},
+      {OK, -1}}},
+    {LH_TASK_CANCELLED,
+     {{REFUSED, LH_TASK_CANCELLED},
+      {REFUSED, LH_TASK_CANCELLED},
+      {ALREADY, LH_TASK_CANCELLED},
+      {OK, LH_TASK_QUEUED},
+      {OK, -1}}},
+};
+
+/* Whether Redis has the task where one in such a state belongs. */
+static void is_filed(const char *name, int state)
 {
-    enum { OK, ASKED, ALREADY, REFUSED };
-    static const struct {
-        enum lh_task_state from;
-        struct {
-            int effect;
-            int state; /* afterwards; -1 forgotten */
-        } verb[LH_N_QUEUE_VERBS];
-    } table[] = {
-        /* pause, resume, cancel, retry, drop */
-        {LH_TASK_QUEUED,
-         {{OK, LH_TASK_PAUSED},
-          {ALREADY, LH_TASK_QUEUED},
-          {OK, LH_TASK_CANCELLED},
-          {ALREADY, LH_TASK_QUEUED},
-          {REFUSED, LH_TASK_QUEUED}}},
-        {LH_TASK_ACTIVE,
-         {{ASKED, LH_TASK_ACTIVE},
-          {ALREADY, LH_TASK_ACTIVE},
-          {ASKED, LH_TASK_ACTIVE},
-          {ALREADY, LH_TASK_ACTIVE},
-          {REFUSED, LH_TASK_ACTIVE}}},
-        {LH_TASK_DELAYED,
-         {{OK, LH_TASK_PAUSED},
-          {ALREADY, LH_TASK_DELAYED},
-          {OK, LH_TASK_CANCELLED},
-          {OK, LH_TASK_QUEUED},
-          {REFUSED, LH_TASK_DELAYED}}},
-        {LH_TASK_PAUSED,
-         {{ALREADY, LH_TASK_PAUSED},
-          {OK, LH_TASK_QUEUED},
-          {OK, LH_TASK_CANCELLED},
-          {REFUSED, LH_TASK_PAUSED},
-          {REFUSED, LH_TASK_PAUSED}}},
-        {LH_TASK_DONE,
-         {{REFUSED, LH_TASK_DONE},
-          {REFUSED, LH_TASK_DONE},
-          {REFUSED, LH_TASK_DONE},
-          {REFUSED, LH_TASK_DONE},
-          {OK, -1}}},
-        {LH_TASK_DEAD,
-         {{REFUSED, LH_TASK_DEAD},
-          {REFUSED, LH_TASK_DEAD},
-          {OK, LH_TASK_CANCELLED},
-          {OK, LH_TASK_QUEUED},
-          {OK, -1}}},
-        {LH_TASK_CANCELLED,
-         {{REFUSED, LH_TASK_CANCELLED},
-          {REFUSED, LH_TASK_CANCELLED},
-          {ALREADY, LH_TASK_CANCELLED},
-          {OK, LH_TASK_QUEUED},
-          {OK, -1}}},
-    };
-    static const char *const verbs[] = {"pause", "resume", "cancel", "retry", "drop"};
     static const char *const sets[] = {"active", "delayed", "paused", "dead"};
     static const int of_set[] = {LH_TASK_ACTIVE, LH_TASK_DELAYED, LH_TASK_PAUSED, LH_TASK_DEAD};
+    int n_streams = (int)redis_server_ask(&server, "XLEN " DESK_KEY "tasks:normal");
+
+    is_i64(n_streams, state == LH_TASK_QUEUED || state == LH_TASK_ACTIVE, "%s: its entry", name);
+    for (size_t k = 0; k < 4; k++) {
+        const char *type = k == 2 ? "SCARD" : "ZCARD";
+
+        if (redis_server_ask(&server, "%s " DESK_KEY "%s", type, sets[k]) != (state == of_set[k]))
+            ok(false, "%s: the set '%s' knows", name, sets[k]);
+    }
+}
+
+/* One verb at a task in one state. */
+static void try_verb(struct desk *w, enum lh_task_state from, int verb, int effect, int to)
+{
+    static const char *const verbs[] = {"pause", "resume", "cancel", "retry", "drop"};
+    char name[64];
+    struct lh_taken t;
+
+    empty();
+    desk_take(w, 1, false); /* says hello again */
+    desk_until_up(w, w->n_up + (w->status != 0));
+    bring(w, "c", from, &t);
+    snprintf(name, sizeof(name), "%s of %s", verbs[verb], lh_task_state_name(from));
+    is_i64(desk_control(w, (enum lh_queue_verb)verb, "c"), 0, "%s: %s", name, w->text);
+    is_i64(w->effect, effect, "%s: the effect", name);
+    is_i64(desk_state(w, "c"), to, "%s: the state", name);
+    is_filed(name, to);
+    if (to == LH_TASK_QUEUED) {
+        desk_take_one(w, false, &t);
+        is_str(w->source[0], "c", "%s: it is taken, with its fields", name);
+        is_i64(redis_server_ask(&server, "TTL " DESK_KEY "task:c"), -1, "%s: for ever", name);
+    }
+}
+
+static void test_control(void)
+{
     struct desk w;
 
     desk_open(&w, &server, "w");
-    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        for (int v = 0; v < LH_N_QUEUE_VERBS; v++) {
-            enum lh_task_state from = table[i].from;
-            int to = table[i].verb[v].state;
-            char name[64];
-            struct lh_taken t;
-            int n_streams;
-
-            empty();
-            desk_take(&w, 1, false); /* says hello again */
-            desk_until_up(&w, w.n_up + (w.status != 0));
-            bring(&w, "c", from, &t);
-            snprintf(name, sizeof(name), "%s of %s", verbs[v], lh_task_state_name(from));
-            is_i64(desk_control(&w, (enum lh_queue_verb)v, "c"), 0, "%s: %s", name, w.text);
-            is_i64(w.effect, table[i].verb[v].effect, "%s: the effect", name);
-            is_i64(desk_state(&w, "c"), to, "%s: the state", name);
-            n_streams = (int)redis_server_ask(&server, "XLEN " DESK_KEY "tasks:normal");
-            is_i64(n_streams, to == LH_TASK_QUEUED || to == LH_TASK_ACTIVE, "%s: its entry", name);
-            for (size_t k = 0; k < 4; k++) {
-                const char *type = k == 2 ? "SCARD" : "ZCARD";
-
-                if (redis_server_ask(&server, "%s " DESK_KEY "%s", type, sets[k]) !=
-                    (to == of_set[k]))
-                    ok(false, "%s: the set '%s' knows", name, sets[k]);
-            }
-            if (to == LH_TASK_QUEUED) {
-                desk_take_one(&w, false, &t);
-                is_str(w.source[0], "c", "%s: it is taken, with its fields", name);
-                is_i64(redis_server_ask(&server, "TTL " DESK_KEY "task:c"), -1, "%s: for ever",
-                       name);
-            }
-        }
-    }
+    for (size_t i = 0; i < sizeof(controls) / sizeof(controls[0]); i++)
+        for (int v = 0; v < LH_N_QUEUE_VERBS; v++)
+            try_verb(&w, controls[i].from, v, controls[i].verb[v].effect,
+                     controls[i].verb[v].state);
     desk_control(&w, LH_QUEUE_PAUSE, "nobody");
     is_i64(w.effect, LH_EFFECT_UNKNOWN, "a task that there is not");
     is_i64(desk_control(&w, LH_QUEUE_PAUSE, "no/body"), -LH_E_INVAL, "an id that is none");
