@@ -35,7 +35,7 @@ static void refused(enum lh_command command, const char *line, const char *words
         diag("%s", err.text);
 }
 
-static void test_values(void)
+static void test_send_values(void)
 {
     is_i64(parse(LH_CMD_SEND, "a lh://b/"), 0, "operands alone");
     is_u64(args.send.max_streams, 0, "how many at most depends on the host");
@@ -73,6 +73,33 @@ static void test_values(void)
     is_str(args.operands[1], "--b", "after -- everything is an operand");
     ok(!args.json && args.quiet && args.verbosity == 1, "flags with values");
 
+    is_i64(parse(LH_CMD_SEND, "--help"), 0, "--help needs no operands");
+    ok(args.help, "--help");
+    is_i64(parse(LH_CMD_SEND, "-h"), 0, "-h");
+    ok(args.help, "-h");
+}
+
+static void test_tree_values(void)
+{
+    is_i64(parse(LH_CMD_SEND, "a b lh://c/ --exclude x --include y --exclude-from z --delete -nx"),
+           0, "a tree");
+    is_u64(args.n_operands, 3, "two sources and the address");
+    ok(args.n_rules == 3 && args.rules[0].kind == LH_RULE_EXCLUDE &&
+           args.rules[1].kind == LH_RULE_INCLUDE && args.rules[2].kind == LH_RULE_EXCLUDE_FROM,
+       "rules in their order");
+    is_str(args.rules[2].text, "z", "with their words");
+    ok(args.tree.remove && args.tree.dry_run && args.tree.one_file_system, "--delete -nx");
+    is_u64(args.tree.preserve, LH_PRESERVE_MODE | LH_PRESERVE_TIMES | LH_PRESERVE_OWNER,
+           "what is usually preserved");
+    is_i64(parse(LH_CMD_SEND, "a lh://c/ --preserve acl,mode --max-delete 0"), 0, "a set");
+    is_u64(args.tree.preserve, LH_PRESERVE_MODE | LH_PRESERVE_ACL, "of two");
+    is_u64(args.tree.max_removed, 0, "--max-delete 0");
+    is_i64(parse(LH_CMD_SEND, "a lh://c/ --preserve none"), 0, "an empty set");
+    is_u64(args.tree.preserve, 0, "is empty");
+}
+
+static void test_other_values(void)
+{
     is_i64(parse(LH_CMD_DIGEST, "-"), 0, "- is an operand");
     is_i64(parse(LH_CMD_DIGEST, "x --block-size 1M"), 0, "digest has a grid of its own");
     is_u64(args.digest_block_bytes, 1 << 20, "--block-size 1M");
@@ -103,27 +130,6 @@ static void test_values(void)
     ok(args.wait && args.queue == NULL, "--wait; the queue that is meant when none is named");
     is_i64(parse(LH_CMD_STATUS, "--redis redis://r"), 0, "status");
     is_u64(args.priority, 1, "normal is the usual priority");
-
-    is_i64(parse(LH_CMD_SEND, "a b lh://c/ --exclude x --include y --exclude-from z --delete -nx"),
-           0, "a tree");
-    is_u64(args.n_operands, 3, "two sources and the address");
-    ok(args.n_rules == 3 && args.rules[0].kind == LH_RULE_EXCLUDE &&
-           args.rules[1].kind == LH_RULE_INCLUDE && args.rules[2].kind == LH_RULE_EXCLUDE_FROM,
-       "rules in their order");
-    is_str(args.rules[2].text, "z", "with their words");
-    ok(args.tree.remove && args.tree.dry_run && args.tree.one_file_system, "--delete -nx");
-    is_u64(args.tree.preserve, LH_PRESERVE_MODE | LH_PRESERVE_TIMES | LH_PRESERVE_OWNER,
-           "what is usually preserved");
-    is_i64(parse(LH_CMD_SEND, "a lh://c/ --preserve acl,mode --max-delete 0"), 0, "a set");
-    is_u64(args.tree.preserve, LH_PRESERVE_MODE | LH_PRESERVE_ACL, "of two");
-    is_u64(args.tree.max_removed, 0, "--max-delete 0");
-    is_i64(parse(LH_CMD_SEND, "a lh://c/ --preserve none"), 0, "an empty set");
-    is_u64(args.tree.preserve, 0, "is empty");
-
-    is_i64(parse(LH_CMD_SEND, "--help"), 0, "--help needs no operands");
-    ok(args.help, "--help");
-    is_i64(parse(LH_CMD_SEND, "-h"), 0, "-h");
-    ok(args.help, "-h");
 }
 
 static void test_refusals(void)
@@ -300,6 +306,69 @@ static void with_roff_dashes(char *out, const char *name)
     *out = '\0';
 }
 
+/* Help and the manual have an option of a command, its default and its variable. */
+static void has_option(const char *help, const char *section, enum lh_command command,
+                       const struct lh_option *option)
+{
+    const char *name = lh_commands[command].name;
+    char plain[128];
+    char roff[256];
+    char env[LH_OPTION_ENV_SIZE];
+
+    snprintf(plain, sizeof(plain), "--%s%s%s", option->name, option->arg ? " " : "",
+             option->arg ? option->arg : "");
+    with_roff_dashes(roff, plain);
+    ok(strstr(help, plain) != NULL, "%s --help has %s", name, plain);
+    ok(strstr(section, roff) != NULL, "longhaul(1), %s, has %s", name, plain);
+    if (option->def != NULL) {
+        with_roff_dashes(roff, option->def);
+        ok(strstr(section, roff) != NULL, "longhaul(1) has the default of --%s", option->name);
+    }
+    if (!option->argv_only)
+        ok(strstr(section, lh_option_env(env, option)) != NULL, "longhaul(1) has %s", env);
+}
+
+static size_t count_of(const char *text, const char *what)
+{
+    size_t n = 0;
+
+    for (; (text = strstr(text, what)) != NULL; text++)
+        n++;
+    return n;
+}
+
+static void no_long_lines(const char *help, const char *name)
+{
+    for (const char *line = help; line != NULL && *line != '\0';) {
+        const char *end = strchr(line, '\n');
+        size_t len = end != NULL ? (size_t)(end - line) : strlen(line);
+
+        if (len > 79)
+            ok(false, "%s --help: a line of %zu columns", name, len);
+        line = end != NULL ? end + 1 : NULL;
+    }
+}
+
+static void agrees(enum lh_command command, const char *man)
+{
+    const char *name = lh_commands[command].name;
+    char *help = text_of(lh_help_command, command);
+    char *section = man_section(man, command);
+    size_t n_rows = 0;
+
+    for (size_t i = 0; i < lh_n_options; i++) {
+        if ((lh_options[i].commands & (1u << command)) == 0)
+            continue;
+        n_rows++;
+        has_option(help, section, command, &lh_options[i]);
+    }
+    is_u64(count_of(help, "\n  -"), n_rows, "%s --help has no other options", name);
+    is_u64(count_of(section, "\n.TP"), n_rows, "nor has longhaul(1)");
+    no_long_lines(help, name);
+    free(help);
+    free(section);
+}
+
 /* Table, --help and the manual name the same options, commands and exit codes. */
 static void test_agreement(void)
 {
@@ -308,53 +377,9 @@ static void test_agreement(void)
     static const int codes[] = {0, 1, 2, 3, 4, 5, 6, 7, 130};
 
     for (int c = 0; c < LH_N_COMMANDS; c++) {
-        char *help = text_of(lh_help_command, (enum lh_command)c);
-        char *section = man_section(man, (enum lh_command)c);
-        size_t n_rows = 0;
-        size_t n_in_help = 0;
-        size_t n_in_man = 0;
-
         ok(strstr(overview, lh_commands[c].summary) != NULL, "longhaul help lists %s",
            lh_commands[c].name);
-        for (size_t i = 0; i < lh_n_options; i++) {
-            const struct lh_option *option = &lh_options[i];
-            char plain[128];
-            char roff[256];
-            char env[LH_OPTION_ENV_SIZE];
-
-            if ((option->commands & (1u << c)) == 0)
-                continue;
-            n_rows++;
-            snprintf(plain, sizeof(plain), "--%s%s%s", option->name, option->arg ? " " : "",
-                     option->arg ? option->arg : "");
-            with_roff_dashes(roff, plain);
-            ok(strstr(help, plain) != NULL, "%s --help has %s", lh_commands[c].name, plain);
-            ok(strstr(section, roff) != NULL, "longhaul(1), %s, has %s", lh_commands[c].name,
-               plain);
-            if (option->def != NULL) {
-                with_roff_dashes(roff, option->def);
-                ok(strstr(section, roff) != NULL, "longhaul(1) has the default of --%s",
-                   option->name);
-            }
-            if (!option->argv_only)
-                ok(strstr(section, lh_option_env(env, option)) != NULL, "longhaul(1) has %s", env);
-        }
-        for (const char *at = help; (at = strstr(at, "\n  -")) != NULL; at++)
-            n_in_help++;
-        for (const char *at = section; (at = strstr(at, "\n.TP")) != NULL; at++)
-            n_in_man++;
-        is_u64(n_in_help, n_rows, "%s --help has no other options", lh_commands[c].name);
-        is_u64(n_in_man, n_rows, "nor has longhaul(1)");
-        for (const char *line = help; line != NULL && *line != '\0';) {
-            const char *end = strchr(line, '\n');
-            size_t len = end != NULL ? (size_t)(end - line) : strlen(line);
-
-            if (len > 79)
-                ok(false, "%s --help: a line of %zu columns", lh_commands[c].name, len);
-            line = end != NULL ? end + 1 : NULL;
-        }
-        free(help);
-        free(section);
+        agrees((enum lh_command)c, man);
     }
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         char row[32];
@@ -408,7 +433,9 @@ static void test_errors_page(void)
 
 int main(void)
 {
-    test_values();
+    test_send_values();
+    test_tree_values();
+    test_other_values();
     test_refusals();
     test_environment();
     test_table();
