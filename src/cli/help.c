@@ -7,8 +7,8 @@
 #define OPTION_COLUMN 24
 
 static const char units[] =
-    "Sizes are in bytes, or with K, M, G or T (1024, 1024^2, ...). Times are in seconds, or with "
-    "ms, s, m, h or d.";
+    "Sizes are in bytes, or with K, M, G or T (1024, 1024^2, ...): 64M, 1.5G. Times are in "
+    "seconds, or with ms, s, m, h or d.";
 
 static const char environment[] =
     "Options can also come from the environment: LONGHAUL_STREAMS=16 is --streams 16, and "

@@ -153,8 +153,9 @@ const struct lh_option lh_options[] = {
              "them with the small ones. (1: they take turns, on two connections of which one sends.) "
              "More carry more on paths that are long and lose packets; neighbours will notice."},
     {.name = "limit-rate", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_RATE, AT(send.limit_bps),
-     .min = 64000, .max = UINT64_C(100000000000000), .arg = "RATE", .def = "none",
-     .help = "Send no faster than this, all streams together, in bits per second: 500M, 2G. Counted "
+     .min = 64000, .max = UINT64_C(100000000000000), .or_zero = true, .arg = "RATE", .def = "none",
+     .help = "Send no faster than this, all streams together, in bits per second: 500M, 1.5G; 0 is "
+             "no limit, whatever the environment says. Counted "
              "are contents and their framing, not TCP's and IP's headers."},
     {.name = "share", .group = WAY, .commands = SEND | SUBMIT, .kind = LH_OPTION_CHOICE, AT(send.share),
      .arg = "full|background", .def = "full",

@@ -85,8 +85,9 @@ char *lh_option_range(char out[LH_OPTION_RANGE_SIZE], const struct lh_option *op
         return out;
     limit_text(min, option->kind, option->min);
     limit_text(max, option->kind, option->max);
-    snprintf(out, LH_OPTION_RANGE_SIZE, "%s to %s%s", min, max,
-             option->kind == LH_OPTION_POWER ? ", a power of two" : "");
+    snprintf(out, LH_OPTION_RANGE_SIZE, "%s to %s%s%s", min, max,
+             option->kind == LH_OPTION_POWER ? ", a power of two" : "",
+             option->or_zero ? ", or 0" : "");
     return out;
 }
 
@@ -168,10 +169,10 @@ static int set_number(struct lh_args *args, const struct lh_option *option, cons
     static const char *const kinds[] = {
         [LH_OPTION_TALLY] = "a whole number",
         [LH_OPTION_NUMBER] = "a whole number",
-        [LH_OPTION_SIZE] = "a size (bytes, or with K, M, G or T: 64M)",
+        [LH_OPTION_SIZE] = "a size (bytes, or with K, M, G or T: 64M, 1.5G)",
         [LH_OPTION_POWER] = "a size (bytes, or with K, M, G or T: 64M)",
         [LH_OPTION_TIME] = "a time (seconds, or with ms, s, m, h or d: 30s)",
-        [LH_OPTION_RATE] = "a rate (bits per second, or with k, M, G or T: 500M)",
+        [LH_OPTION_RATE] = "a rate (bits per second, or with k, M, G or T: 500M, 1.5G)",
     };
     char quoted[SHOWN_SIZE];
     char range[LH_OPTION_RANGE_SIZE];
@@ -191,7 +192,7 @@ static int set_number(struct lh_args *args, const struct lh_option *option, cons
     if (ret != 0)
         return lh_err_set(err, LH_E_INVAL, "%s: '%s' is not %s", where, shown(quoted, text),
                           kinds[option->kind]);
-    if (value < option->min || value > option->max ||
+    if ((value < option->min && !(value == 0 && option->or_zero)) || value > option->max ||
         (option->kind == LH_OPTION_POWER && (value & (value - 1)) != 0)) {
         lh_option_range(range, option);
         if (range[0] == '\0') {

@@ -98,6 +98,7 @@ struct lh_option {
     size_t width;  /* bytes of that member */
     uint64_t min;
     uint64_t max;
+    bool or_zero;    /* 0 is taken besides: none */
     const char *arg; /* what the help calls the value; "a|b|c" of a choice, "a,b,c" of a set; NULL
                         for flags */
     const char *def; /* default in words or as it would be typed; NULL: none */

@@ -66,6 +66,25 @@ static const char *parse_digits(const char *text, uint64_t *value)
     return at;
 }
 
+#define DECIMALS_MAX 6 /* with them no factor in here overflows */
+
+/* ".25" into *part of *whole (25 of 100), where there is a point; returns what follows, or NULL. */
+static const char *parse_decimals(const char *text, uint64_t *part, uint64_t *whole)
+{
+    const char *rest;
+
+    *part = 0;
+    *whole = 1;
+    if (text[0] != '.')
+        return text;
+    rest = parse_digits(text + 1, part);
+    if (rest == NULL || rest - text > 1 + DECIMALS_MAX)
+        return NULL;
+    for (const char *at = text + 1; at < rest; at++)
+        *whole *= 10;
+    return rest;
+}
+
 struct suffix {
     const char *text;
     uint64_t factor;
@@ -74,19 +93,23 @@ struct suffix {
 static int scale_by(const struct suffix *table, size_t n, const char *text, bool fold,
                     uint64_t *out)
 {
-    uint64_t value;
+    uint64_t value, part, whole;
     const char *rest = parse_digits(text, &value);
 
+    if (rest != NULL)
+        rest = parse_decimals(rest, &part, &whole);
     if (rest == NULL)
         return -LH_E_INVAL;
     for (size_t i = 0; i < n; i++) {
         int differs = fold ? strcasecmp(rest, table[i].text) : strcmp(rest, table[i].text);
+        uint64_t factor = table[i].factor;
 
         if (differs != 0)
             continue;
-        if (value > UINT64_MAX / table[i].factor)
+        part = part * factor / whole;
+        if (value > (UINT64_MAX - part) / factor || (whole > 1 && factor == 1))
             return -LH_E_INVAL;
-        *out = value * table[i].factor;
+        *out = value * factor + part;
         return 0;
     }
     return -LH_E_INVAL;

@@ -12,6 +12,9 @@ char *lh_text_bytes(char *out, size_t size, uint64_t bytes);
 /* "2:03" or "1:02:03" from seconds; "--:--" for UINT64_MAX (unknown). */
 char *lh_text_duration(char *out, size_t size, uint64_t seconds);
 
+/* In all of these digits may be followed by a point and up to six more, where there is a unit of
+ * which that can be a part: "1.5G", not "1.5". What is less than the smallest unit is dropped. */
+
 /* A size in bytes: digits and an optional K, M, G or T (base 1024, also as KiB …).
  * Returns 0 or -LH_E_INVAL; *bytes is written only on success. */
 int lh_text_parse_size(const char *text, uint64_t *bytes);

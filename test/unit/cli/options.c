@@ -66,7 +66,14 @@ static void test_send_values(void)
             "--streams 9 and --max-streams 4 contradict each other");
     is_i64(parse(LH_CMD_SEND, "a lh://b/ --streams 4 --max-streams 4"), 0, "as many as allowed");
     refused(LH_CMD_SEND, "a lh://b/ --limit-rate 10MB", "a rate (bits per second, or with k, M, G");
-    refused(LH_CMD_SEND, "a lh://b/ --limit-rate 63k", "64k to 100T");
+    refused(LH_CMD_SEND, "a lh://b/ --limit-rate 63k", "64k to 100T, or 0");
+    refused(LH_CMD_SEND, "a lh://b/ --streams 1.5", "a whole number");
+    is_i64(parse(LH_CMD_SEND, "a lh://b/ --limit-rate 1.5G"), 0, "a fraction");
+    is_u64(args.send.limit_bps, 1500000000, "--limit-rate 1.5G");
+    setenv("LONGHAUL_LIMIT_RATE", "1M", 1);
+    is_i64(parse(LH_CMD_SEND, "a lh://b/ --limit-rate 0"), 0, "0 undoes LONGHAUL_LIMIT_RATE");
+    is_u64(args.send.limit_bps, 0, "no limit");
+    unsetenv("LONGHAUL_LIMIT_RATE");
 
     is_i64(parse(LH_CMD_SEND, "--json=no --quiet=yes --verbose=1 -- --a --b"), 0, "--");
     is_str(args.operands[0], "--a", "after -- everything is an operand");

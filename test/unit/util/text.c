@@ -57,6 +57,16 @@ static void rate(const char *text, uint64_t want)
     is_u64(v, want, "  of so much");
 }
 
+static void fractions(void)
+{
+    size("1.5G", 1610612736);
+    size("0.25MiB", 262144);
+    size("1.000001K", 1024); /* what is less than a byte is dropped */
+    time_of("1.5", 1500);
+    time_of("0.5h", 1800000);
+    time_of("0.05s", 50);
+}
+
 static void no_rate(const char *text)
 {
     uint64_t v = 7;
@@ -135,12 +145,20 @@ int main(void)
     no_size("+1");
     no_size(" 1");
     no_size("1 k");
-    no_size("1.5k");
+    no_size("1.5");
+    no_size("1.5B");
+    no_size(".5k");
+    no_size("1.k");
+    no_size("1.2.3k");
+    no_size("1.0000001k");
     no_size("1KB");
     no_size("1kk");
     no_size("18446744073709551616");
     no_size("99999999999999999999999");
     no_size("16777216T");
+    no_size("16777215.999999T1");
+    size("16777215.5T", UINT64_MAX - (1ull << 39) + 1);
+    fractions();
     rate("0", 0);
     rate("8000", 8000);
     rate("500k", 500000);
@@ -154,7 +172,10 @@ int main(void)
     no_rate("");
     no_rate("M");
     no_rate("bit");
-    no_rate("1.5G");
+    rate("1.5G", 1500000000);
+    rate("0.25Mbit/s", 250000);
+    no_rate("1,5G");
+    no_rate("0.5bit");
     no_rate("1 G");
     no_rate("-1");
     no_rate("1MB");
@@ -171,6 +192,7 @@ int main(void)
     time_of("7d", 7 * 86400000ull);
     no_time("");
     no_time("1w");
+    no_time("1.5ms");
     no_time("1M");
     no_time("1 s");
     no_time("-1s");
