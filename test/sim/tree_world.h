@@ -2,10 +2,10 @@
  *
  * The program's own code runs at both ends: of the sender the tree (io/tree*.c) with walk, packs
  * and schedule; of the receiver targets and trees (io/target*.c, io/rtree*.c). Made up are the
- * disks (tree_fs.h), the network, the lane's session and streams (tree_lane.c), the receiver's
- * sessions and streams (tree_receiver.c) and committers (tree_committer.c), threads and the clock
- * (tree_events.c). Big files have a send of their own, of which only the end is played. One thread;
- * everything follows from one seed.
+ * disks (tree_fs.h), the network, the lane's session (tree_lane.c) and streams (tree_stream.c), the
+ * receiver's sessions and streams (tree_receiver.c) and committers (tree_committer.c), threads and
+ * the clock (tree_events.c). Big files have a send of their own, of which only the end is played.
+ * One thread; everything follows from one seed.
  *
  * What must hold is checked in tree_check.c while it happens. */
 #ifndef LH_SIM_TREE_WORLD_H
@@ -194,8 +194,10 @@ bool tw_contents_are(const struct fs_blob *blob, const struct tw_version *v);
 void tw_lane_heard(struct tw_session *s, const struct tw_frame *frame);
 void tw_lane_lost(struct tw_session *s);
 void tw_lane_cut(bool silently); /* the session at hand, if there is one */
+void tw_lane_kill(void);         /* its process */
+
+/* tree_stream.c */
 void tw_lane_stream_lost(void);
-void tw_lane_kill(void); /* its process */
 
 /* tree_session.c: the network */
 struct tw_session *tw_session_new(void);
