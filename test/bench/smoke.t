@@ -9,27 +9,18 @@ import os
 import subprocess
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import e2e
-from e2e import Skip, need, need_root, ok, same
-
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "../lib"), os.path.join(HERE, "../wan")]
+import e2e
+from e2e import need, ok, same
+from wanlib import need_emulator
+
 NUMBERS = ("seconds", "bytes", "rate", "cpu_s_per_gb", "own_cpu_s_per_gb", "wire_per_byte",
            "retransmitted", "memory_bytes", "series", "cut")
 
 
-def need_namespaces():
-    need_root()
-    name = f"lhprobe-{os.getpid()}"
-    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
-        raise Skip("no network namespaces here")
-    e2e.ip("netns", "del", name)
-    if not os.path.exists("/dev/net/tun"):
-        raise Skip("no network namespaces here (no /dev/net/tun)")
-
-
 def test_quick():
-    need_namespaces()
+    need_emulator()
     room = os.path.join(e2e.dir(), "room")
     os.mkdir(room)
     out, tables = (os.path.join(e2e.dir(), name) for name in ("r.json", "r.md"))
@@ -133,7 +124,7 @@ def test_queue():
 
 def test_trees():
     """That all files arrive with their contents is what the benchmark itself insists on."""
-    need_namespaces()
+    need_emulator()
     room, out = os.path.join(e2e.dir(), "room"), os.path.join(e2e.dir(), "r.json")
     os.mkdir(room)
     bench = subprocess.run(

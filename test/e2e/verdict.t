@@ -9,12 +9,13 @@ import re
 import subprocess
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "../lib"), os.path.join(HERE, "../wan")]
 
 import e2e
+import wanlib
 from e2e import BLOCK, MIB, Net, Process, Send, Serve, Shim, diag, done, make, ok, same, send
 
-WAN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../wan")
 STALL_MS = 50
 
 
@@ -85,14 +86,8 @@ def wan(narrow, side):
     """A long line, and one host with a small limit for its buffers: a hundredth of what the line
     holds in all of a transfer's streams. What a host that is short of CPU adds to the round trip is small
     against 100 ms; with more than 4 streams the start-up would be much of it."""
-    e2e.need_root()
     name = "lhv-%d" % os.getpid()
-    made = subprocess.run([WAN + "/up", "--name", name, "1gbit", "100ms", "0%"], check=False,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    if made.returncode != 0:
-        diag(made.stderr.decode())
-        raise e2e.Skip("no network namespaces here")
-    e2e.cleanup(subprocess.run, [WAN + "/down", name])
+    wanlib.up(name, "1gbit", "100ms", "0%")
     subprocess.run(["ip", "netns", "exec", "%s-%s" % (name, side), "sysctl", "-qw",
                     "net.ipv4.%s=4096 8192 32768" % narrow], check=True)
     return [["ip", "netns", "exec", "%s-%s" % (name, s)] for s in "ab"]

@@ -18,7 +18,7 @@ import sys
 sys.dont_write_bytecode = True
 from wanlib import (A, B, HERE, PORT, STATE, UDP_SEGMENT, WIRE_OVERHEAD, Wan, checksum,  # noqa: E402
                     is_black_hole, is_buffer, is_burst_loss, is_delay, is_line_rate, is_loss, is_rate,
-                    is_reorder, is_rtt, one_way, tool, transfer, within)
+                    is_reorder, is_rtt, one_way, tool, transfer, up, within)
 import e2e  # noqa: E402
 from e2e import need, ok, same  # noqa: E402
 
@@ -251,10 +251,7 @@ def test_hosts():
 def test_hosts_without_a_wan():
     """Two hosts on a veth pair are of their kind, too."""
     name = "lhwt-%d-none" % os.getpid()
-    Wan.need_namespaces()
-    up = tool("up", "--name", name, "--host", "stock", "none")
-    need(up.returncode == 0, "up none")
-    e2e.cleanup(tool, "down", name)
+    up(name, "--host", "stock", "none")
     probe = "import socket; socket.socket().setsockopt(6, socket.TCP_CONGESTION, b'bbr')"
     out = tool("run", name, "a", "/usr/bin/python3", "-c", probe)
     ok(out.returncode and "not permitted" in out.stderr, "BBR is refused") or e2e.diag(out.stderr)
@@ -280,6 +277,8 @@ def test_down():
     with open(os.path.join(STATE, wan.name, "pid"), encoding="ascii") as f:
         pid = int(f.read())
     ok(os.path.exists("/proc/%d" % pid), "the emulator runs")
+    again = tool("up", "--name", wan.name, "none")
+    ok(again.returncode and "already" in again.stderr, "there is no second one of that name")
     same(tool("down", wan.name).returncode, 0, "down")
     ok(not os.path.exists("/proc/%d" % pid), "the emulator is gone")
     ok(wan.name not in e2e.ip("netns", "list"), "so are the namespaces")

@@ -32,28 +32,36 @@ def tool(name, *args):
     return subprocess.run([os.path.join(HERE, name), *args], capture_output=True, text=True)
 
 
+MISSING = ("no network namespaces here", "no NFQUEUE here")  # what up says of a host that has not got them
+
+
+def up(name, *args):
+    """A WAN, or two hosts without one, until the test function ends. Only what this host lacks is skipped."""
+    need_root()
+    made = tool("up", "--name", name, *args)
+    for reason in MISSING:
+        if reason in made.stderr:
+            raise Skip(reason)
+    if made.returncode:
+        e2e.diag(made.stderr)
+    need(made.returncode == 0, "up " + " ".join(args))
+    cleanup(tool, "down", name)
+
+
+def need_emulator():
+    """Skips where the emulator cannot run."""
+    name = "lhprobe-%d" % os.getpid()
+    up(name, "--engine", "emulator", "1gbit", "1ms", "0%")
+    tool("down", name)
+
+
 class Wan:
     n = 0
 
-    @staticmethod
-    def need_namespaces():
-        need_root()
-        probe = "lhprobe-%d" % os.getpid()
-        if subprocess.run(["ip", "netns", "add", probe], capture_output=True).returncode:
-            raise Skip("no network namespaces here")
-        e2e.ip("netns", "del", probe)
-
     def __init__(self, *args, host="plain", engine="emulator"):
-        Wan.need_namespaces()
         Wan.n += 1
         self.name = "lhwt-%d-%d" % (os.getpid(), Wan.n)
-        up = tool("up", "--name", self.name, "--host", host, "--engine", engine, *args)
-        if "no NFQUEUE here" in up.stderr:
-            raise Skip("no NFQUEUE here")
-        if up.returncode:
-            e2e.diag(up.stderr)
-        need(up.returncode == 0, "up " + " ".join(args))
-        cleanup(tool, "down", self.name)
+        up(self.name, "--host", host, "--engine", engine, *args)
         self.state = os.path.join(STATE, self.name)
         self.sock = None
         if engine == "emulator":
