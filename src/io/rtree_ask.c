@@ -18,11 +18,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #define READ_BYTES (256u * 1024)
@@ -121,17 +119,6 @@ static bool same_contents(const struct ask *a)
     return same;
 }
 
-/* Whether it has an ACL, and is to have none. */
-static bool acl_too_many(const struct ask *a)
-{
-    char path[sizeof("/proc/self/fd/") + 3 * sizeof(int) + 256];
-
-    if (!lh_rtree_drops_acls(a->t) || a->e.xattrs_len > 0)
-        return false;
-    snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", a->at.dir->fd, a->at.name);
-    return lgetxattr(path, "system.posix_acl_access", NULL, 0) > 0;
-}
-
 /* The contents are the same; what else is kept of it may not be. *changed: it was not. Returns 0 or
  * an errno. */
 static int refresh(struct ask *a, bool *changed)
@@ -145,7 +132,7 @@ static int refresh(struct ask *a, bool *changed)
     bool differs = ((t->keep & LH_KEEP_MODE) && ((st->mode ^ a->e.mode) & mask) != 0) ||
                    (owner && (st->uid != a->e.uid || st->gid != a->e.gid)) || a->e.xattrs_len > 0 ||
                    ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &a->e.mtime)) ||
-                   acl_too_many(a);
+                   lh_rtree_acl_too_many(t, a->at.dir->fd, a->at.name);
     int e = 0;
     int fd;
 

@@ -11,7 +11,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -71,7 +73,7 @@ static bool is_kept(const struct lh_rtree *t, const char *name)
 /* With an ACL the group's bits of a mode are the ACL's mask, and more than the group itself may
  * have: without it they are the group's. So it goes only where there is a mode to be set, and after
  * it. */
-bool lh_rtree_drops_acls(const struct lh_rtree *t)
+static bool drops_acls(const struct lh_rtree *t)
 {
     return (t->keep & LH_KEEP_ACL) && (t->keep & LH_KEEP_MODE);
 }
@@ -86,6 +88,33 @@ static int drop_acls(int fd, const bool has[2], uint64_t *not_kept)
             errno != EOPNOTSUPP)
             e = counted_xattr(errno, not_kept);
     return e;
+}
+
+/* Extended attributes have no calls that take a directory and a name in it. */
+#define THERE_SIZE (sizeof("/proc/self/fd//") + 3 * sizeof(int) + NAME_MAX)
+
+static const char *there(char path[THERE_SIZE], int dirfd, const char *name)
+{
+    snprintf(path, THERE_SIZE, "/proc/self/fd/%d/%s", dirfd, name);
+    return path;
+}
+
+bool lh_rtree_acl_too_many(const struct lh_rtree *t, int dirfd, const char *name)
+{
+    char path[THERE_SIZE];
+
+    return drops_acls(t) && lgetxattr(there(path, dirfd, name), acl_names[0], NULL, 0) > 0;
+}
+
+/* The same of what cannot be opened: only a directory has one for others. */
+static int drop_acl_at(int dirfd, const char *name, uint64_t *not_kept)
+{
+    char path[THERE_SIZE];
+
+    if (lremovexattr(there(path, dirfd, name), acl_names[0]) == 0 || errno == ENODATA ||
+        errno == EOPNOTSUPP)
+        return 0;
+    return counted_xattr(errno, not_kept);
 }
 
 static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *d, bool has_acl[2],
@@ -154,7 +183,7 @@ int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, 
         e = set_xattrs(t, fd, d, has_acl, not_kept);
     if (e == 0 && !d->mode_set && fchmod(fd, final_mode(t, d->mode)) != 0)
         e = counted(errno, not_kept);
-    if (e == 0 && lh_rtree_drops_acls(t))
+    if (e == 0 && drops_acls(t))
         e = drop_acls(fd, has_acl, not_kept);
     times_of(d, times);
     if (e == 0 && (t->keep & LH_KEEP_TIMES) && futimens(fd, times) != 0)
@@ -174,6 +203,8 @@ int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, boo
     if (e == 0 && !link && !d->mode_set &&
         fchmodat(dirfd, name, final_mode(t, d->mode), AT_SYMLINK_NOFOLLOW) != 0)
         e = counted(errno, not_kept);
+    if (e == 0 && !link && drops_acls(t))
+        e = drop_acl_at(dirfd, name, not_kept);
     times_of(d, times);
     if (e == 0 && (t->keep & LH_KEEP_TIMES) &&
         utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) != 0)

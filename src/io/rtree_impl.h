@@ -207,8 +207,8 @@ int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, boo
                       const struct lh_rdress *d, uint64_t *not_kept);
 /* Of an entry's mode, the bits that are kept: set-id bits belong to an owner, and go with it. */
 mode_t lh_rtree_mode_mask(const struct lh_rtree *t);
-/* Whether an ACL that the source has not goes. */
-bool lh_rtree_drops_acls(const struct lh_rtree *t);
+/* Whether what is there has an ACL that goes, as the source has none. */
+bool lh_rtree_acl_too_many(const struct lh_rtree *t, int dirfd, const char *name);
 /* The mode that a file is made with, and whether no chmod is needed then. */
 mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *exact);
 

@@ -188,9 +188,11 @@ static int refresh(struct make *m)
     const struct lh_disk_stat *st = &m->at->st;
     bool owner = lh_rtree_owner_kept(t);
     bool mode = (t->keep & LH_KEEP_MODE) && m->e->kind != LH_KIND_SYMLINK;
-    bool differs = (owner && (st->uid != m->e->uid || st->gid != m->e->gid)) ||
-                   (mode && ((st->mode ^ m->e->mode) & lh_rtree_mode_mask(t)) != 0) ||
-                   ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &m->e->mtime));
+    bool differs =
+        (owner && (st->uid != m->e->uid || st->gid != m->e->gid)) ||
+        (mode && ((st->mode ^ m->e->mode) & lh_rtree_mode_mask(t)) != 0) ||
+        ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &m->e->mtime)) ||
+        (m->e->kind != LH_KIND_SYMLINK && lh_rtree_acl_too_many(t, m->at->dir->fd, m->at->name));
     int e;
 
     if (!differs || m->e->kind == LH_KIND_HARDLINK || (t->flags & LH_OFFER_KEEP_ANY) ||

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import stat
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -340,16 +341,23 @@ def test_acls_by_default():
         with open(os.path.join(src, name), "wb") as f:
             f.write(rng.randbytes(n_bytes))
         os.chmod(os.path.join(src, name), 0o640)
+    specials = (("fifo", stat.S_IFIFO), ("d/socket", stat.S_IFSOCK))
+    for name, kind in specials:
+        os.mknod(os.path.join(src, name), kind | 0o640)
     keep = "mode,times,owner,acl"
-    done(send_tree(src + "/", serve.url("t"), "--preserve", keep), "into directories with default ACLs")
-    is_same(src, at, "none is kept that the source has not", keep=frozenset(keep.split(",")))
+    same_as = frozenset(keep.split(",") + ["devices"])
+    done(send_tree(src + "/", serve.url("t"), "--preserve", keep, "--devices"), "into directories with default ACLs")
+    is_same(src, at, "none is kept that the source has not", keep=same_as)
     acl = tree.acl(rng, False)
-    for name in ("a", "big"):  # with the mode as it is, and the ACL of one from whom we know nothing
+    for name, _ in specials:
+        same(treecmp.ACLS[0] in os.listxattr(os.path.join(at, name)), False, name + " has none")
+    for name in ("a", "big", "fifo"):  # with the mode as it is, and the ACL of one from whom we know nothing
         mode = os.stat(os.path.join(at, name)).st_mode
         os.setxattr(os.path.join(at, name), treecmp.ACLS[0], acl)
         os.chmod(os.path.join(at, name), mode & 0o7777)
-    done(send_tree(src + "/", serve.url("t"), "--preserve", keep), "again, to files that have one since")
-    is_same(src, at, "nor is that", keep=frozenset(keep.split(",")))
+    done(send_tree(src + "/", serve.url("t"), "--preserve", keep, "--devices"), "again, to files that have one since")
+    same(treecmp.ACLS[0] in os.listxattr(os.path.join(at, "fifo")), False, "nor does a FIFO")
+    is_same(src, at, "nor is that", keep=same_as)
 
 
 e2e.main()
