@@ -56,6 +56,7 @@ struct lh_sched {
     uint64_t size;        /* of the file, bytes */
     uint32_t block_bytes; /* grid */
     uint64_t n_blocks;
+    uint32_t holds_bytes;   /* what a block really holds, about, for tail.h; 0: block_bytes */
     uint64_t window;        /* bytes granted and not durable, at most; at least one range goes */
     struct lh_runs missing; /* neither granted nor durable */
     struct lh_runs durable;

@@ -44,13 +44,19 @@ static uint64_t way_blocks(const struct lh_sched_stream *st)
     return n;
 }
 
-/* Bytes at the stream's rate; for ever when it has none. */
+/* Packs of a tree may hold less than the grid says. */
+static uint64_t holds_bytes(const struct lh_sched *s)
+{
+    return s->holds_bytes > 0 ? s->holds_bytes : s->block_bytes;
+}
+
+/* At the stream's rate; for ever when it has none. */
 static uint64_t takes_ms(const struct lh_sched *s, const struct lh_sched_stream *st,
                          uint64_t blocks)
 {
     if (blocks == 0)
         return 0;
-    return st->rate_Bps > 0 ? blocks * s->block_bytes * 1000 / st->rate_Bps : UINT32_MAX;
+    return st->rate_Bps > 0 ? blocks * holds_bytes(s) * 1000 / st->rate_Bps : UINT32_MAX;
 }
 
 void lh_tail_seen(struct lh_sched *s, unsigned stream, const struct lh_sched_seen *seen,
@@ -169,7 +175,7 @@ static uint64_t step_blocks(const struct lh_sched *s, const struct lh_sched_stre
                          ? st->rate_Bps * LH_TAIL_STEP_MS / 1000
                          : LH_RANGE_FLOOR_BYTES;
 
-    return bytes < s->block_bytes ? 1 : bytes / s->block_bytes;
+    return bytes < holds_bytes(s) ? 1 : bytes / holds_bytes(s);
 }
 
 /* A stream that is no better off than those it would help is no help. One whose rate is not known

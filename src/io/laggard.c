@@ -35,20 +35,29 @@ void lh_laggard_see(struct lh_send *s, unsigned number)
     lh_tail_seen(&s->sched, number, &seen, lh_now_ms());
 }
 
+/* Contents that go a second time. */
+static uint64_t bytes_of(const struct lh_send *s, uint64_t first, uint64_t end)
+{
+    uint64_t bytes = 0;
+
+    if (s->lane != NULL)
+        return lh_packs_bytes(s->lane->packs, first, end);
+    for (uint64_t b = first; b < end; b++)
+        bytes += lh_block_length(s->sched.size, s->sched.block_bytes, b);
+    return bytes;
+}
+
 bool lh_laggard_help(struct lh_send *s, unsigned number, uint64_t *first, uint64_t *end)
 {
     bool more = s->lane != NULL && s->lane->more(s->lane);
     enum lh_tail_why why;
-    uint64_t bytes = 0;
     unsigned from = 0;
 
     why = lh_tail_take(&s->sched, number, &s->far, lh_now_ms(), more, &from, first, end);
     if (why == LH_TAIL_NOTHING)
         return false;
     lh_sstream_drop(s->streams[from].st, *first, *end);
-    for (uint64_t b = *first; b < *end; b++)
-        bytes += lh_block_length(s->sched.size, s->sched.block_bytes, b);
-    s->stats.bytes_repeated += bytes;
+    s->stats.bytes_repeated += bytes_of(s, *first, *end);
     lh_log(&s->log, LH_LOG_INFO,
            "stream number=%u sends first=%llu count=%llu of stream=%u again, why=\"%s\" "
            "rate_kBps=%llu",
@@ -102,6 +111,8 @@ void lh_laggard_tick(struct lh_send *s)
 {
     if (s->phase != LH_PHASE_MOVING)
         return;
+    if (s->lane != NULL)
+        s->sched.holds_bytes = lh_packs_mean(s->lane->packs);
     for (unsigned i = 0; i < s->n_streams; i++)
         if (s->streams[i].up)
             lh_laggard_see(s, i);

@@ -20,6 +20,7 @@
 struct pack {
     unsigned refs; /* under the lock */
     unsigned n;
+    uint32_t bytes;      /* on the wire; under the lock */
     uint64_t hole_bytes; /* once it was made; under the lock */
     struct lh_packs_part parts[];
 };
@@ -32,6 +33,8 @@ struct lh_packs {
     uint64_t end;
     uint64_t cap;        /* a power of two */
     uint64_t hole_bytes; /* of those that have arrived */
+    uint64_t n_needed;   /* in the ring, */
+    uint64_t bytes;      /* and what they hold */
 };
 
 struct lh_packs *lh_packs_new(const struct lh_packs_how *how)
@@ -91,11 +94,17 @@ int lh_packs_add(struct lh_packs *packs, const struct lh_packs_part *parts, unsi
     pack->refs = 1;
     pack->n = n;
     pack->hole_bytes = 0;
+    pack->bytes = LH_PACK_HEAD + n * LH_PART_SIZE;
+    for (unsigned i = 0; i < n; i++)
+        pack->bytes += parts[i].length;
     memcpy(pack->parts, parts, n * sizeof(*parts));
     pthread_mutex_lock(&packs->lock);
     r = make_room(packs);
-    if (r == 0)
+    if (r == 0) {
         packs->ring[packs->end++ % packs->cap] = pack;
+        packs->n_needed++;
+        packs->bytes += pack->bytes;
+    }
     pthread_mutex_unlock(&packs->lock);
     if (r != 0) {
         free(pack);
@@ -106,13 +115,18 @@ int lh_packs_add(struct lh_packs *packs, const struct lh_packs_part *parts, unsi
     return 0;
 }
 
+/* NULL: it is needed no more. The caller holds the lock. */
+static struct pack *find(const struct lh_packs *packs, uint64_t number)
+{
+    return number >= packs->base && number < packs->end ? packs->ring[number % packs->cap] : NULL;
+}
+
 static struct pack *take(struct lh_packs *packs, uint64_t number)
 {
-    struct pack *pack = NULL;
+    struct pack *pack;
 
     pthread_mutex_lock(&packs->lock);
-    if (number >= packs->base && number < packs->end)
-        pack = packs->ring[number % packs->cap];
+    pack = find(packs, number);
     if (pack != NULL)
         pack->refs++;
     pthread_mutex_unlock(&packs->lock);
@@ -136,15 +150,16 @@ static void let_go(struct lh_packs *packs, struct pack *pack)
 static void drop(struct lh_packs *packs, uint64_t first, uint64_t end, bool arrived)
 {
     for (uint64_t k = first; k < end; k++) {
-        struct pack *pack = NULL;
+        struct pack *pack;
 
         pthread_mutex_lock(&packs->lock);
-        if (k >= packs->base && k < packs->end) {
-            pack = packs->ring[k % packs->cap];
+        pack = find(packs, k);
+        if (pack != NULL) {
             packs->ring[k % packs->cap] = NULL;
+            packs->n_needed--;
+            packs->bytes -= pack->bytes;
+            packs->hole_bytes += arrived ? pack->hole_bytes : 0;
         }
-        if (pack != NULL && arrived)
-            packs->hole_bytes += pack->hole_bytes;
         while (packs->base < packs->end && packs->ring[packs->base % packs->cap] == NULL)
             packs->base++;
         pthread_mutex_unlock(&packs->lock);
@@ -156,6 +171,30 @@ static void drop(struct lh_packs *packs, uint64_t first, uint64_t end, bool arri
 void lh_packs_drop(struct lh_packs *packs, uint64_t first, uint64_t end)
 {
     drop(packs, first, end, true);
+}
+
+uint64_t lh_packs_bytes(struct lh_packs *packs, uint64_t first, uint64_t end)
+{
+    uint64_t bytes = 0;
+
+    pthread_mutex_lock(&packs->lock);
+    for (uint64_t k = first; k < end; k++) {
+        const struct pack *pack = find(packs, k);
+
+        bytes += pack != NULL ? pack->bytes : 0;
+    }
+    pthread_mutex_unlock(&packs->lock);
+    return bytes;
+}
+
+uint32_t lh_packs_mean(struct lh_packs *packs)
+{
+    uint64_t bytes;
+
+    pthread_mutex_lock(&packs->lock);
+    bytes = packs->n_needed > 0 ? packs->bytes / packs->n_needed : 0;
+    pthread_mutex_unlock(&packs->lock);
+    return (uint32_t)bytes;
 }
 
 uint64_t lh_packs_holes(struct lh_packs *packs)
@@ -288,6 +327,19 @@ static void make_part(struct lh_packs *packs, const struct lh_packs_part *part, 
     m->rows[m->n++] = (struct lh_part){.entry = item->index, .flags = LH_PART_VOID};
 }
 
+static void note_made(struct lh_packs *packs, uint64_t number, struct pack *pack,
+                      const struct making *m)
+{
+    uint32_t bytes = LH_PACK_HEAD + m->n * LH_PART_SIZE + m->bytes;
+
+    pthread_mutex_lock(&packs->lock);
+    pack->hole_bytes = m->hole_bytes;
+    if (find(packs, number) == pack)
+        packs->bytes = packs->bytes - pack->bytes + bytes;
+    pack->bytes = bytes;
+    pthread_mutex_unlock(&packs->lock);
+}
+
 uint32_t lh_packs_make(struct lh_packs *packs, uint64_t number, uint8_t *out)
 {
     struct pack *pack = take(packs, number);
@@ -306,9 +358,7 @@ uint32_t lh_packs_make(struct lh_packs *packs, uint64_t number, uint8_t *out)
     if (head != m.head)
         memmove(out + head, out + m.head, m.bytes);
     lh_pack_encode(m.rows, m.n, out);
-    pthread_mutex_lock(&packs->lock);
-    pack->hole_bytes = m.hole_bytes;
-    pthread_mutex_unlock(&packs->lock);
+    note_made(packs, number, pack, &m);
     let_go(packs, pack);
     return (uint32_t)head + m.bytes;
 }

@@ -45,6 +45,11 @@ void lh_packs_free(struct lh_packs *packs); /* no make may be under way */
 int lh_packs_add(struct lh_packs *packs, const struct lh_packs_part *parts, unsigned n);
 /* Those with numbers [first, end) have arrived, and are needed no more. */
 void lh_packs_drop(struct lh_packs *packs, uint64_t first, uint64_t end);
+/* Bytes of those with numbers [first, end) that are still needed: as made, or as they will be if
+ * nothing in them is a hole or void. */
+uint64_t lh_packs_bytes(struct lh_packs *packs, uint64_t first, uint64_t end);
+/* The same of all, on average; 0: none is needed. */
+uint32_t lh_packs_mean(struct lh_packs *packs);
 /* Bytes of holes in those that have arrived. */
 uint64_t lh_packs_holes(struct lh_packs *packs);
 /* All go, and numbers begin at 0 again: a new session. No make may be under way. */

@@ -93,6 +93,25 @@ static void test_slow(void)
     lh_sched_free(&r.s);
 }
 
+/* Packs of a tree that are smaller than the grid. */
+static void test_small_packs(void)
+{
+    struct rig r;
+
+    begin(&r, 40, 2);
+    see(&r, 0, at(4 * MIB, 0, MIB));
+    r.s.holds_bytes = 64 * KIB;
+    is_u64(take(&r, 1), LH_TAIL_NOTHING, "40 packs of 64 KiB at 4 MiB/s: 0.6 s, little to gain");
+    see(&r, 0, at(1 * MIB, 0, MIB));
+    is_u64(take(&r, 1), LH_TAIL_SLOW, "at 1 MiB/s: 2.5 s");
+    ok(r.first == 24 && r.end == 40, "1 MiB at once are 16 of them");
+    lh_sched_free(&r.s);
+    begin(&r, 40, 2);
+    see(&r, 0, at(4 * MIB, 0, MIB));
+    is_u64(take(&r, 1), LH_TAIL_SLOW, "when they are full it is 2.5 s at 4 MiB/s");
+    lh_sched_free(&r.s);
+}
+
 static void test_more_to_come(void)
 {
     struct rig r;
@@ -307,6 +326,7 @@ static void test_many_ranges(void)
 int main(void)
 {
     test_slow();
+    test_small_packs();
     test_more_to_come();
     test_what_tcp_brought();
     test_source();

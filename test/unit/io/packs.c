@@ -130,8 +130,17 @@ static void test_holes(void)
     const char *why = "";
     uint32_t len;
 
+    is_u64(lh_packs_mean(packs), 0, "no packs");
     is_i64(lh_packs_add(packs, parts, 3), 0, "a pack with a sparse file");
+    is_i64(lh_packs_add(packs, parts + 1, 1), 0, "and a small one");
+    is_u64(lh_packs_bytes(packs, 0, 9), 2 * LH_PACK_HEAD + 4 * LH_PART_SIZE + 30200,
+           "so much they will be if nothing is a hole");
     len = lh_packs_make(packs, 0, out);
+    is_u64(lh_packs_bytes(packs, 0, 1), len, "it is what it was made to be");
+    is_u64(lh_packs_mean(packs), (len + LH_PACK_HEAD + LH_PART_SIZE + 100) / 2, "on average");
+    lh_packs_drop(packs, 1, 2);
+    is_u64(lh_packs_bytes(packs, 0, 9), len, "what has arrived does not count");
+    is_u64(lh_packs_mean(packs), len, "nor on average");
     is_i64(lh_pack_count(out, len, &why), 7, "holes are parts of their own: %s", why);
     at += LH_PART_SIZE;
     is_part(out, 0, 0, 4096, LH_PART_HOLE);
