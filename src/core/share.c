@@ -165,9 +165,9 @@ static uint64_t tick_yield(struct lh_share *s, const struct lh_share_sight *sigh
     struct lh_yield_sight seen = {.now_ms = sight->now_ms,
                                   .delivered_bytes = sight->delivered_bytes,
                                   .resent_bytes = sight->resent_bytes,
-                                  .rtt_us = sight->rtt_us};
+                                  .rtt_us = sight->rtt_now_us,
+                                  .least_rtt_us = sight->rtt_least_us};
 
-    seen.queue_us = (uint32_t)((uint64_t)sight->rtt_us * sight->queue_percent / 100);
     return lh_yield_tick(&s->yield, &seen);
 }
 

@@ -29,6 +29,8 @@ struct lh_share_sight {
     uint64_t resent_bytes;
     uint32_t rtt_us;        /* the least seen */
     unsigned queue_percent; /* round trip now, above the least one, in percent of that */
+    uint32_t rtt_now_us;    /* the mean of the streams', */
+    uint32_t rtt_least_us;  /* and of what is the least of each */
     bool held;              /* source or receiver holds it up */
     bool free_to_grow;      /* more streams are being tried */
 };

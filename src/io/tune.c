@@ -169,6 +169,7 @@ struct seen {
     uint64_t min_rtt_us;
     uint32_t least_rtt_us; /* of any; 0: not known */
     unsigned n_up;
+    unsigned n_rtt; /* of them those of which it is known */
 };
 
 static struct seen look(const struct lh_send *s, uint64_t now_ms)
@@ -178,6 +179,7 @@ static struct seen look(const struct lh_send *s, uint64_t now_ms)
     for (unsigned i = 0; i < s->n_streams; i++) {
         const struct lh_meter_counters *m = &s->streams[i].counters.meter;
         uint64_t age_ms = now_ms - lh_meter_get(&m->sampled_ms);
+        uint64_t rtt_us = lh_meter_get(&m->rtt_us);
         uint32_t min_rtt_us = (uint32_t)lh_meter_get(&m->min_rtt_us);
 
         seen.delivered_bytes += lh_meter_get(&m->delivered_bytes);
@@ -190,11 +192,14 @@ static struct seen look(const struct lh_send *s, uint64_t now_ms)
         if (age_ms <= FRESH_MS)
             seen.delivered_bytes += lh_meter_get(&m->last_Bps) * age_ms / 1000;
         if (i < s->tune.ramp.n) {
-            seen.rtt_us += lh_meter_get(&m->rtt_us);
-            seen.min_rtt_us += min_rtt_us;
-            if (min_rtt_us > 0 && (seen.least_rtt_us == 0 || min_rtt_us < seen.least_rtt_us))
-                seen.least_rtt_us = min_rtt_us;
             seen.n_up++;
+            if (rtt_us == 0 || min_rtt_us == 0) /* not sampled yet */
+                continue;
+            seen.n_rtt++;
+            seen.rtt_us += rtt_us;
+            seen.min_rtt_us += min_rtt_us;
+            if (seen.least_rtt_us == 0 || min_rtt_us < seen.least_rtt_us)
+                seen.least_rtt_us = min_rtt_us;
         }
     }
     /* One that has just gone down was brought forward too far. */
@@ -233,12 +238,19 @@ static void tune_pace(struct lh_send *s, const struct seen *seen, bool held, uin
                                    .queue_percent = queue_percent(seen),
                                    .held = held,
                                    .free_to_grow = lh_ramp_tries_more(&s->tune.ramp)};
-    uint64_t total_Bps = lh_share_tick(&s->tune.share, &sight);
+    uint64_t total_Bps;
+
+    if (seen->n_rtt > 0) {
+        sight.rtt_now_us = (uint32_t)(seen->rtt_us / seen->n_rtt);
+        sight.rtt_least_us = (uint32_t)(seen->min_rtt_us / seen->n_rtt);
+    }
+    total_Bps = lh_share_tick(&s->tune.share, &sight);
 
     set_pace(s, total_Bps);
-    lh_log(&s->log, LH_LOG_DEBUG, "pace bound_kBps=%llu delivered_kB=%llu queue=%u%% held=%d",
+    lh_log(&s->log, LH_LOG_DEBUG,
+           "pace bound_kBps=%llu delivered_kB=%llu queue=%u%% queue_us=%u held=%d",
            (unsigned long long)total_Bps / 1000, (unsigned long long)seen->delivered_bytes / 1000,
-           sight.queue_percent, held);
+           sight.queue_percent, s->tune.share.yield.queue_us, held);
 }
 
 static void tune_number(struct lh_send *s, const struct seen *seen, bool held, uint64_t now_ms)

@@ -5,6 +5,7 @@
 
 #define TICK_MS 250
 #define MB 1000000ull
+#define KERNEL_FORGETS_MIN 5u
 
 struct path {
     uint64_t rate_Bps;
@@ -19,7 +20,24 @@ struct run {
     uint64_t delivered;
     uint64_t resent;
     uint64_t queue_bytes;
+    uint32_t path_us;                    /* empty; 0: 100 ms */
+    uint32_t kernel[KERNEL_FORGETS_MIN]; /* round trips, the least by minute */
+    unsigned ticks;
 };
+
+/* What the kernel takes for the least round trip: that of the last five minutes. */
+static uint32_t kernel_least(struct run *run, uint32_t rtt_us)
+{
+    unsigned minute = run->ticks * TICK_MS / 60000;
+    uint32_t *now = &run->kernel[minute % KERNEL_FORGETS_MIN];
+    uint32_t least = UINT32_MAX;
+
+    if (run->ticks++ * TICK_MS % 60000 == 0 || rtt_us < *now)
+        *now = rtt_us;
+    for (unsigned i = 0; i <= minute && i < KERNEL_FORGETS_MIN; i++)
+        least = run->kernel[i] < least ? run->kernel[i] : least;
+    return least;
+}
 
 static void go(struct run *run, const struct path *path, unsigned seconds)
 {
@@ -28,6 +46,7 @@ static void go(struct run *run, const struct path *path, unsigned seconds)
         uint64_t sent = (run->y.rate_Bps + path->others_Bps) * TICK_MS / 1000;
         uint64_t ours = run->y.rate_Bps * TICK_MS / 1000;
         uint64_t dropped = 0;
+        uint32_t rtt_us;
 
         run->queue_bytes += sent;
         run->queue_bytes -= run->queue_bytes < room ? run->queue_bytes : room;
@@ -39,13 +58,13 @@ static void go(struct run *run, const struct path *path, unsigned seconds)
         run->now_ms += TICK_MS;
         run->delivered += ours - dropped;
         run->resent += dropped + ours * path->loss_ppm / 1000000;
-        lh_yield_tick(&run->y,
-                      &(struct lh_yield_sight){
-                          .now_ms = run->now_ms,
-                          .delivered_bytes = run->delivered,
-                          .resent_bytes = run->resent,
-                          .rtt_us = 100000,
-                          .queue_us = (uint32_t)(run->queue_bytes * 1000000 / path->rate_Bps)});
+        rtt_us = (run->path_us > 0 ? run->path_us : 100000) +
+                 (uint32_t)(run->queue_bytes * 1000000 / path->rate_Bps);
+        lh_yield_tick(&run->y, &(struct lh_yield_sight){.now_ms = run->now_ms,
+                                                        .delivered_bytes = run->delivered,
+                                                        .resent_bytes = run->resent,
+                                                        .rtt_us = rtt_us,
+                                                        .least_rtt_us = kernel_least(run, rtt_us)});
     }
 }
 
@@ -96,6 +115,42 @@ static void test_gives_way(void)
        (unsigned long long)mean / 1000);
 }
 
+/* Longer than the kernel remembers what the path is like without. */
+static void test_standing_queue(void)
+{
+    struct path path = {100 * MB, 0, 0, 12 * MB};
+    struct run run = begin();
+    uint64_t mean;
+
+    go(&run, &path, 30);
+    path.others_Bps = 101 * MB;
+    go(&run, &path, 20 * 60);
+    mean = mean_Bps(&run, &path, 5 * 60);
+    ok(mean < 2 * MB, "a queue stands for 25 minutes: it gives way all the time (%llu kB/s)",
+       (unsigned long long)mean / 1000);
+    path.others_Bps = 0;
+    go(&run, &path, 60);
+    mean = mean_Bps(&run, &path, 30);
+    ok(mean > 70 * MB, "it is gone: it has the path (%llu kB/s)", (unsigned long long)mean / 1000);
+}
+
+static void test_longer_route(void)
+{
+    struct path path = {100 * MB, 0, 0, 12 * MB};
+    struct run run = begin();
+    uint64_t mean;
+
+    go(&run, &path, 60);
+    run.path_us = 150000;
+    go(&run, &path, 10 * 60);
+    mean = mean_Bps(&run, &path, 60);
+    ok(mean < 2 * MB, "another route, longer: taken for a queue (%llu kB/s)",
+       (unsigned long long)mean / 1000);
+    go(&run, &path, (LH_YIELD_MINUTES - 10) * 60 + KERNEL_FORGETS_MIN * 60);
+    mean = mean_Bps(&run, &path, 60);
+    ok(mean > 70 * MB, "but not for ever (%llu kB/s)", (unsigned long long)mean / 1000);
+}
+
 static void test_takes_the_rest(void)
 {
     struct path path = {100 * MB, 60 * MB, 0, 12 * MB};
@@ -134,7 +189,8 @@ static void test_unused(void)
         run.delivered += before / 10;
         lh_yield_tick(&run.y, &(struct lh_yield_sight){.now_ms = run.now_ms,
                                                        .delivered_bytes = run.delivered,
-                                                       .rtt_us = 100000});
+                                                       .rtt_us = 100000,
+                                                       .least_rtt_us = 100000});
     }
     is_u64(run.y.rate_Bps, before, "a rate that the source does not use does not grow");
 }
@@ -152,7 +208,8 @@ static void test_stall(void)
         lh_yield_tick(&run.y, &(struct lh_yield_sight){.now_ms = run.now_ms,
                                                        .delivered_bytes = run.delivered,
                                                        .resent_bytes = run.resent,
-                                                       .rtt_us = 100000});
+                                                       .rtt_us = 100000,
+                                                       .least_rtt_us = 100000});
     }
     ok(run.y.rate_Bps < before / 10, "nothing arrives and much is sent again: it gives way");
 }
@@ -162,6 +219,8 @@ int main(void)
     test_alone(&(struct path){100 * MB, 0, 0, 12 * MB}, "a clean path");
     test_alone(&(struct path){100 * MB, 0, 10000, 12 * MB}, "a path that loses 1 %");
     test_gives_way();
+    test_standing_queue();
+    test_longer_route();
     test_takes_the_rest();
     test_shallow();
     test_unused();
