@@ -6,29 +6,16 @@
  * test/wan/up starts it, with rules that put what arrives in either namespace into queue 0 there.
  * It prints its pid and goes to the background. Two threads carry the packets (link.c), this one
  * answers the control socket: a Unix stream socket that takes a line and answers it with one, "ok",
- * an "error: " or, for `stats`, JSON. Each LINE is one to begin with:
- *
- *   [ab|ba] rate 1gbit|0            on the wire, Ethernet's headers counted; 0: no limit
- *   [ab|ba] delay 50ms              one way
- *   [ab|ba] jitter 2ms              up to so much more, the order stays
- *   [ab|ba] loss 1%                 of each segment
- *   [ab|ba] burst 3% 10             Gilbert-Elliott: mean loss, mean length of a burst in segments
- *   [ab|ba] gemodel P R [BAD GOOD]  the same, as netem says it: into the bad state, out of it, loss
- *                                   in the bad state (100%) and in the good one (0%)
- *   [ab|ba] buffer 1500kB           before the bottleneck
- *   [ab|ba] reorder 1% 5ms          share of packets held back, by how much
- *   [ab|ba] corrupt 0.1% [header]   flips a bit of the payload (or TCP header), mends the checksum
- *   [ab|ba] cut blackhole|reset|off
- *   stats                           counts of both directions, and cpu_ns: the CPU time of this
- *                                   process. The kernel lets a packet on within a thread of it, so
- *                                   TCP's receiving half and its acknowledgements are in there
- *   quit
+ * an "error: " or, for `stats`, JSON: counts of both directions, and cpu_ns, the CPU time of this
+ * process (the kernel lets a packet on within a thread of it, so TCP's receiving half and its
+ * acknowledgements are in there). `quit` ends it. All other lines change the WAN: test/wan/up
+ * --help lists them. Each LINE is one to begin with.
  *
  * Segments of a super-packet that goes through whole are counted as long as the MTU allows, which
  * is wrong only for connections with a smaller MSS of their own.
  *
- * `ab` is what a sends to b, `ba` the other way; neither: both. Failures: what cannot be set up is
- * said and ends it with 1. While nobody answers, queued packets wait: end it before the namespaces.
+ * Failures: what cannot be set up is said and ends it with 1. While nobody answers, queued packets
+ * wait: end it before the namespaces.
  */
 #include <errno.h>
 #include <fcntl.h>

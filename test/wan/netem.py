@@ -7,7 +7,7 @@ Each direction is a netem on an ifb device (wan-in) that the receiving host's pa
 as they arrive. At the sender it would be no line but that host's own queue: TCP is told of a drop
 there, and neither counts it as lost nor sends it again.
 
-up starts it, ctl uses it as a module. The lines are those of emulator.c; what differs:
+up starts it, ctl uses it as a module. The lines are those that test/wan/up --help lists; what differs:
   - the dice cannot be seeded;
   - the buffer is counted in packets of a full MTU, what is on its way among them;
   - what is on its way when a setting changes keeps the old one, also at a cut;

@@ -3,10 +3,11 @@
  * LD_PRELOADed by test/wan/run; every thread of the program under test goes through it. It reads
  *   LH_WAN_HOST         stock: TCP_CONGESTION takes reno and cubic; stock+bbr: bbr too
  *   LH_WAN_DEFAULT_CC   the host's default, when it is laid on the route because the kernel does
- *                       not let a namespace have it. The kernel applies a route's choice at
- * connect(2) and accept(2), over what the socket was given before: put back here Socket buffers are
- * cut to 212992 bytes, net.core's stock limits, and nothing is forced past them. Otherwise calls
- * pass. Failures are the kernel's: EPERM. */
+ *                       not let a namespace have it. At connect(2) and accept(2) the kernel puts
+ *                       the route's in place of what the socket was given before: here that is
+ *                       put back.
+ * Socket buffers are cut to 212992 bytes, net.core's stock limits, and nothing is forced past
+ * them. All other calls pass. Failures are the kernel's: EPERM. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>

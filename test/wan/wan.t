@@ -272,6 +272,20 @@ def test_tuned_host():
     same(out.stdout.split(), ["CapEff:", "0" * 16], "tuned: no capabilities")
 
 
+def test_wrong_words():
+    """What is wrong is named, in one line."""
+    for words, named in ((("1gbit", "10", "0%"), "'10'"), (("fast", "10ms", "0%"), "'fast'"), (("1gbit",), "none"),
+                         (("--host", "odd", "none"), "'odd'"), (("--mtu",), "--mtu"), (("--fast", "none"), "'--fast'"),
+                         (("1gbit", "10ms", "0%", "much"), "'much'")):
+        told = tool("up", *words)
+        ok(told.returncode == 2 and named in told.stderr and told.stderr.count("\n") == 1, "up " + " ".join(words)) or \
+            e2e.diag(told.stderr)
+    told = tool("up", "--help")
+    ok(told.returncode == 0 and "burst 3% 10" in told.stdout, "up --help lists the lines")
+    told = tool("run", "nowhere", "a", "true")
+    same(told.stderr, "test/wan/run: there is no 'nowhere'\n", "run in no WAN")
+
+
 def test_down():
     wan = Wan("100mbit", "10ms", "0%")
     with open(os.path.join(STATE, wan.name, "pid"), encoding="ascii") as f:
