@@ -170,7 +170,7 @@ static void walk_run(struct lh_job *job)
 
     lh_tree_batch_init(b);
     while (!lh_tree_batch_full(b) && hashed < HASH_BYTES && b->err.status == 0 &&
-           !atomic_load(&t->ending)) {
+           !atomic_load(&t->ending) && (b->bytes == 0 || !lh_walk_waits(t->walk))) {
         struct lh_err err = {0};
         int r = lh_walk_next(t->walk, &e, &err);
 

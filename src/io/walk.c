@@ -342,7 +342,7 @@ int lh_walk_next(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *err)
             r = start_source(w, e, err);
         else
             r = lh_walk_links_next(w, e, err);
-    } while (r == LH_WALK_NOTHING && ++n < NOTHINGS_MAX);
+    } while (r == LH_WALK_NOTHING && ++n < NOTHINGS_MAX && !lh_walk_waits(w));
     return r;
 }
 

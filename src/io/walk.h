@@ -74,6 +74,9 @@ int lh_walk_open(const struct lh_tree_options *opts, struct lh_walk **walk, stru
  * or failed), -LH_E_SOURCE (the list of files_from cannot be read). */
 int lh_walk_next(struct lh_walk *walk, struct lh_walk_entry *e, struct lh_err *err);
 
+/* Whether it would wait for whoever writes the list of files_from. */
+bool lh_walk_waits(const struct lh_walk *walk);
+
 /* After the end: all directories that were yielded, and the root ("") where a source is "DIR/",
  * with attributes as they were found, in the opposite order. May be started several times. With two
  * sources that have a directory in common it comes twice; what the first one said comes last.

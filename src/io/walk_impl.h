@@ -42,7 +42,7 @@ struct lh_walk_ancestor {
 struct lh_walk_list {
     int fd;      /* -1: there is no list */
     bool opened; /* and it is ours to close */
-    bool looked; /* for a NUL, at the first bytes */
+    bool looked; /* what names end with */
     char separator;
     bool ended;
     char *bytes;

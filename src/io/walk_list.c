@@ -3,6 +3,9 @@
  * Thread: as the walk. Happy path: a name -> the directories that it is in, unless the name before
  * it was in them too -> itself. A directory is yielded alone: what is in it has to be listed.
  *
+ * It may come slowly, through a pipe: whether names end with NULs is decided as soon as one has
+ * ended. There is a NUL in what has come by then, or it is a list of lines; names hold no NULs.
+ *
  * As with rsync: empty lines and those that begin with '#' or ';' are left out (not of a list with
  * NULs), a '/' at the beginning is of no meaning. Failures: a name with "..", one that is not
  * there, or that is in a directory reached by a symbolic link, fails and the next one is taken. */
@@ -12,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -63,6 +67,23 @@ static int read_more(struct lh_walk_list *list, struct lh_err *err)
     return 0;
 }
 
+/* What ends the next name, or NULL. */
+static const char *name_end(const struct lh_walk_list *list)
+{
+    return memchr(list->bytes + list->at, list->separator, list->end - list->at);
+}
+
+bool lh_walk_waits(const struct lh_walk *w)
+{
+    const struct lh_walk_list *list = &w->list;
+    struct pollfd p = {.fd = list->fd, .events = POLLIN};
+
+    if (list->fd < 0 || list->item_len > 0 || list->ended ||
+        (list->looked && name_end(list) != NULL))
+        return false;
+    return poll(&p, 1, 0) == 0;
+}
+
 /* The next name as it stands there, without what ends it. *cut: of one that is too long this is the
  * end. Returns 1, 0 at the end of the list. */
 static int next_line(struct lh_walk_list *list, const char **line, size_t *len, bool *cut,
@@ -70,18 +91,17 @@ static int next_line(struct lh_walk_list *list, const char **line, size_t *len, 
 {
     const char *end;
 
-    while (!list->looked && !list->ended && list->end < LH_TREE_PATH_MAX) {
+    while (!list->looked) {
         int r = read_more(list, err);
 
         if (r != 0)
             return r;
-    }
-    if (!list->looked) /* one name at least, with its NUL if there are such */
         list->separator = memchr(list->bytes, '\0', list->end) != NULL ? '\0' : '\n';
-    list->looked = true;
+        list->looked = list->ended || list->end > LH_TREE_PATH_MAX || name_end(list) != NULL;
+    }
     *cut = false;
     for (;;) {
-        end = memchr(list->bytes + list->at, list->separator, list->end - list->at);
+        end = name_end(list);
         if (end == NULL && list->end - list->at > LH_TREE_PATH_MAX) {
             *cut = true;
             list->at = list->end - LH_TREE_PATH_MAX;
@@ -206,7 +226,11 @@ static int next_item(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *
     }
     if (len == 0 || (list->separator == '\n' && (line[0] == '#' || line[0] == ';')))
         return LH_WALK_NOTHING;
-    wrong = normalise(list, line, cut ? LH_TREE_PATH_MAX : len);
+    wrong =
+        memchr(line, '\0', len) != NULL
+            ? "a name in a list of lines must not hold a NUL, and in one with NULs the first name "
+              "has to come as a whole"
+            : normalise(list, line, cut ? LH_TREE_PATH_MAX : len);
     if (wrong != NULL) {
         set_path(w, line, len < LH_WALK_PATH_MAX ? len : LH_WALK_PATH_MAX);
         return lh_walk_fail_words(w, e, wrong, err);

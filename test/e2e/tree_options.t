@@ -11,7 +11,7 @@ import e2e
 import tree
 import treecmp
 from e2e import USAGE, done, fails, need_root, ok, same, skip
-from treerun import is_same, names, partial, read, rsync, send_tree, start, write
+from treerun import TreeSend, is_same, names, partial, read, rsync, send_tree, start, write
 
 SEED = int(os.environ.get("LH_SEED") or random.SystemRandom().randrange(1 << 32))
 
@@ -121,6 +121,35 @@ def test_files_from():
     ok(sent.rc != 0, "a list with a path that leads out is refused, all or in part") or sent.show()
     have = names(os.path.join(root, "w")) if os.path.isdir(os.path.join(root, "w")) else []
     ok(set(have) <= {b"a.c"}, "and nothing from outside comes") or e2e.diag(have)
+
+
+def test_files_from_slowly():
+    """What a list names is sent while the rest of it is still awaited."""
+    serve, root, src = start()
+    write(src, {"dir/a": "a", "foo": "f", "new\nline": "n", "last": "l", "c": "c"})
+    listed = os.path.join(e2e.dir(), "list")
+    os.mkfifo(listed)
+    for at, first, there, second, all_of_it in (
+            ("t", b"foo\n", b"foo", b"# a comment\n\ndir/a\n", [b"dir", b"dir/a", b"foo", b"last"]),
+            ("u", b"new\nline\0", b"new\nline", b"c\0dir/a\0", [b"c", b"dir", b"dir/a", b"last", b"new\nline"])):
+        sending = TreeSend(src + "/", serve.url(at), "--files-from", listed)
+        with open(listed, "wb", buffering=0) as f:
+            f.write(first)
+            e2e.wait_until("the first is there", lambda: os.path.exists(os.path.join(os.fsencode(root), os.fsencode(at), there)))
+            f.write(second)
+            e2e.wait_until("so are others", lambda: os.path.exists(os.path.join(root, at, "dir/a")))
+            f.write(b"last")
+        sending.wait()
+        done(sending, "the list is over")
+        same(names(os.path.join(root, at)), all_of_it, "all are there")
+    sending = TreeSend(src + "/", serve.url("v"), "--files-from", listed)
+    with open(listed, "wb", buffering=0) as f:
+        f.write(b"foo\n")
+        e2e.wait_until("the first is there", lambda: os.path.exists(os.path.join(root, "v", "foo")))
+        f.write(b"c\0dir\nlast\n")
+    sending.wait()
+    partial(sending, "a NUL in a list of lines")
+    same(names(os.path.join(root, "v")), [b"foo", b"last"], "the name with it fails, others come")
 
 
 def test_files_from_big():
