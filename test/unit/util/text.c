@@ -57,16 +57,6 @@ static void rate(const char *text, uint64_t want)
     is_u64(v, want, "  of so much");
 }
 
-static void fractions(void)
-{
-    size("1.5G", 1610612736);
-    size("0.25MiB", 262144);
-    size("1.000001K", 1024); /* what is less than a byte is dropped */
-    time_of("1.5", 1500);
-    time_of("0.5h", 1800000);
-    time_of("0.05s", 50);
-}
-
 static void no_rate(const char *text)
 {
     uint64_t v = 7;
@@ -110,10 +100,8 @@ static void test_hex(void)
     is_str(out, "", "no bytes");
 }
 
-int main(void)
+static void test_shown(void)
 {
-    char none[1] = {'#'};
-
     bytes(0, "0 B");
     bytes(1023, "1023 B");
     bytes(1024, "1.0 KiB");
@@ -128,7 +116,10 @@ int main(void)
     duration(3723, "1:02:03");
     duration(360000, "100:00:00");
     duration(UINT64_MAX, "--:--");
+}
 
+static void test_sizes(void)
+{
     size("0", 0);
     size("12", 12);
     size("12b", 12);
@@ -158,7 +149,13 @@ int main(void)
     no_size("16777216T");
     no_size("16777215.999999T1");
     size("16777215.5T", UINT64_MAX - (1ull << 39) + 1);
-    fractions();
+    size("1.5G", 1610612736);
+    size("0.25MiB", 262144);
+    size("1.000001K", 1024); /* what is less than a byte is dropped */
+}
+
+static void test_rates(void)
+{
     rate("0", 0);
     rate("8000", 8000);
     rate("500k", 500000);
@@ -183,6 +180,10 @@ int main(void)
     no_rate("1Kibit");
     no_rate("99999999999999T");
     no_rate("000000000000000000000000000000001M");
+}
+
+static void test_times(void)
+{
     time_of("0", 0);
     time_of("5", 5000);
     time_of("250ms", 250);
@@ -197,6 +198,14 @@ int main(void)
     no_time("1 s");
     no_time("-1s");
     no_time("18446744073709551615d");
+    time_of("1.5", 1500);
+    time_of("0.5h", 1800000);
+    time_of("0.05s", 50);
+}
+
+static void test_escapes(void)
+{
+    char none[1] = {'#'};
 
     escapes("plain", 5, 32, "plain");
     escapes("", 0, 32, "");
@@ -219,6 +228,15 @@ int main(void)
     escapes("abc", 3, 3, "");
     lh_text_escape(none, 0, "abc", 3);
     ok(none[0] == '#', "no room, nothing written");
+}
+
+int main(void)
+{
+    test_shown();
+    test_sizes();
+    test_rates();
+    test_times();
+    test_escapes();
     test_rules();
     test_hex();
     return done_testing();

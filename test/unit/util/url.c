@@ -35,10 +35,8 @@ static void bad(const char *text, const char *words)
         diag("%s", err.text);
 }
 
-int main(void)
+static void test_taken(void)
 {
-    char long_host[400];
-
     good("lh://host/file", "host", LH_DEFAULT_PORT, "file");
     good("LH://Host.example.org:1/a/b", "Host.example.org", 1, "a/b");
     good("lh://10.0.0.1:65535/dir/", "10.0.0.1", 65535, "dir/");
@@ -53,7 +51,10 @@ int main(void)
     good("lh://host/\xff\xfe", "host", LH_DEFAULT_PORT, "\xff\xfe");
     good("lh://host/user@x:1", "host", LH_DEFAULT_PORT, "user@x:1");
     good("lh://host/100%25", "host", LH_DEFAULT_PORT, "100%");
+}
 
+static void test_refused(void)
+{
     bad("", "must be lh://");
     bad("host:file", "must be lh://");
     bad("http://host/file", "must be lh://");
@@ -88,6 +89,11 @@ int main(void)
     bad("lh://host/100%2", "two hexadecimal digits");
     bad("lh://host/100%zz", "two hexadecimal digits");
     bad("lh://host/a%00b", "byte 0");
+}
+
+static void test_long(void)
+{
+    char long_host[400];
 
     strcpy(long_host, "lh://");
     memset(long_host + 5, 'a', 300);
@@ -111,5 +117,12 @@ int main(void)
         long_path[7 + LH_URL_PATH_MAX] = 'a';
         bad(long_path, "longer than 4096 bytes");
     }
+}
+
+int main(void)
+{
+    test_taken();
+    test_refused();
+    test_long();
     return done_testing();
 }
