@@ -20,7 +20,7 @@ BLOCKS = GIB // BLOCK
 def counted(*args):
     """test/bench/counts with these arguments."""
     ran = subprocess.run([sys.executable, COUNTS, "--program", e2e.BIN, "--json"] + list(args),
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=e2e.LIMIT,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=3 * e2e.LIMIT,
                          check=False)
     if not ok(ran.returncode == 0, "a transfer is counted " + " ".join(args)):
         e2e.diag(ran.stderr.decode(errors="replace"))

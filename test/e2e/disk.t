@@ -10,7 +10,7 @@ import struct
 
 import e2e
 from e2e import (ACCEPT, BLOCK, BLOCK_FRAME, HEARTBEAT, MIB, WELCOME, Peer, Proxy, Send, Serve, Shim, done,
-                 frame, hello, is_copy, join, make, need, offer, ok, same, send)
+                 frame, hello, is_copy, join, make, need, offer, ok, once, same, send)
 
 SIZE = 24 * MIB + 1
 
@@ -25,15 +25,15 @@ def stalled(call, ms, times):
     shim = Shim()
     serve, target, src = start("--commit-interval", "300ms", "--holder-timeout", "5s", env=shim.env)
     proxy = Proxy(serve.port, rate=12 * MIB)
-    sent = Send(src, serve.url("t", proxy.port))
+    sent = Send(src, serve.url("t", proxy.port), "-v")
     need(sent.until_durable(2 * MIB), "under way")
     shim.set(call, times=times, stall_ms=ms)
     sent.wait(300)
     done(sent, "%s stalls for %d s" % (call, ms / 1000))
     same(shim.hits(call), times, "it did")
     last = sent.last("done")
-    same(last["bytes_sent"], SIZE, "nothing is sent again")
-    same(last["bytes_repeated"], 0, "nor given to a second stream")
+    ok("it hangs" not in sent.err(), "no stream passes for one that hangs") or sent.show()
+    once(last, SIZE, "nothing is sent again")  # but what a slow machine relieves a slow stream of at the end
     same(last["reconnects"], 0, "and no session was lost")
     is_copy(src, target, "the same contents")
 

@@ -85,7 +85,7 @@ def hangs(name, **how):
     last = sent.last("done")
     same(last["reconnects"], 0, "the session was never lost")
     of = re.findall(r"of stream=(\d+) again, why=\"it hangs", sent.err())
-    same(len(set(of)), 1, "and it says whose blocks it sends again, and why")
+    ok(of, "and it says whose blocks it sends again, and why")
     ok(0 < last["bytes_repeated"] < SIZE, "they are counted (%d bytes)" % last["bytes_repeated"])
     ok(last["bytes_sent"] - os.path.getsize(src) <= last["bytes_repeated"],
        "nothing else is sent twice (%d bytes more than the file)"
@@ -127,8 +127,12 @@ def throttled(size):
     net.rate(80)
     sent = Send(src, serve.url("t", host=Net.B), "--insecure", "--streams", "4", "-v", wrap=net.in_a())
     need(sent.until_durable(4 * MIB), "under way")
-    ports = re.findall(r"^ESTAB.*?:(\d+) +%s:%d\b.*\n.*bytes_sent:\d{6,}" % (Net.B, serve.port),
-                       net.sockets(), re.M)
+
+    def carrying():
+        return re.findall(r"^ESTAB.*?:(\d+) +%s:%d\b.*\n.*bytes_sent:\d{6,}" % (Net.B, serve.port), net.sockets(), re.M)
+
+    ports = e2e.wait_until("four streams carry contents",
+                           lambda: [p for p in [carrying()] if len(p) == 4 or not sent.alive()])[0]
     need(len(ports) == 4, "four streams")
     net.throttle(int(ports[0]), 5)
     sent.wait()

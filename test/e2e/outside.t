@@ -130,12 +130,16 @@ def test_bbr_and_streams():
     net.rate(200)
     sent = Send(src, serve.url("t", host=net.B), "--insecure", "--streams", "8", wrap=net.in_a())
     need(sent.until_durable(8 * MIB), "under way")
-    seen = net.sockets()
+
+    def carrying():
+        return [s for s in re.split(r"\n(?=ESTAB|\S)", net.sockets()) if re.search(r"bytes_sent:\d{6,}", s)]
+
+    streams = e2e.wait_until("eight connections carry data",
+                             lambda: [s for s in [carrying()] if len(s) == 8 or not sent.alive()])[0]
+    same(len(streams), 8, "eight connections carry data")
+    ok(all(" bbr " in s for s in streams), "with BBR, each of them") or e2e.diag("\n".join(streams))
     sent.wait()
     done(sent, "across two namespaces")
-    streams = [s for s in re.split(r"\n(?=ESTAB|\S)", seen) if re.search(r"bytes_sent:\d{6,}", s)]
-    same(len(streams), 8, "eight connections carry data")
-    ok(all(" bbr " in s for s in streams), "with BBR, each of them") or e2e.diag(seen)
     is_copy(src, os.path.join(at, "t"), "the same contents")
 
 
@@ -146,15 +150,22 @@ def test_memory():
     size = (64 if e2e.SHORT else 192) * MIB
     sources = [make(os.path.join(e2e.dir(), "s%d" % i), size, i) for i in range(4)]
     runs = [Send(s, serve.url("t%d" % i), "--streams", "16") for i, s in enumerate(sources)]
-    while any(r.alive() for r in runs):
-        for process in runs + [serve]:
-            process.sample()
-        time.sleep(0.02)
+    e2e.wait_until("all end", lambda: [p.sample() for p in runs + [serve]] and not any(r.alive() for r in runs))
     for i, sent in enumerate(runs):
         done(sent, "sender %d of four, 16 streams each" % i)
         is_copy(sources[i], os.path.join(at, "t%d" % i), "sender %d: the same contents" % i)
         ok(0 < sent.peak_kib <= 65536, "sender %d: at most 64 MiB resident (%d KiB)" % (i, sent.peak_kib))
     ok(0 < serve.peak_kib <= 65536, "the receiver: at most 64 MiB resident (%d KiB)" % serve.peak_kib)
+
+
+def asleep(pid):
+    """All its threads wait for something; none is only waiting for a core or a disk."""
+    try:
+        states = [re.search(r"\) (\S)", open("/proc/%d/task/%s/stat" % (pid, tid)).read()).group(1)
+                  for tid in os.listdir("/proc/%d/task" % pid)]
+    except OSError:
+        return True  # it has ended, or a thread of it just now
+    return not set(states) & {"R", "D"}
 
 
 class Lockstep:
@@ -163,6 +174,7 @@ class Lockstep:
     QUIET = 1.0
 
     def __init__(self):
+        self.pids = {}  # of the two sides; True: who speaks upward
         self.turn_up = True
         self.turns = 0
         self.said = {}  # type of frame: the turn in which the sender said it first
@@ -177,12 +189,12 @@ class Lockstep:
                 idle = time.monotonic() - self.last
                 if upward == self.turn_up:
                     break
-                # The other side's turn ends when it has been silent for a while.
-                if idle >= self.QUIET:
+                # The other side's turn ends when it has been silent for a while, and has nothing to do.
+                if idle >= self.QUIET and self.turn_up in self.pids and asleep(self.pids[self.turn_up]):
                     self.turn_up = upward
                     self.spoke = False
                     break
-                self.lock.wait(self.QUIET - idle)
+                self.lock.wait(max(self.QUIET - idle, 0.05))
             if upward and not self.spoke:
                 self.turns += 1
                 self.spoke = True
@@ -196,7 +208,9 @@ class Lockstep:
 
 def lockstep(serve, src, name):
     count = Lockstep()
-    sent = send(src, serve.url(name, Proxy(serve.port, mangle=count).port))
+    sent = Send(src, serve.url(name, Proxy(serve.port, mangle=count).port))
+    count.pids = {True: sent.pid, False: serve.pid}
+    sent.wait()
     done(sent, name)
     is_copy(src, os.path.join(serve.root, name), "%s: the same contents" % name)
     return count

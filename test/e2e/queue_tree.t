@@ -13,7 +13,7 @@ from fleet import Fleet
 from redis import Redis
 from treerun import EVERYTHING
 
-SLOW = "64M"  # bits a second: 8 MB/s, so that there is something to interrupt
+SLOW = "32M"  # bits a second: 4 MB/s, so that there is something to interrupt
 KEEP = frozenset(["mode", "times"])
 
 

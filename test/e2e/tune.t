@@ -39,7 +39,7 @@ def settled(port, streams, limit):
 
 def test_limit():
     limit = 40_000_000
-    size = 20 * MIB
+    size = 40 * MIB  # so long that somebody has a look
     source, root, serve = a_transfer(size)
     begun = time.monotonic()
     s = Send(source, serve.url("target"), "--limit-rate", "40M", "--streams", "4")

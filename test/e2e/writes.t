@@ -186,7 +186,6 @@ def test_old_epoch():
     stream = Peer(serve.port).send(join(token), block(1, new))
     need(second.read_until(e2e.ACK) is not None, "its block is taken")
     stream.send(block(2, old))
-    stream.socket.settimeout(20)  # a receiver that takes it says nothing
     ok(stream.closed(), "a block of the old epoch closes the stream")
     serve.stop()
     trace.judge("and is not written")

@@ -125,7 +125,7 @@ static void close_what_libuv_forgot(struct rig *rig)
 static bool left_over(struct rig *rig, unsigned fds)
 {
     rig_drain(rig);
-    for (int i = 0; i < 1000 && rig_threads() > rig->threads; i++)
+    for (int i = 0; i < 60000 && rig_threads() > rig->threads; i++)
         usleep(1000);
     close_what_libuv_forgot(rig);
     if (rig_threads() == rig->threads && rig_fds() == fds && !uv_loop_alive(&rig->loop))
