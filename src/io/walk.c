@@ -262,6 +262,8 @@ int lh_walk_open(const struct lh_tree_options *opts, struct lh_walk **walk, stru
         r = open_sources(w, err);
     if (r == 0)
         r = open_list(w, err);
+    if (r == 0)
+        r = lh_walk_sort_sources(w, err);
     if (r != 0) {
         lh_walk_close(w);
         return r;
@@ -280,6 +282,7 @@ void lh_walk_close(struct lh_walk *w)
         free(w->sources[i].name);
     }
     free(w->sources);
+    free(w->by_name);
     if (w->dir_fd >= 0)
         close(w->dir_fd);
     lh_walk_list_close(w);
@@ -311,6 +314,7 @@ static int start_source(struct lh_walk *w, struct lh_walk_entry *e, struct lh_er
     w->source = (uint32_t)w->next_source++;
     src = &w->sources[w->source];
     w->depth = 0;
+    w->dir_shared = w->source > 0;
     w->path_len = src->name_len;
     memcpy(w->path, src->name, src->name_len + 1);
     if (src->name_len == 0 && src->sys_errno == 0 && !src->is_dir)

@@ -48,7 +48,8 @@ enum lh_walk_step {
     LH_WALK_END = 0,
     LH_WALK_ENTRY = 1,  /* *e is one; its pointers hold until the next call with this walk */
     LH_WALK_FAILED = 2, /* source and path of *e are set, err says why it is left out (of a
-                           directory also: why not all that is in it comes). Counted; goes on */
+                           directory also: why not all that is in it comes; of one of several
+                           sources: an earlier one has its place). Counted; goes on */
     LH_WALK_NOTHING = 3 /* nothing to yield for a while, as when all is excluded: again, unless it
                            has become pointless */
 };

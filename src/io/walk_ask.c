@@ -161,16 +161,3 @@ bool lh_walk_dir_is_elsewhere(const struct lh_walk *w, const struct lh_walk_entr
 {
     return w->opts->one_file_system && e->identity.dev != w->sources[e->source].st.dev;
 }
-
-bool lh_walk_dir_is_shared(const struct lh_walk *w, const struct lh_walk_entry *e)
-{
-    struct lh_disk_stat st;
-
-    for (uint32_t i = 0; i < e->source; i++) {
-        const struct lh_walk_source *src = &w->sources[i];
-
-        if (belongs(src, e->path) && look(src, e->path, &st) == 0 && S_ISDIR(st.mode))
-            return true;
-    }
-    return false;
-}

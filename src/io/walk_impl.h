@@ -72,6 +72,7 @@ struct lh_walk {
     struct lh_filter filter;
     struct lh_walk_source *sources;
     size_t n_sources;
+    const struct lh_walk_source **by_name; /* all of them, sorted; those of one name in order */
     size_t next_source;
     uint32_t source; /* that is being walked */
     struct lh_walk_numbers numbers;
@@ -82,13 +83,14 @@ struct lh_walk {
     size_t dir_len; /* of its path, which `path` begins with */
     uint32_t depth;
     bool dir_empty;
-    char *names; /* what getdents64(2) gave */
+    bool dir_shared; /* what is in it may be in an earlier source, too */
+    char *names;     /* what getdents64(2) gave */
     size_t names_at;
     size_t names_end;
     struct lh_walk_ancestor *ancestors; /* of depth 0 to `depth` */
     size_t n_ancestors;                 /* room for */
 
-    struct lh_spill todo; /* directories that are to be read: depth, path */
+    struct lh_spill todo; /* directories that are to be read: depth, shared, path */
     struct lh_spill dirs; /* entries for dirs_next */
     struct lh_spill_reader dirs_reader;
     struct lh_walk_list list;
@@ -97,6 +99,7 @@ struct lh_walk {
     /* The entry at hand. */
     char path[LH_TREE_PATH_MAX + LH_WALK_NAME_MAX + 1];
     size_t path_len;
+    bool entry_shared; /* of a directory: dir_shared, when it is read */
     char link[LH_PATH_MAX];
     uint8_t *xattrs; /* LH_WALK_XATTRS_MAX bytes, when they are read at all */
     size_t xattrs_len;
@@ -141,6 +144,20 @@ int lh_walk_open_dir(const struct lh_walk *w, const struct lh_walk_source *src, 
 int lh_walk_enter(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *err);
 /* The next name of the directory that is being read. Both return as lh_walk_take. */
 int lh_walk_scan(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *err);
+
+/* ---- walk_clash.c ---- */
+
+/* Once the sources have their names. Returns 0 or -LH_E_NOMEM. */
+int lh_walk_sort_sources(struct lh_walk *w, struct lh_err *err);
+
+/* Whether entries of that kind are left out, and counted. */
+bool lh_walk_leaves_out(const struct lh_walk *w, uint8_t kind);
+
+/* The entry at w->path, of a second or later source: has an earlier one its place? Returns
+ * LH_WALK_ENTRY (no; then w->entry_shared is set), LH_WALK_NOTHING (it is the very same) or
+ * LH_WALK_FAILED. */
+int lh_walk_clash(struct lh_walk *w, const struct lh_disk_stat *st, struct lh_walk_entry *e,
+                  struct lh_err *err);
 
 /* ---- walk_xattr.c ---- */
 

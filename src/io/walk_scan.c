@@ -17,6 +17,12 @@
 
 #define NAMES_SIZE (128u * 1024)
 
+/* Before the path of a directory that is to be read. */
+struct todo {
+    uint32_t depth;
+    uint32_t shared;
+};
+
 static bool follows(const struct lh_walk *w)
 {
     return w->opts->links == LH_LINKS_FOLLOW;
@@ -49,12 +55,12 @@ static bool is_ancestor(const struct lh_walk *w, const struct lh_disk_stat *st)
 /* To be read later. */
 static int push(struct lh_walk *w, struct lh_err *err)
 {
-    uint32_t depth = w->dir_fd >= 0 ? w->depth + 1 : 0;
-    uint8_t record[sizeof(depth) + LH_TREE_PATH_MAX];
+    struct todo todo = {w->dir_fd >= 0 ? w->depth + 1 : 0, w->entry_shared};
+    uint8_t record[sizeof(todo) + LH_TREE_PATH_MAX];
 
-    memcpy(record, &depth, sizeof(depth));
-    memcpy(record + sizeof(depth), w->path, w->path_len);
-    return lh_spill_append(&w->todo, record, sizeof(depth) + w->path_len, NULL, err);
+    memcpy(record, &todo, sizeof(todo));
+    memcpy(record + sizeof(todo), w->path, w->path_len);
+    return lh_spill_append(&w->todo, record, sizeof(todo) + w->path_len, NULL, err);
 }
 
 static int take_dir(struct lh_walk *w, const struct lh_disk_stat *st, bool descend,
@@ -75,10 +81,6 @@ static int take_link(struct lh_walk *w, int dirfd, const char *name, struct lh_w
 {
     ssize_t n;
 
-    if (w->opts->links == LH_LINKS_SKIP) {
-        w->numbers.n_links++;
-        return LH_WALK_NOTHING;
-    }
     n = readlinkat(dirfd, name, w->link, sizeof(w->link) - 1);
     if (n <= 0)
         return lh_walk_fail(w, e, n < 0 ? errno : ENOENT, "read the link", err);
@@ -106,11 +108,24 @@ static int take_kind(struct lh_walk *w, int dirfd, const char *name, bool descen
     case LH_KIND_SYMLINK:
         return take_link(w, dirfd, name, e, err);
     default:
-        if ((w->opts->preserve & LH_PRESERVE_DEVICES) != 0)
-            return LH_WALK_ENTRY;
-        w->numbers.n_specials++;
+        return LH_WALK_ENTRY;
+    }
+}
+
+/* Entries of its kind are not asked for, or its place is taken. Else LH_WALK_ENTRY. */
+static int stays_out(struct lh_walk *w, const struct lh_disk_stat *st, struct lh_walk_entry *e,
+                     struct lh_err *err)
+{
+    if (lh_walk_leaves_out(w, e->kind)) {
+        if (e->kind == LH_KIND_SYMLINK)
+            w->numbers.n_links++;
+        else
+            w->numbers.n_specials++;
         return LH_WALK_NOTHING;
     }
+    w->entry_shared = w->dir_shared;
+    /* "" is the destination itself. */
+    return w->dir_shared && w->path_len > 0 ? lh_walk_clash(w, st, e, err) : LH_WALK_ENTRY;
 }
 
 static int cannot_look(struct lh_walk *w, int dirfd, const char *name, int sys_errno,
@@ -130,6 +145,7 @@ int lh_walk_take(struct lh_walk *w, int dirfd, const char *name, bool descend,
     struct lh_disk_stat st;
     int sys_errno = follows(w) || is_root ? lh_disk_stat_target(dirfd, name, &st)
                                           : lh_disk_stat(dirfd, name, &st);
+    int r;
 
     if (sys_errno != 0)
         return cannot_look(w, dirfd, name, sys_errno, e, err);
@@ -145,6 +161,9 @@ int lh_walk_take(struct lh_walk *w, int dirfd, const char *name, bool descend,
         .path_len = w->path_len,
         .link = "",
     };
+    r = stays_out(w, &st, e, err);
+    if (r != LH_WALK_ENTRY)
+        return r;
     if ((w->opts->preserve & (LH_PRESERVE_XATTRS | LH_PRESERVE_ACL)) != 0) {
         sys_errno = lh_walk_read_xattrs(w, dirfd, name);
         if (sys_errno != 0)
@@ -177,6 +196,7 @@ static int note_ancestor(struct lh_walk *w, struct lh_err *err)
 int lh_walk_enter(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *err)
 {
     const struct lh_walk_source *src = &w->sources[w->source];
+    struct todo todo;
     const void *record;
     size_t len;
     int fd;
@@ -186,9 +206,11 @@ int lh_walk_enter(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *err
         return r;
     if (w->names == NULL && (w->names = malloc(NAMES_SIZE)) == NULL)
         return lh_err_set(err, LH_E_NOMEM, "out of memory");
-    memcpy(&w->depth, record, sizeof(w->depth));
-    w->path_len = len - sizeof(w->depth);
-    memcpy(w->path, (const char *)record + sizeof(w->depth), w->path_len);
+    memcpy(&todo, record, sizeof(todo));
+    w->depth = todo.depth;
+    w->dir_shared = todo.shared != 0;
+    w->path_len = len - sizeof(todo);
+    memcpy(w->path, (const char *)record + sizeof(todo), w->path_len);
     w->path[w->path_len] = '\0';
     fd = lh_walk_open_dir(w, src, lh_walk_rel(src, w->path));
     if (fd < 0)

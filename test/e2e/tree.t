@@ -119,15 +119,25 @@ def test_sources():
 
 
 def test_same_name_twice():
+    """The first one stays, this time and every time: a rerun changes nothing."""
     serve, root, src = start()
-    write(src, {"a/x": "1", "a/only-a": "a", "b/x": "two", "b/only-b": "b"})
-    sent = send_tree([src + "/a/", src + "/b/"], serve.url("t"))
-    ok(sent.rc in (0, 8), "two sources with one name in common") or sent.show()
+    write(src, {"a/x": "1", "a/only-a": "a", "a/d/l": "->one", "a/d/y": "1", "b/x": "two", "b/only-b": "b",
+                "b/d/l": "->two", "b/d/z": "3", "b/only-a/within": "4"})
     at = os.path.join(root, "t")
-    same(names(at), [b"only-a", b"only-b", b"x"], "what is in both is there once")
-    ok(read(at, "x") in (b"1", b"two"), "and whole")
-    if sent.rc == 8:
-        same(sent.paths("failed"), {b"x"}, "the other one is named")
+    for what in ("two sources with names in common", "once more", "and once more"):
+        sent = send_tree([src + "/a/", src + "/b/"], serve.url("t"))
+        partial(sent, what)
+        same(sent.paths("failed"), {b"x", b"d/l", b"only-a"}, "what would be replaced is named")
+        ok("b/x" in sent.err() and "a/x" in sent.err(), "with both names") or sent.show()
+        same(names(at), [b"d", b"d/l", b"d/y", b"d/z", b"only-a", b"only-b", b"x"], "what is in both is there once")
+        same([read(at, "x"), os.readlink(at + "/d/l")], [b"1", "one"], "it is the first")
+    done(send_tree([src + "/a/x", src + "/a/x", src + "/a/"], serve.url("u")), "the very same file twice")
+    for n in (0, 1, 2):
+        os.mkdir(os.path.join(src, "big%d" % n))
+        e2e.make(os.path.join(src, "big%d" % n, "x"), 33 * MIB, seed=n)
+    sent = send_tree([src + "/big%d/" % n for n in (0, 1, 2)], serve.url("v"))
+    partial(sent, "three big ones of one name")
+    ok(e2e.equal(os.path.join(src, "big0/x"), os.path.join(root, "v/x")), "it is the first")
 
 
 def test_into_what_is_there():

@@ -193,6 +193,84 @@ static void test_empty(void)
     ok(rig.numbers.empty_root, "also one of two");
 }
 
+/* Two directories that have some names in common. */
+static void make_two(void)
+{
+    rig_make_tree();
+    rig_dir("u");
+    rig_dir("u/a");
+    rig_dir("u/x"); /* in t a file */
+    rig_file("u/x/within");
+    rig_file("u/empty"); /* in t a directory */
+    rig_file("u/a/y");
+    rig_file("u/only");
+}
+
+static void test_one_name_twice(void)
+{
+    struct lh_tree_rule rules[2] = {{true, "*/"}, {false, "x"}};
+
+    make_two();
+    (void)!symlink("only", scratch_path("u/a/b"));
+    rig_begin("t/", "u/", NULL);
+    rig_yields("! a/b|! a/y|! empty|! x|d a|d a|d a/b|d empty|f a/b/z|f a/y|f only|f x",
+               "what would take the place of another fails, with what is in it");
+    is_u64(rig.numbers.n_failed, 4, "all are counted");
+    rig_begin("t", "u", NULL);
+    rig_yields("d t|d t/a|d t/a/b|d t/empty|d u|d u/a|d u/x|f t/a/b/z|f t/a/y|f t/x|f u/a/y|"
+               "f u/empty|f u/only|f u/x/within|l u/a/b -> only",
+               "with names of their own there is nothing in common");
+    rig_begin("t/x", "t/a/", "u/x", "u/a/y", "u/only", NULL);
+    rig_yields("! x|! y|d b|f b/z|f only|f x|f y", "sources that are called the same");
+    rig_begin("t/", "u/", NULL);
+    rig.opts.rules = rules;
+    rig.opts.n_rules = 2;
+    rig_yields("! a/b|! a/y|! empty|d a|d a|d a/b|d empty|d x|f a/b/z|f a/y|f only|f x/within",
+               "what a rule leaves out has no place");
+    rig_begin("t/", "u/", NULL);
+    rig.opts.links = LH_LINKS_SKIP;
+    rig_yields("! a/y|! empty|! x|d a|d a|d a/b|d empty|f a/b/z|f a/y|f only|f x",
+               "a link that is left out takes none");
+    rig_begin("u/", "t/", NULL);
+    rig.opts.links = LH_LINKS_SKIP;
+    rig_yields("! a/y|! empty|! x|d a|d a|d a/b|d x|f a/b/z|f a/y|f empty|f only|f x/within",
+               "nor does it hold one");
+    for (size_t i = 0; i < rig.n; i++) {
+        if (rig.line[i][0] == '!')
+            ok(strstr(rig.line[i], "take the place of") != NULL, "in words: %s", rig.line[i]);
+    }
+}
+
+/* The very same file under the same name is no conflict. */
+static void test_the_same_twice(void)
+{
+    rig_make_tree();
+    rig_begin("t/x", "t/", "t/x", NULL);
+    rig_yields("d a|d a/b|d empty|f a/b/z|f a/y|f x", "a file that was named twice comes once");
+    is_u64(rig.numbers.n_failed, 0, "and fails nowhere");
+    rig_begin("t", "t", NULL);
+    rig_yields("d t|d t|d t/a|d t/a|d t/a/b|d t/a/b|d t/empty|d t/empty|f t/a/b/z|f t/a/y|f t/x",
+               "so do those of a directory");
+    (void)!symlink("t", scratch_path("l"));
+    rig_begin("t", "l", NULL);
+    rig_yields("d t|d t/a|d t/a/b|d t/empty|f t/a/b/z|f t/a/y|f t/x|l l -> t",
+               "a link to it has its own name");
+}
+
+/* A link of an earlier source leads to nothing that is sent. */
+static void test_behind_a_link(void)
+{
+    make_two();
+    rig_dir("v");
+    (void)!symlink("../u/a", scratch_path("v/a"));
+    rig_file("u/a/w");
+    rig_dir("w");
+    rig_dir("w/a");
+    rig_file("w/a/w");
+    rig_begin("t/a", "v/", "w/", NULL);
+    rig_yields("! a|d a|d a|d a/b|f a/b/z|f a/w|f a/y", "what is behind a link is not in the way");
+}
+
 static void use_list(void)
 {
     static char path[1024];
@@ -287,6 +365,9 @@ int main(void)
     test_hardlinks();
     test_filters();
     test_empty();
+    test_one_name_twice();
+    test_the_same_twice();
+    test_behind_a_link();
     test_list();
     is_u64(rig.n_nothings, 0, "there always was something");
     test_one_file_system();

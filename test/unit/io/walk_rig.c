@@ -12,7 +12,7 @@
 
 struct rig rig;
 
-static const char *sources[4];
+static const char *sources[8];
 
 void rig_file(const char *name)
 {
@@ -139,6 +139,10 @@ void rig_yields(const char *want, const char *what)
     if (!is_i64(rig_run(), 0, "%s: opens", what))
         return;
     memcpy(sorted, rig.line, sizeof(sorted));
+    for (size_t i = 0; i < rig.n; i++) {
+        if (sorted[i][0] == '!')
+            *strchrnul(sorted[i], ':') = '\0';
+    }
     qsort(sorted, rig.n, sizeof(sorted[0]), compare);
     have[0] = '\0';
     for (size_t i = 0; i < rig.n; i++)

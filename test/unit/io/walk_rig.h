@@ -36,7 +36,7 @@ int rig_next(struct lh_walk_entry *e, struct lh_err *err);
 /* A new walk to its end. Returns what open does. */
 int rig_run(void);
 bool rig_has_line(const char *line);
-/* Run; these lines must come, separated by '|', sorted. */
+/* Run; these lines must come, separated by '|', sorted; "! path" without the words. */
 void rig_yields(const char *want, const char *what);
 /* The walk and the options. */
 void rig_end(void);
