@@ -49,9 +49,10 @@ def slow_start(n=400, size=64 * KIB, **how):
     for i in range(n):
         files["d%d/f%d" % (i % 20, i)] = bytes([i % 251]) * size
     write(src, files)
-    proxy = Proxy(serve.port, rate=8 * MIB)
+    proxy = Proxy(serve.port, rate=8 * MIB, dam_at=2 * MIB)  # its source is changed meanwhile
     sent = TreeSend(src + "/", serve.url("t", proxy.port), **how)
-    e2e.wait_until("bytes pass", lambda: proxy.up_bytes > 2 * MIB or not sent.alive())
+    sent.open_dam = proxy.open_dam
+    e2e.wait_until("bytes pass", lambda: proxy.dam.is_set() or not sent.alive())
     need(sent.alive(), "under way")
     return serve, os.path.join(root, "t"), src, sorted(files), sent
 
@@ -61,6 +62,7 @@ def test_vanished():
     gone = files[::2]
     for path in gone:
         os.unlink(os.path.join(src, path))
+    sent.open_dam()
     sent.wait()
     failed = sent.paths("failed")
     ok(failed and failed <= {os.fsencode(p) for p in gone}, "of the files that vanished some are named (%d)" % len(failed))
@@ -81,6 +83,7 @@ def test_changed():
     for path in files:
         with open(os.path.join(src, path), "ab") as f:
             f.write(b"more")
+    sent.open_dam()
     sent.wait()
     failed = sent.paths("failed")
     wrong = []
@@ -114,6 +117,7 @@ def test_replaced_by_other_kinds():
             os.mkdir(full)
         else:
             os.mkfifo(full)
+    sent.open_dam()
     sent.wait()
     partial(sent, "files that became something else")
     failed = sent.paths("failed")
@@ -127,6 +131,7 @@ def test_directory_vanishes():
     serve, at, src, files, sent = slow_start()
     for d in range(0, 20, 2):
         shutil.rmtree(os.path.join(src, "d%d" % d))
+    sent.open_dam()
     sent.wait()
     partial(sent, "directories that vanish with all that is in them")
     failed = sent.paths("failed")
@@ -140,9 +145,9 @@ def four_bigs():
     write(src, {"d%d/big%d" % (n, n): b"x" * (33 * MIB) for n in range(4)})
     for n in range(4 if os.geteuid() == 0 else 0):
         os.chown(os.path.join(src, "d%d/big%d" % (n, n)), 12345, 54321)
-    proxy = Proxy(serve.port, rate=16 * MIB)
+    proxy = Proxy(serve.port, rate=16 * MIB, dam_at=2 * MIB)
     sent = TreeSend(src + "/", serve.url("t", proxy.port))
-    e2e.wait_until("bytes pass", lambda: proxy.up_bytes > 2 * MIB or not sent.alive())
+    e2e.wait_until("bytes pass", lambda: proxy.dam.is_set() or not sent.alive())
     need(sent.alive(), "under way")
     begun = {p for p in names(os.path.join(root, "t")) if b".part" in p}
     left = [n for n in range(4) if not any(p.startswith(b"d%d/" % n) for p in begun)]
@@ -153,10 +158,11 @@ def four_bigs():
 def test_big_swapped_for_a_link():
     """A big file waits for its turn, and meanwhile its directory has become a link that leads elsewhere."""
     secret = write(os.path.join(e2e.dir(), "outside"), {"big": b"s" * (33 * MIB)})
-    src, at, _, sent, n = four_bigs()
+    src, at, proxy, sent, n = four_bigs()
     os.rename(os.path.join(secret, "big"), os.path.join(secret, "big%d" % n))
     os.rename(os.path.join(src, "d%d" % n), os.path.join(src, "was"))
     os.symlink(secret, os.path.join(src, "d%d" % n))
+    proxy.open_dam()
     sent.wait()
     partial(sent, "one is not what it was")
     same(sent.paths("failed"), {b"d%d/big%d" % (n, n)}, "it is named")
@@ -169,6 +175,7 @@ def test_big_that_grew():
     with open(os.path.join(src, "d%d/big%d" % (n, n)), "ab") as f:
         f.write(b"more")
     proxy.rate = 1 << 40
+    proxy.open_dam()
     sent.wait()
     done(sent, "all are sent")
     is_same(src, at, "the later version, whole and dressed")
@@ -280,11 +287,14 @@ def test_folded_links():
     names_ = sent.paths("sent", "made", "kept")
     ok(len(failed & {b"Old", b"old"}) == 1, "of two files that replace a third one is refused")
     same(read(at, "t/old"), b"new" if b"Old" in names_ else b"newer", "the other one is there")
-    ok(len(failed & {b"Hard", b"hard", b"f1", b"f2"}) == 1, "of two hard links one is refused")
+    # Which of two names is sent, and which one linked, is as the source's directory has them.
+    hard = failed & {b"Hard", b"hard", b"f1", b"f2"}
+    ok(hard in ({b"Hard"}, {b"hard"}, {b"Hard", b"f1"}, {b"hard", b"f2"}), "of two hard links one is refused") or \
+        e2e.diag(hard)
     same(read(at, "t/hard"), b"1" if b"hard" in failed or b"f2" in failed else b"2", "the other one is there")
     same(os.readlink(os.path.join(at, "t/Gone")), "new", "what was there before is replaced")
     same(os.readlink(os.path.join(at, "t/other")), "other", "the rest goes")
-    same(len(failed), 4, "no more fails") or e2e.diag(failed)
+    same(len(failed - hard), 3, "no more fails") or e2e.diag(failed)
     ok(re_words(sent, *failed), "in words")
 
 

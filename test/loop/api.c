@@ -249,9 +249,11 @@ static void test_many(void)
     line = relay_start(r.port, 16 * MIB);
     rig_send(&rig, &s[0], relay_port(line), "f");
     rig_until(&rig, &s[0].n_progress, 1);
+    relay_set_pace(line, 256 * 1024); /* it lasts until the other has been answered */
     rig_send(&rig, &second, r.port, "f");
     rig_until(&rig, &second.n_done, 1);
     is_i64(second.status, -LH_E_BUSY, "a second send to one target hears busy: %s", second.text);
+    relay_set_pace(line, 0);
     rig_until(&rig, &s[0].n_done, 1);
     is_i64(s[0].status, 0, "the first one goes on: %s", s[0].text);
     ok(rig_same(&rig, "f", "f"), "and its contents are identical");

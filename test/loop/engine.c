@@ -205,11 +205,11 @@ static void test_kept(void)
     open_fleet(&f, NULL);
     rig_serve_stop(&f.r);
     rig_serve_options(&f.rig, &serve);
-    serve.holder_timeout_ms = 600;
+    serve.holder_timeout_ms = 2000;
     rig_serve_with(&f.rig, &f.r, &serve);
     relay_set_target(f.line, f.r.port);
     ok(send_one(&f, "a", 1000), "a send to a receiver that does not wait for long");
-    rig_for(&f.rig, 2500);
+    rig_for(&f.rig, 5000);
     ok(send_one(&f, "b", 1000), "another, much later");
     is_taken(&f, 1, "in the same session: heartbeats kept it");
     close_fleet(&f, "heartbeats");

@@ -223,6 +223,7 @@ static void test_claims(void)
     slow = relay_start(r.port, MIB); /* lasts until all others have been answered */
     send_claim(&rig, &first, relay_port(line), 7, 5);
     until_some_is_durable(&rig, &first);
+    relay_set_pace(line, MIB); /* it does, too */
     send_claim(&rig, &second, relay_port(slow), 7, 6);
     while (second.n_start == 0 && second.n_done == 0)
         rig_for(&rig, 10);

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define GUARD_MS 60000
-#define LINGER_MS 2000 /* for the kernel to forget a thread that was joined */
+#define LINGER_MS 60000 /* for the kernel to forget a thread that was joined */
 
 static _Thread_local bool
     in_call; /* a function of the library is on the stack: no callback may come */
