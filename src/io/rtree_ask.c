@@ -100,17 +100,12 @@ static int hash_of(int fd, struct lh_hash *out)
     return e;
 }
 
-static int open_there(const struct ask *a)
-{
-    return openat(a->at.dir->fd, a->at.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-}
-
 /* One that cannot be read is taken for another. */
 static bool same_contents(const struct ask *a)
 {
     struct lh_hash hash;
     bool same;
-    int fd = open_there(a);
+    int fd = openat(a->at.dir->fd, a->at.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
     if (fd < 0)
         return false;
@@ -119,26 +114,33 @@ static bool same_contents(const struct ask *a)
     return same;
 }
 
+/* Whether anything that is kept is not as it should be, as far as that costs little to see. */
+static bool differs(const struct ask *a)
+{
+    const struct lh_rtree *t = a->t;
+    const struct lh_disk_stat *st = &a->at.st;
+    mode_t mask = lh_rtree_mode_mask(t);
+
+    return ((t->keep & LH_KEEP_MODE) && ((st->mode ^ a->e.mode) & mask) != 0) ||
+           (lh_rtree_owner_kept(t) && (st->uid != a->e.uid || st->gid != a->e.gid)) ||
+           a->e.xattrs_len > 0 ||
+           ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &a->e.mtime)) ||
+           lh_rtree_acl_too_many(t, a->at.dir->fd, a->at.name);
+}
+
 /* The contents are the same; what else is kept of it may not be. *changed: it was not. Returns 0 or
  * an errno. */
 static int refresh(struct ask *a, bool *changed)
 {
     struct lh_rtree *t = a->t;
-    const struct lh_disk_stat *st = &a->at.st;
     struct lh_rdress d = lh_rdress_of(a->t, &a->e);
     uint64_t not_kept = 0;
-    bool owner = lh_rtree_owner_kept(t);
-    mode_t mask = lh_rtree_mode_mask(t);
-    bool differs = ((t->keep & LH_KEEP_MODE) && ((st->mode ^ a->e.mode) & mask) != 0) ||
-                   (owner && (st->uid != a->e.uid || st->gid != a->e.gid)) || a->e.xattrs_len > 0 ||
-                   ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &a->e.mtime)) ||
-                   lh_rtree_acl_too_many(t, a->at.dir->fd, a->at.name);
     int e = 0;
     int fd;
 
-    if (!differs || lh_rtree_dry(t))
+    if (lh_rtree_dry(t) || !differs(a))
         return 0;
-    fd = open_there(a);
+    fd = lh_rtree_open_there(a->at.dir, a->at.name, &d);
     if (fd < 0) {
         not_kept++;
     } else {
@@ -293,9 +295,9 @@ static int ask_there(struct ask *a)
     uint64_t not_kept = 0;
     int e = 0;
 
-    if (!a->at.there)
+    if (!a->at.there || !lh_rtree_is_that(&a->at.st, a->e.size, &a->e.mtime))
         e = EINVAL;
-    else if (!lh_rtree_dry(a->t))
+    else if (!lh_rtree_dry(a->t) && differs(a))
         e = lh_rtree_dress_there(a->t, a->at.dir, a->at.name, a->e.size, &d, &not_kept);
     lh_rtree_count_not_kept(a->t, not_kept);
     if (e == EINVAL || e == ELOOP)

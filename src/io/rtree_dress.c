@@ -171,6 +171,18 @@ static void times_of(const struct lh_rdress *d, struct timespec times[2])
     times[1] = (struct timespec){.tv_sec = (time_t)d->mtime.sec, .tv_nsec = (long)d->mtime.nsec};
 }
 
+/* What was opened up for this has the mode in the end that it had before, where it gets none.
+ * e: what went wrong before. 0 or an errno. */
+static int set_mode(const struct lh_rtree *t, int fd, const struct lh_rdress *d, int e,
+                    uint64_t *not_kept)
+{
+    bool own = e == 0 && !d->mode_set;
+
+    if ((own || d->lifted) && fchmod(fd, own ? final_mode(t, d->mode) : d->was) != 0 && e == 0)
+        e = counted(errno, not_kept);
+    return e;
+}
+
 int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, uint64_t *not_kept)
 {
     struct timespec times[2];
@@ -181,8 +193,7 @@ int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, 
         e = counted(errno, not_kept);
     if (e == 0 && d->xattrs_len > 0)
         e = set_xattrs(t, fd, d, has_acl, not_kept);
-    if (e == 0 && !d->mode_set && fchmod(fd, final_mode(t, d->mode)) != 0)
-        e = counted(errno, not_kept);
+    e = set_mode(t, fd, d, e, not_kept);
     if (e == 0 && drops_acls(t))
         e = drop_acls(fd, has_acl, not_kept);
     times_of(d, times);
@@ -212,40 +223,70 @@ int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, boo
     return e;
 }
 
-/* Opened without following anything, and for writing where it cannot be read. */
-static int open_there(const struct lh_tree_dir *dir, const char *name)
+/* ---- files that are there ---- */
+
+#define OWNERS 0600u
+#define BITS 07777u
+
+/* One of our own that its mode lets us neither read nor write has both rights until it is dressed.
+ * What is looked at is what gets them, whatever is renamed meanwhile. A descriptor or -errno. */
+static int open_shut(const struct lh_tree_dir *dir, const char *name, struct lh_rdress *d)
+{
+    char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
+    struct lh_disk_stat st;
+    int it = openat(dir->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    int fd = -EACCES;
+
+    if (it < 0)
+        return -errno;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", it);
+    if (lh_disk_stat(it, "", &st) == 0 && S_ISREG(st.mode) && (st.mode & OWNERS) != OWNERS &&
+        chmod(path, (st.mode & BITS) | OWNERS) == 0) {
+        d->lifted = true;
+        d->was = st.mode & BITS;
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        fd = fd >= 0 ? fd : -errno;
+        if (fd < 0)
+            (void)chmod(path, d->was);
+    }
+    close(it);
+    return fd;
+}
+
+int lh_rtree_open_there(const struct lh_tree_dir *dir, const char *name, struct lh_rdress *d)
 {
     int flags = O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
     int fd = openat(dir->fd, name, O_RDONLY | flags);
 
     if (fd < 0 && errno == EACCES)
         fd = openat(dir->fd, name, O_WRONLY | flags);
+    if (fd < 0 && errno == EACCES)
+        return open_shut(dir, name, d);
     return fd >= 0 ? fd : -errno;
 }
 
-static int check_there(int dirfd, const char *name, uint64_t size, const struct lh_rdress *d)
+bool lh_rtree_is_that(const struct lh_disk_stat *st, uint64_t size, const struct lh_time *mtime)
 {
-    struct lh_disk_stat st;
-    int e = lh_disk_stat(dirfd, name, &st);
-
-    if (e == 0 &&
-        (!S_ISREG(st.mode) || st.size != size || !lh_keep_same_time(&st.mtime, &d->mtime)))
-        e = EINVAL;
-    return e;
+    return S_ISREG(st->mode) && st->size == size && lh_keep_same_time(&st->mtime, mtime);
 }
 
 int lh_rtree_dress_there(const struct lh_rtree *t, const struct lh_tree_dir *dir, const char *name,
-                         uint64_t size, const struct lh_rdress *d, uint64_t *not_kept)
+                         uint64_t size, const struct lh_rdress *what, uint64_t *not_kept)
 {
-    /* To open a device can have effects of its own, so it is looked at first. */
-    int e = check_there(dir->fd, name, size, d);
-    int fd = e == 0 ? open_there(dir, name) : -e;
+    struct lh_rdress d = *what;
+    struct lh_disk_stat st;
+    int fd = lh_rtree_open_there(dir, name, &d);
+    int e;
 
     if (fd < 0)
         return -fd;
-    e = check_there(fd, "", size, d);
+    e = lh_disk_stat(fd, "", &st);
+    if (e == 0 && !lh_rtree_is_that(&st, size, &d.mtime))
+        e = EINVAL;
     if (e == 0)
-        e = lh_rtree_dress(t, fd, d, not_kept);
+        e = lh_rtree_dress(t, fd, &d, not_kept);
+    else if (d.lifted)
+        (void)fchmod(fd, d.was);
     if (e == 0)
         e = lh_disk_sync(fd);
     close(fd);

@@ -187,6 +187,8 @@ struct lh_rdress {
     size_t xattrs_len;
     bool mode_set;  /* it was made with its mode */
     bool owner_set; /* it was made by its owner */
+    bool lifted;    /* it has rights of its owner for the moment; without them its mode */
+    mode_t was;     /* was this */
 };
 
 /* What an entry says of it; no mode where modes are not kept. */
@@ -198,8 +200,14 @@ void lh_rtree_count_not_kept(struct lh_rtree *t, uint64_t n);
 /* Of an open file or directory. Returns 0 or an errno of the disk; what may not be set, or is not
  * supported, is counted in *not_kept. */
 int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, uint64_t *not_kept);
-/* The regular file `name` in `dir`; synced. EINVAL: something else is there, or a file of another
- * size or mtime. */
+/* Opened to be dressed, without following anything: to write where it cannot be read, and one of
+ * our own that its mode lets us do neither with is given the right to, which `dress` of d takes
+ * away again. It was looked at before: to open a device can have effects of its own. Returns a
+ * descriptor or -errno. */
+int lh_rtree_open_there(const struct lh_tree_dir *dir, const char *name, struct lh_rdress *d);
+/* Whether it is a regular file of that size and mtime. */
+bool lh_rtree_is_that(const struct lh_disk_stat *st, uint64_t size, const struct lh_time *mtime);
+/* The file `name` in `dir`, which was looked at; synced. EINVAL: it is not that any more. */
 int lh_rtree_dress_there(const struct lh_rtree *t, const struct lh_tree_dir *dir, const char *name,
                          uint64_t size, const struct lh_rdress *d, uint64_t *not_kept);
 /* Of something that cannot be opened: a link, a FIFO, a device; no extended attributes. */

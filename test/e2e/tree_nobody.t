@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""A receiver that is not root, and directories that it may not write to: they are opened up for its own work, and
-get their modes back."""
+"""A receiver that is not root, and what its mode keeps it from: directories that it may not write to are opened up for
+its own work, and get their modes back; files of its own get the modes that they should have."""
 import os
 import stat
 import sys
@@ -9,7 +9,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 
 import e2e
 import treewire
-from e2e import Serve, need, ok, same
+from e2e import Serve, done, need, ok, same
+from treerun import send_tree
 from treewire import CHANGED, DIR, FILE, KEPT, MADE, NEW, Sender, entry
 
 
@@ -126,6 +127,65 @@ def test_big():
     sender.attrs(entry(DIR, "d", mode=0o555))
     ok(sender.finish(), "it ends")
     same(modes_of(at, modes), modes, "and is so no more")
+
+
+# ---- files
+
+
+SOME_MODES = (0, 0o111, 0o200, 0o400, 0o044, 0o640)
+REFUSED = "could not be set"
+
+
+def fill(src, modes):
+    """Files, with all of which a mode is changed in place."""
+    os.makedirs(src, exist_ok=True)
+    for name, mode in modes.items():
+        at = os.path.join(src, name)
+        if not os.path.exists(at):
+            with open(at, "wb") as f:
+                f.truncate(33 << 20 if name.startswith("big") else len(name))
+        os.chmod(at, mode)
+
+
+def again(serve, src, at, name, *args):
+    """The modes at the source have changed, and nothing else."""
+    sent = send_tree(src + "/", serve.url("t"), *args)
+    done(sent, name)
+    same(sent.last("done").get("files_sent"), 0, "%s: nothing is sent" % name)
+    ok(REFUSED not in sent.err(), "%s: no word of what could not be set" % name) or sent.show()
+    names = os.listdir(src)
+    same(modes_of(at, names), modes_of(src, names), "%s: the modes are the same" % name)
+
+
+def test_modes_of_files():
+    """From each to each, also from those by which their owner may neither read nor write."""
+    serve, at = begin()
+    src = os.path.join(e2e.dir(), "src")
+    pairs = {"%o-%o" % (a, b): (a, b) for a in SOME_MODES for b in SOME_MODES}
+    pairs.update({"big-0": (0, 0o644), "big-644": (0o644, 0)})
+    fill(src, {name: a for name, (a, _) in pairs.items()})
+    sent = send_tree(src + "/", serve.url("t"))
+    done(sent, "files of many modes")
+    ok(REFUSED not in sent.err(), "no word of what could not be set") or sent.show()
+    same(modes_of(at, pairs), modes_of(src, pairs), "they have their modes")
+    again(serve, src, at, "the same again")
+    fill(src, {name: b for name, (_, b) in pairs.items()})
+    again(serve, src, at, "with other modes")
+
+
+def test_file_of_others():
+    """One that is somebody else's is told of, and stays as it is."""
+    serve, at = begin()
+    src = os.path.join(e2e.dir(), "src")
+    fill(src, {"f": 0o644, "g": 0o600})
+    done(send_tree(src + "/", serve.url("t")), "two files")
+    os.chown(os.path.join(at, "f"), 0, 0)
+    os.chmod(os.path.join(at, "f"), 0)
+    os.chmod(os.path.join(src, "g"), 0o640)
+    sent = send_tree(src + "/", serve.url("t"))
+    done(sent, "one of them is root's now")
+    ok("1 owners, modes or extended attributes " + REFUSED in sent.err(), "that is said") or sent.show()
+    same(modes_of(at, ["f", "g"]), {"f": 0, "g": 0o640}, "the other has its mode")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,154 @@
+/* Attributes of files that their own modes keep a receiver from that is not root. */
+#include "rtree_rig.h"
+#include "scratch.h"
+#include "test/lib/tap.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define NOBODY 65534
+#define OTHERS 077u
+
+static struct rig *rig; /* large */
+
+/* ---- what modes are set on the way ---- */
+
+static mode_t allowed[2]; /* of others than the owner, one of these */
+static unsigned n_set;
+static unsigned n_wrong;
+
+static void note(mode_t mode)
+{
+    n_set++;
+    n_wrong += (mode & ~0700u) != (allowed[0] & ~0700u) && (mode & ~0700u) != (allowed[1] & ~0700u);
+}
+
+int __real_chmod(const char *path, mode_t mode);
+int __wrap_chmod(const char *path, mode_t mode);
+int __wrap_chmod(const char *path, mode_t mode)
+{
+    note(mode);
+    return __real_chmod(path, mode);
+}
+
+int __real_fchmod(int fd, mode_t mode);
+int __wrap_fchmod(int fd, mode_t mode);
+int __wrap_fchmod(int fd, mode_t mode)
+{
+    note(mode);
+    return __real_fchmod(fd, mode);
+}
+
+/* ---- entries ---- */
+
+static struct lh_tree_entry file(const char *path, mode_t mode)
+{
+    struct lh_tree_entry e = rig_entry(rig, LH_KIND_FILE, path, 1);
+
+    e.mode = (uint16_t)mode;
+    e.mtime = rig_mtime(0);
+    return e;
+}
+
+/* Its answer. */
+static int ask(const struct lh_tree_entry *e)
+{
+    rig_add_entry(rig, e);
+    return rig_ask(rig) == 0 ? rig->answers.v[0] : -1;
+}
+
+static void make(const struct lh_tree_entry *e)
+{
+    uint32_t index = rig->next;
+
+    if (ask(e) != LH_WANTED_NEW || rig_file(rig, index, 1) != LH_CLAIM_OK || rig_commit(rig) != 0)
+        bail("cannot make a file: %s", rig->err.text);
+}
+
+static mode_t mode_of(const char *path)
+{
+    return rig_stat(path).st_mode & 07777;
+}
+
+static void open_rig(uint32_t keep)
+{
+    if (rig_open(rig, LH_OFFER_KEEP_SAME, keep) != 0)
+        bail("%s", rig->err.text);
+}
+
+static void close_rig(void)
+{
+    struct lh_rtree_stats stats;
+
+    lh_rtree_stats(rig->tree, &stats);
+    is_u64(stats.not_kept, 0, "all was kept");
+    rig_close(rig);
+    scratch_clear();
+}
+
+/* ---- the tests ---- */
+
+static void test_modes(void)
+{
+    static const mode_t modes[] = {0, 0111, 0200, 0400, 0044, 0640};
+    const size_t n = sizeof(modes) / sizeof(modes[0]);
+    struct lh_tree_entry e;
+
+    open_rig(LH_KEEP_MODE | LH_KEEP_TIMES);
+    for (size_t i = 0; i < n * n; i++) {
+        e = file("f", modes[i / n]);
+        make(&e);
+        n_set = n_wrong = 0;
+        allowed[0] = modes[i / n];
+        allowed[1] = e.mode = (uint16_t)modes[i % n];
+        is_i64(ask(&e), i / n == i % n ? LH_WANTED_KEPT : LH_WANTED_MADE, "%o, to be %o",
+               (unsigned)modes[i / n], (unsigned)modes[i % n]);
+        is_u64(mode_of("f"), modes[i % n], "it is that, after %u changes", n_set);
+        is_u64(n_wrong, 0, "others may never do what they may neither before nor after");
+        if (unlink(rig_path("f")) != 0)
+            bail("cannot remove it");
+    }
+    close_rig();
+}
+
+/* A big one has come with its mode, by which it may not be opened: nothing is left to be set. */
+static void test_there(void)
+{
+    struct lh_tree_entry e;
+
+    open_rig(LH_KEEP_MODE | LH_KEEP_TIMES);
+    e = file("f", 0);
+    make(&e);
+    e.kind = LH_KIND_THERE;
+    n_set = 0;
+    is_i64(ask(&e), LH_WANTED_KEPT, "one that came by itself");
+    is_u64(n_set, 0, "its mode is not touched");
+    e.mode = 01000;
+    is_i64(ask(&e), LH_WANTED_KEPT, "with a sticky bit");
+    is_u64(mode_of("f"), 01000, "it gets that");
+    e.mtime = rig_mtime(1);
+    is_i64(ask(&e), LH_WANTED_FAILED, "one that is another by now");
+    is_u64(mode_of("f"), 01000, "stays as it is");
+    close_rig();
+}
+
+int main(void)
+{
+    rig = calloc(1, sizeof(*rig));
+    if (rig == NULL)
+        bail("out of memory");
+    if (geteuid() == 0 &&
+        (chown(scratch_dir(), NOBODY, NOBODY) != 0 || setegid(NOBODY) != 0 || seteuid(NOBODY) != 0))
+        bail("cannot be somebody else");
+    if (faccessat(AT_FDCWD, scratch_dir(), W_OK, AT_EACCESS) == 0) {
+        test_modes();
+        test_there();
+    } else {
+        skip("who is not root cannot get at the scratch directory");
+    }
+    free(rig);
+    if (getuid() == 0 && (seteuid(0) != 0 || setegid(0) != 0))
+        bail("cannot be root again");
+    return done_testing();
+}
