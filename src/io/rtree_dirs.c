@@ -114,18 +114,22 @@ static int open_it(struct lh_tree_dirs *d, const struct lh_tree_dir *in, unsigne
 {
     const char *name = in == NULL ? dir->path : dir->path + in->path_len + (in->path_len > 0);
     struct lh_disk_stat st;
+    bool shut;
     int e;
 
     dir->fd = lh_tree_open_beneath(in == NULL ? d->root_fd : in->fd, name);
-    if (dir->fd == -EACCES && in != NULL && d->open_up) {
+    shut = dir->fd == -EACCES && in != NULL && d->open_up;
+    if (shut) {
         dir->fd = lh_tree_dir_open_shut(d, in->fd, name, dir);
         how |= WORK;
     }
     e = dir->fd < 0 ? -dir->fd : lh_disk_stat(dir->fd, "", &st);
     if (e != 0)
         return e;
-    dir->dev = st.dev;
-    dir->ino = st.ino;
+    if (!shut) {
+        dir->dev = st.dev;
+        dir->ino = st.ino;
+    }
     dir->gid = st.gid;
     dir->mark = fresh_mark(dir->hash, st.dev, st.ino);
     dir->as_is = !(how & WORK);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define OWNERS 0700u
 #define BITS 07777u
@@ -75,24 +76,36 @@ void lh_tree_dir_open_up(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
     pthread_mutex_unlock(&d->mode_lock);
 }
 
-/* The caller holds the lock. */
+/* Whether it lacked rights, and has them now. The caller holds the lock. */
+static bool open_up_at(int in_fd, const char *name, struct lh_disk_stat *was)
+{
+    return lh_disk_stat(in_fd, name, was) == 0 && S_ISDIR(was->mode) && lacks(was) &&
+           fchmodat(in_fd, name, (was->mode & BITS) | OWNERS, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Others see what is enlisted: dev and ino are never written again. The caller holds the lock. */
 static int open_shut(struct lh_tree_dirs *d, int in_fd, const char *name, struct lh_tree_dir *dir)
 {
     struct lh_disk_stat was, st;
     int fd = lh_tree_open_beneath(in_fd, name); /* somebody may have opened it up meanwhile */
+    bool ours = fd == -EACCES && open_up_at(in_fd, name, &was);
+    int e;
 
-    if (fd != -EACCES || lh_disk_stat(in_fd, name, &was) != 0 || !S_ISDIR(was.mode) ||
-        !lacks(&was) || fchmodat(in_fd, name, (was.mode & BITS) | OWNERS, AT_SYMLINK_NOFOLLOW) != 0)
-        return fd;
-    fd = lh_tree_open_beneath(in_fd, name);
-    if (fd < 0) {
-        (void)fchmodat(in_fd, name, was.mode & BITS, AT_SYMLINK_NOFOLLOW);
-    } else if (lh_disk_stat(fd, "", &st) == 0 && st.ino == was.ino && st.dev == was.dev) {
+    if (ours)
+        fd = lh_tree_open_beneath(in_fd, name);
+    e = fd < 0 ? -fd : lh_disk_stat(fd, "", &st);
+    if (e == 0) {
         dir->dev = st.dev;
         dir->ino = st.ino;
-        enlist(d, dir, was.mode, false);
+        if (ours && st.dev == was.dev && st.ino == was.ino)
+            enlist(d, dir, was.mode, false);
+        return fd;
     }
-    return fd;
+    if (ours)
+        (void)fchmodat(in_fd, name, was.mode & BITS, AT_SYMLINK_NOFOLLOW);
+    if (fd >= 0)
+        close(fd);
+    return -e;
 }
 
 int lh_tree_dir_open_shut(struct lh_tree_dirs *d, int in_fd, const char *name,

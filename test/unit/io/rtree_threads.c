@@ -1,4 +1,5 @@
-/* Packs of one tree from several threads at once, beside commits and entries that are voided. */
+/* Packs of one tree from several threads at once, beside commits and entries that are voided; into
+ * directories that nobody may write to, too. */
 #include "rtree_rig.h"
 #include "scratch.h"
 #include "test/lib/rng.h"
@@ -9,7 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#define NOBODY 65534
+#define N_DIRS 100u /* more than are kept open */
 #define N_FILES 300u
 #define N_THREADS 4u
 #define PART_BYTES 7000u
@@ -98,7 +103,52 @@ static void *writer(void *arg)
     return NULL;
 }
 
-static void one_round(uint64_t seed)
+static const mode_t shut_modes[] = {0555, 0500, 0444, 0311, 0};
+
+/* Directories that their owner may not write to, or not even open. */
+static void make_shut(void)
+{
+    mkdir(scratch_path("t"), 0755);
+    for (unsigned i = 0; i < N_DIRS; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "d%u", i);
+        if (mkdir(rig_path(name), 0755) != 0 || chmod(rig_path(name), shut_modes[i % 5]) != 0)
+            bail("cannot make %s", name);
+    }
+}
+
+/* How many have not got their modes back. They are opened, to be looked into. */
+static unsigned open_shut(void)
+{
+    unsigned wrong = 0;
+
+    for (unsigned i = 0; i < N_DIRS; i++) {
+        struct stat st = {0};
+        char name[32];
+
+        snprintf(name, sizeof(name), "d%u", i);
+        wrong += stat(rig_path(name), &st) != 0 || (st.st_mode & 07777) != shut_modes[i % 5];
+        chmod(rig_path(name), 0755);
+    }
+    return wrong;
+}
+
+/* Every file whole and settled, or void and not there: how many are not. */
+static unsigned look_at_files(const struct lh_runs *settled)
+{
+    unsigned wrong = 0;
+    char name[32];
+
+    for (uint32_t f = 0; f < N_FILES; f++) {
+        snprintf(name, sizeof(name), "d%u/f%u", f % N_DIRS, f);
+        wrong += lh_runs_has(settled, f) == is_void(f);
+        wrong += rig_holds(name, f, size_of(f)) == is_void(f);
+    }
+    return wrong;
+}
+
+static void one_round(uint64_t seed, bool shut)
 {
     pthread_t threads[N_THREADS];
     struct lh_rng rng;
@@ -110,10 +160,12 @@ static void one_round(uint64_t seed)
     n_parts = 0;
     cut_files(&rng);
     atomic_store(&next_pack, 0);
+    if (shut)
+        make_shut();
     if (rig_open(rig, LH_OFFER_KEEP_SAME, LH_KEEP_MODE | LH_KEEP_TIMES) != 0)
         bail("%s", rig->err.text);
     for (uint32_t f = 0; f < N_FILES; f++) {
-        snprintf(name, sizeof(name), "d%u/f%u", f % 100, f);
+        snprintf(name, sizeof(name), "d%u/f%u", f % N_DIRS, f);
         rig_add(rig, LH_KIND_FILE, name, size_of(f));
     }
     if (rig_ask(rig) != 0)
@@ -136,17 +188,24 @@ static void one_round(uint64_t seed)
     rig_commit(rig);
     for (size_t i = 0; i < rig->settled.n; i++)
         lh_runs_add(&settled, rig->settled.v[i].first, rig->settled.v[i].end);
-    for (uint32_t f = 0; f < N_FILES; f++) {
-        snprintf(name, sizeof(name), "d%u/f%u", f % 100, f);
-        wrong += lh_runs_has(&settled, f) == is_void(f);
-        wrong += rig_holds(name, f, size_of(f)) == is_void(f);
-    }
+    rig_close(rig);
+    if (shut)
+        is_u64(open_shut(), 0, "the directories have their modes again");
+    wrong += look_at_files(&settled);
     is_u64(wrong, 0, "seed %u: whole, or void and not there", (unsigned)seed);
     is_u64(atomic_load(&n_wrong), 0, "every pack is taken");
     is_u64(rig_hidden(), 0, "no staging file is left");
-    rig_close(rig);
     lh_runs_free(&settled);
     scratch_clear();
+}
+
+/* Root may write everywhere. False: nor may nobody write here. */
+static bool become_nobody(void)
+{
+    if (geteuid() != 0)
+        return true;
+    return chown(scratch_dir(), NOBODY, NOBODY) == 0 && setegid(NOBODY) == 0 &&
+           seteuid(NOBODY) == 0 && mkdir(scratch_path("probe"), 0755) == 0;
 }
 
 int main(void)
@@ -156,8 +215,17 @@ int main(void)
         bail("out of memory");
     for (uint64_t seed = 1; seed <= 10; seed++) {
         rig_in_memory = seed % 2 == 0;
-        one_round(seed);
+        one_round(seed, false);
     }
+    if (!become_nobody())
+        skip("nobody may not write to the scratch directory");
+    else
+        for (uint64_t seed = 11; seed <= 20; seed++) {
+            rig_in_memory = seed % 2 == 0;
+            one_round(seed, true);
+        }
+    if (getuid() == 0 && (seteuid(0) != 0 || setegid(0) != 0))
+        bail("cannot be root again");
     free(rig);
     return done_testing();
 }
