@@ -275,7 +275,8 @@ static bool too_thin(struct lh_ramp *r, const struct lh_ramp_sight *sight)
     uint64_t flight;
     bool thin;
 
-    if (r->hurry_ms == 0) {
+    /* Of what nothing was sent over yet nothing is known: a walk may take its time at first. */
+    if (r->hurry_ms == 0 || sight->delivered_bytes <= r->hurry_bytes) {
         r->hurry_ms = sight->now_ms;
         r->hurry_bytes = sight->delivered_bytes;
         return false;

@@ -77,8 +77,9 @@ unsigned lh_ramp_first(const struct lh_ramp_path *path);
 void lh_ramp_init(struct lh_ramp *r, struct lh_ramp_bounds bounds, struct lh_ramp_path path);
 
 /* Begin with four times as many, `most` at most: what is sent is over soon, most of it is slow
- * starts. That may be more than bounds.max, which rises to it. Four round trips later it goes back
- * to what it was where the path is too thin for so many. Not where a number was asked for. */
+ * starts. That may be more than bounds.max, which rises to it. Four round trips after something was
+ * sent first it goes back to what it was where the path is too thin for so many. Not where a number
+ * was asked for. */
 void lh_ramp_hurry(struct lh_ramp *r, unsigned most);
 
 /* A round trip was seen, 0: none. The least counts. */

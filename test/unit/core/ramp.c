@@ -272,6 +272,27 @@ static void test_hurry(void)
     is_u64(run.ramp.n, 3, "and as many as were asked for");
 }
 
+static void test_hurry_with_nothing_to_send(void)
+{
+    static const struct link nothing = {0};
+    struct link good = {120 * MB, 30 * MB, 0, 0};
+    struct link thin = {2000000, 30 * MB, 0, 0};
+
+    for (int i = 0; i < 2; i++) {
+        struct run run = begin(1, 16, 100000, 2796202, true);
+        unsigned n = run.ramp.n;
+
+        lh_ramp_hurry(&run.ramp, 64);
+        for (int k = 0; k < 20; k++)
+            look(&run, &nothing, true);
+        is_u64(run.ramp.n, 4 * n, "5 s with nothing to send say nothing");
+        for (int k = 0; k < 4; k++)
+            look(&run, i == 0 ? &good : &thin, false);
+        is_u64(run.ramp.n, i == 0 ? 4 * n : n, "then it is seen: a %s path",
+               i == 0 ? "good" : "thin");
+    }
+}
+
 static void test_hurry_on_a_thin_path(void)
 {
     struct run run = begin(1, 16, 100000, 2796202, true);
@@ -301,6 +322,7 @@ int main(void)
     test_start();
     test_other_bounds();
     test_hurry();
+    test_hurry_with_nothing_to_send();
     test_hurry_on_a_thin_path();
     test_without_bbr();
     test_falls();
