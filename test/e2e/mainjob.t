@@ -40,7 +40,7 @@ def job(start_serve, start_send, target, src):
             goal = (read_bytes(sent) or 0) + n_bytes
             e2e.wait_until("it gets on", lambda: (read_bytes(sent) or goal) >= goal)
 
-        gets_on(rng.randrange(SIZE // 32, SIZE // 8))
+        gets_on(rng.randrange(SIZE // 32, SIZE // 12))
         if victim == "receiver":
             serve.kill()
             kills["receiver"] += sent.alive()

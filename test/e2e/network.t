@@ -90,7 +90,9 @@ def hangs(name, **how):
     ok(last["bytes_sent"] - os.path.getsize(src) <= last["bytes_repeated"],
        "nothing else is sent twice (%d bytes more than the file)"
        % (last["bytes_sent"] - os.path.getsize(src)))
-    ok(proxy.up_bytes <= 1.001 * os.path.getsize(src) + MIB, "and next to nothing arrives twice")
+    # Nothing comes of the one that hangs; what a slow machine relieves another stream of may come twice.
+    slow = sum(map(int, re.findall(r"count=(\d+) of stream=\d+ again, why=\"it is slow", sent.err()))) * BLOCK
+    ok(proxy.up_bytes <= 1.001 * os.path.getsize(src) + MIB + slow, "and next to nothing arrives twice")
 
 
 @e2e.long

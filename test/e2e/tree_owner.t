@@ -102,7 +102,7 @@ def test_as_rsync():
     config = write(os.path.join(e2e.dir(), "daemon"), {
         "conf": "uid = 0\ngid = 0\nuse chroot = no\n[m]\npath = %s\nread only = no\n" % root})
     rsync("--version")
-    port = free_port()
+    port = e2e.keep_port()
     daemon = subprocess.Popen(lives_with("receiver2", 2) + [
         "rsync", "--daemon", "--no-detach", "--address=127.0.0.1", "--port=%d" % port,
         "--config=" + os.path.join(config, "conf")])
@@ -112,13 +112,6 @@ def test_as_rsync():
         ["rsync", "rsync://127.0.0.1:%d/" % port], check=False, capture_output=True).returncode == 0)
     subprocess.run(sender + ["rsync", "-aHD", src + "/", "rsync://127.0.0.1:%d/m/r" % port], check=True)
     same(owners_at(os.path.join(root, "t"), owners), owners_at(os.path.join(root, "r"), owners), "as rsync does it")
-
-
-def free_port():
-    import socket
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def test_cut_off():

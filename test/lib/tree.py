@@ -241,7 +241,10 @@ class Maker:
         while len(at) + 256 + 200 < 4095 - len(self.at):
             at = self.dir(at, (b"long%d-" % len(at)).ljust(255, b"l"))
         rest = 4095 - 1 - len(self.at) - 1 - len(at) - 1
-        self.file(at, b"e" * min(rest, 255), 500)
+        if rest > 255:
+            at = self.dir(at, b"d" * (rest - 201))
+            rest = 200
+        self.file(at, b"e" * rest, 500)
 
     def symlinks(self, tops):
         rng = self.rng
