@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define TURN_BYTES (2u * 1024 * 1024) /* read by one stream before the others of the loop */
+#define LITTLE_BYTES 2500u /* less than two segments: the kernel would wait with its ACK */
 #define POOL_RETRY_MS 5
 #define DISCARD_BYTES (64u * 1024)
 #define DAMAGED_MAX 64 /* blocks: then the stream is no good, or means no good */
@@ -356,6 +357,8 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     while (turn < TURN_BYTES) {
         ssize_t n = read_once(st);
 
+        if (n == 0 && turn > 0 && turn < LITTLE_BYTES)
+            lh_sock_ack_now(st->fd);
         if (n <= 0)
             return;
         turn += (size_t)n;

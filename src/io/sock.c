@@ -120,6 +120,13 @@ void lh_sock_common(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 }
 
+void lh_sock_ack_now(int fd)
+{
+    int on = 1;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+}
+
 void lh_sock_lowat(int fd, uint32_t bytes)
 {
     int value = (int)bytes;

@@ -53,6 +53,10 @@ struct lh_stream_given {
 /* Before connect, so that the window scale fits. Reads everything back into `given`. */
 void lh_sock_stream(int fd, const struct lh_stream_options *opts, struct lh_stream_given *given);
 
+/* What has been read is acknowledged at once (tcp(7), TCP_QUICKACK). An ACK that waits for another
+ * segment, up to 40 ms, looks to the sender of a slow stream like a queue on the path. */
+void lh_sock_ack_now(int fd);
+
 /* TCP_NOTSENT_LOWAT. */
 void lh_sock_lowat(int fd, uint32_t bytes);
 

@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "../lib"), os.path.join(HERE, "../wan")]
+sys.dont_write_bytecode = True
 
 import e2e
+import wanlib
 from e2e import MIB, Proxy, Send, Serve, done, is_copy, make, ok, same, wait_until
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
@@ -109,6 +112,54 @@ def test_background():
     is_copy(source, os.path.join(root, "target"), "the copy is right")
     first = re.search(r"pace bound_kBps=(\d+)", s.err())
     ok(first is not None and 0 < int(first.group(1)) <= 2500, "it began slowly")
+
+
+class Bounds:
+    """What the log says that background may send, from a moment on."""
+
+    def __init__(self, sender):
+        self.sender = sender
+        self.now()
+
+    def now(self):
+        self.at = len(self.sender.err())
+
+    def wait(self, what, condition):
+        def met():
+            found = re.findall(r"pace bound_kBps=(\d+)", self.sender.err()[self.at:])
+            return [n for n in map(int, found) if condition(n)]
+
+        ok(wait_until(what, met), what)
+        self.now()
+
+
+def test_background_gives_way():
+    """On a line of 20 Mbit/s, which carries about 2400 kB/s. What others do to it, the line does: it
+    grows longer by a queue, or loses. Slowness of this host can only make it slower to rise."""
+    line = wanlib.Wan("20mbit", "40ms", "0%", "100kB")
+    ends = [["ip", "netns", "exec", "%s-%s" % (line.name, side)] for side in "ab"]
+    root = os.path.join(e2e.dir(), "root")
+    os.mkdir(root)
+    serve = Serve(root, "--insecure", listen="198.18.0.2:0", wrap=ends[1])
+    source = make(os.path.join(e2e.dir(), "source"), 512 * MIB)  # more than it comes to
+    s = Send(source, serve.url("target", host="198.18.0.2"), "--share", "background", "--insecure", "-vv",
+             wrap=ends[0])
+    bounds = Bounds(s)
+    bounds.wait("it takes the line", lambda n: n >= 1500)
+    line.tell("delay 50ms")
+    bounds.now()
+    bounds.wait("round trips are longer by 60 ms: it gives way", lambda n: n <= 500)
+    line.tell("delay 20ms")
+    bounds.now()
+    bounds.wait("they are as before: it takes the line again", lambda n: n >= 1500)
+    line.tell("ab loss 10%")
+    bounds.now()
+    bounds.wait("a tenth is lost: it gives way", lambda n: n <= 900)
+    line.tell("ab loss 0%")
+    bounds.now()
+    bounds.wait("nothing is: it takes the line again", lambda n: n >= 1500)
+    s.signal(signal.SIGINT)
+    same(s.wait(), 130, "interrupted")
 
 
 e2e.main()
