@@ -197,7 +197,7 @@ int lh_list_decode(const uint8_t *in, size_t len, uint32_t *tag, const uint8_t *
 
 void lh_names_begin(struct lh_names_writer *w, uint8_t *out, uint32_t tag)
 {
-    *w = (struct lh_names_writer){.out = out, .used = LH_LIST_HEAD, .tag = tag};
+    *w = (struct lh_names_writer){.out = out, .used = LH_NAMES_HEAD, .tag = tag};
 }
 
 bool lh_names_add(struct lh_names_writer *w, uint8_t kind, const uint8_t *name, size_t name_len)
@@ -215,9 +215,10 @@ bool lh_names_add(struct lh_names_writer *w, uint8_t kind, const uint8_t *name, 
     return true;
 }
 
-size_t lh_names_end(struct lh_names_writer *w)
+size_t lh_names_end(struct lh_names_writer *w, enum lh_names_state state)
 {
     lh_put_list_head(w->out, w->tag, w->n);
+    w->out[LH_LIST_HEAD] = (uint8_t)state;
     return w->used;
 }
 
@@ -254,8 +255,11 @@ int lh_names_decode(const uint8_t *in, size_t len, struct lh_names_reader *r, co
     lh_reader_init(&from, in, len);
     got.tag = lh_get_u32(&from);
     got.n = lh_get_u32(&from);
+    got.state = lh_get_u8(&from);
     if (from.failed)
         return lh_wire_refuse(why, "NAMES is cut short");
+    if (got.state > LH_NAMES_UNREAD)
+        return lh_wire_refuse(why, "NAMES of a directory in an unknown state");
     got.next = from.at;
     for (uint32_t i = 0; i < got.n; i++) { /* each takes bytes: a huge n ends at the payload's */
         const char *bad = get_name(&from, &kind, &name, &name_len);

@@ -179,9 +179,15 @@ struct lh_part lh_pack_get(const uint8_t *in, size_t index);
 
 /* ---- LIST, NAMES, REMOVE ---- */
 
-/* LIST: u32 tag, path (empty: the root). NAMES answers: u32 tag, u32 n, n × (u8 kind, text name),
- * LAST on the last; an empty one when the directory is not there. Kinds: FILE..SOCKET; a name is
- * 1..255 bytes without NUL and '/', neither "." nor "..". */
+/* LIST: u32 tag, path (empty: the root). NAMES answers: u32 tag, u32 n, u8 state, n × (u8 kind,
+ * text name), LAST on the last; an empty one when the directory is not there. Kinds: FILE..SOCKET;
+ * a name is 1..255 bytes without NUL and '/', neither "." nor "..". */
+enum lh_names_state {
+    LH_NAMES_PLAIN = 0,
+    LH_NAMES_FOLD = 1,  /* names that differ in case are one in this directory */
+    LH_NAMES_UNREAD = 2 /* what is in it, or all that is, cannot be told */
+};
+#define LH_NAMES_HEAD 9
 size_t lh_list_encode(uint32_t tag, const uint8_t *path, size_t path_len, uint8_t *out);
 int lh_list_decode(const uint8_t *in, size_t len, uint32_t *tag, const uint8_t **path,
                    size_t *path_len, const char **why);
@@ -194,11 +200,12 @@ struct lh_names_writer {
 };
 void lh_names_begin(struct lh_names_writer *w, uint8_t *out, uint32_t tag);
 bool lh_names_add(struct lh_names_writer *w, uint8_t kind, const uint8_t *name, size_t name_len);
-size_t lh_names_end(struct lh_names_writer *w);
+size_t lh_names_end(struct lh_names_writer *w, enum lh_names_state state);
 
 struct lh_names_reader {
     uint32_t tag;
     uint32_t n;
+    uint8_t state; /* LH_NAMES_* */
     uint32_t at;
     const uint8_t *next;
     const uint8_t *end;

@@ -231,7 +231,8 @@ int lh_rtree_remove(struct lh_rtree *t, const uint8_t *payload, size_t len, stru
 
 struct lh_rtree_list {
     uint32_t tag;
-    DIR *dir;                 /* NULL: it is not there */
+    enum lh_names_state state;
+    DIR *dir;                 /* NULL: it is not there, or not to be read */
     const struct dirent *due; /* did not fit into the last frame */
 };
 
@@ -268,6 +269,8 @@ int lh_rtree_list_open(struct lh_rtree *t, uint32_t tag, const uint8_t *path, si
         return lh_err_set(err, LH_E_NOMEM, "out of memory");
     }
     list->tag = tag;
+    if (list->dir != NULL && lh_rtree_folds(list->dir))
+        list->state = LH_NAMES_FOLD;
     *out = list;
     return 0;
 }
@@ -305,7 +308,7 @@ size_t lh_rtree_list_next(struct lh_rtree_list *list, uint8_t *out, bool *last)
             break;
         }
     }
-    return lh_names_end(&w);
+    return lh_names_end(&w, list->state);
 }
 
 void lh_rtree_list_close(struct lh_rtree_list *list)

@@ -8,10 +8,13 @@
  *
  * Happy path: it is older than this transfer -> replaced, nothing is asked. Younger: with its case
  * turned round the name leads to the very same -> this directory folds case -> refused. Failures:
- * what cannot be told is taken for a directory that tells names apart. */
+ * what cannot be told is taken for a directory that tells names apart. A list for --delete asks the
+ * names that are there, as what is removed for another name is lost: there any doubt counts. */
 #include "io/rtree_impl.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { FOLDS_UNKNOWN, FOLDS_NOT, FOLDS };
@@ -59,6 +62,40 @@ static bool folds(struct lh_tree_dir *dir, const char *name, const struct lh_dis
         atomic_store_explicit(&dir->folds, known, memory_order_relaxed);
     }
     return known == FOLDS;
+}
+
+enum { SAYS_NOTHING, SAYS_NO, SAYS_MAYBE, SAYS_YES };
+
+/* What one name tells of its directory. */
+static int says(int dirfd, const char *name)
+{
+    struct lh_disk_stat st;
+    struct lh_disk_stat other;
+    char turned[256];
+    int e;
+
+    if (!turn(name, turned, sizeof(turned)) || lh_disk_stat(dirfd, name, &st) != 0)
+        return SAYS_NOTHING;
+    e = lh_disk_stat(dirfd, turned, &other);
+    if (e != 0)
+        return e == ENOENT ? SAYS_NO : SAYS_NOTHING;
+    if (other.dev != st.dev || other.ino != st.ino)
+        return SAYS_NO;
+    return S_ISDIR(st.mode) || st.n_links < 2 ? SAYS_YES : SAYS_MAYBE;
+}
+
+bool lh_rtree_folds(DIR *dir)
+{
+    const struct dirent *d;
+    bool folds = false;
+    int said = SAYS_NOTHING;
+
+    while (said != SAYS_NO && said != SAYS_YES && (d = readdir(dir)) != NULL) {
+        said = says(dirfd(dir), d->d_name);
+        folds = said != SAYS_NO && (folds || said != SAYS_NOTHING);
+    }
+    rewinddir(dir);
+    return folds;
 }
 
 bool lh_rtree_made_meanwhile(const struct lh_rtree *t, struct lh_tree_dir *dir, const char *name,

@@ -9,6 +9,7 @@
 #include "io/rtree_dirs.h"
 #include "io/staging.h"
 
+#include <dirent.h>
 #include <longhaul/longhaul.h>
 #include <pthread.h>
 #include <sys/types.h>
@@ -226,6 +227,9 @@ mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *ex
     "another name in this transfer is the same here, or somebody else made it meanwhile"
 
 void lh_rtree_note_time(struct lh_rtree *t);
+/* Whether names that differ in case are one in a directory, as the names in it tell. Reads it, and
+ * goes back to its beginning. */
+bool lh_rtree_folds(DIR *dir);
 /* What is there is to be replaced: whether it came meanwhile, where names may be one. */
 bool lh_rtree_made_meanwhile(const struct lh_rtree *t, struct lh_tree_dir *dir, const char *name,
                              const struct lh_disk_stat *st);

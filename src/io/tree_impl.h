@@ -96,6 +96,8 @@ struct lh_tree_prune {
     bool reading;
     uint64_t n_doomed;
     uint64_t n_spared;           /* within doomed directories: excluded */
+    uint64_t n_folded;           /* that may be what was sent, under a name in another case: */
+    char *folded;                /* the first of them */
     struct lh_tree_names *names; /* that came meanwhile, */
     struct lh_tree_names **names_end;
     size_t names_bytes;

@@ -6,7 +6,8 @@
  * and no rule excludes are doomed, and what is in doomed directories with them -> they are counted
  * -> removed, what is in a directory before it. Nothing is removed before all is known.
  * Failures: what a source has cannot be told, or there are more than may be removed: nothing is
- * removed, in words. A directory in which something is excluded stays. */
+ * removed, in words. A directory in which something is excluded stays, and so does what may be what
+ * was sent, where the destination takes names that differ in case for one. */
 #include "io/tree_impl.h"
 
 #include <stddef.h>
@@ -49,7 +50,21 @@ static int doom(struct lh_tree_prune *p, bool is_dir, const char *path)
     return r;
 }
 
-static int judge(struct lh_tree *t, const struct lh_tree_names *names, uint8_t kind,
+/* What names that differ in case lead to may have been sent, but for what is in a directory that
+ * no source has. Returns as lh_walk_has of the directory; the path of the first is kept. */
+static int spare_folded(struct lh_tree *t, const char *dir, char **path)
+{
+    struct lh_tree_prune *p = &t->prune;
+    int r = lh_walk_has(t->walk, dir, true, &p->err);
+
+    if (r == LH_WALK_THERE && p->n_folded++ == 0) {
+        p->folded = *path;
+        *path = NULL;
+    }
+    return r;
+}
+
+static int judge(struct lh_tree *t, const struct lh_tree_names *names, uint8_t state, uint8_t kind,
                  const uint8_t *name, size_t name_len)
 {
     struct lh_tree_prune *p = &t->prune;
@@ -59,6 +74,8 @@ static int judge(struct lh_tree *t, const struct lh_tree_names *names, uint8_t k
     if (path == NULL)
         return lh_err_set(&p->err, LH_E_NOMEM, "out of memory");
     r = lh_walk_has(t->walk, path, kind == LH_KIND_DIR, &p->err);
+    if (r == LH_WALK_ABSENT && state == LH_NAMES_FOLD)
+        r = spare_folded(t, names->dir, &path);
     if (r == LH_WALK_ABSENT)
         r = doom(p, kind == LH_KIND_DIR, path);
     else if (r > 0) {
@@ -81,7 +98,7 @@ static int judge_all(struct lh_tree *t, const struct lh_tree_names *names)
     if (lh_names_decode(names->payload, names->len, &reader, &why) != 0)
         return 0; /* it was checked when it came */
     while (r == 0 && lh_names_next(&reader, &kind, &name, &name_len))
-        r = judge(t, names, kind, name, name_len);
+        r = judge(t, names, reader.state, kind, name, name_len);
     return r;
 }
 
@@ -246,6 +263,13 @@ static void count_doomed(struct lh_tree *t)
         give_up(t, LH_E_REFUSED, text);
         return;
     }
+    if (p->n_folded > 0) {
+        snprintf(text, sizeof(text),
+                 "%llu entries like this one are not removed: names that differ in case are one "
+                 "in its directory, and it may be what was sent",
+                 (unsigned long long)p->n_folded);
+        lh_tree_failed(t, p->folded, 0, LH_E_REFUSED, text);
+    }
     t->stage = LH_TREE_REMOVING;
     t->walk_over = false; /* of this batch by batch */
 }
@@ -393,6 +417,7 @@ void lh_tree_prune_free(struct lh_tree *t)
         free(p->asked[i].dir);
     for (unsigned i = 0; i < p->n_dirs; i++)
         free(p->dirs[i]);
+    free(p->folded);
     if (p->reading)
         lh_spill_reader_free(&p->reader);
     if (p->spills) {

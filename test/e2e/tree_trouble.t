@@ -264,6 +264,25 @@ def test_folded_names():
     ok(re_words(sent, b"README", b"readme", b"ReadMe"), "in words")
 
 
+def test_folded_and_deleted():
+    """A name that the source does not have may be what was sent, as the destination writes it."""
+    at = folding("foldgone")
+    src = write(os.path.join(e2e.dir(), "src"), {"README": "new contents", "d/x": "1"})
+    write(at, {"t/readme": "old", "t/d/X": "2", "t/gone/A": "3", "t/gone/b": "4"})
+    serve = Serve(at)
+    more = ("--preserve", "times", "--delete")
+    for run in ("that replaces it", "that keeps it"):
+        sent = send_tree(src + "/", serve.url("t"), *more)
+        partial(sent, "--delete where names are one, a run " + run)
+        same(read(at, "t/readme"), b"new contents", "what was sent is there")
+        same(read(at, "t/d/x"), b"1", "in a directory, too")
+        ok(os.path.exists(os.path.join(at, "t/gone/A")), "what nobody sent stays beside it")
+        ok("differ in case" in sent.err(), "in words") or sent.show()
+    os.rename(os.path.join(src, "README"), os.path.join(src, "readme"))
+    shutil.rmtree(os.path.join(at, "t/gone"))
+    done(send_tree(src + "/", serve.url("t"), *more), "where nothing is to go nothing is wrong")
+
+
 def test_folded_links():
     """Where something is already, also of links the second of two does not replace the first."""
     at = folding("fold")

@@ -242,7 +242,7 @@ def test_lists():
         while True:
             kind, _, payload, = t.until(NAMES)
             tag, n = struct.unpack_from("<II", payload)
-            at_ = 8
+            at_ = 9
             for _ in range(n):
                 kind, length = struct.unpack_from("<BH", payload, at_)
                 found.append((kind, payload[at_ + 3 : at_ + 3 + length]))

@@ -164,7 +164,7 @@ class Sender:
         got = self.control.read_until(NAMES, FAILED, ERROR)
         if got is None or got[0] == ERROR:
             return None
-        return got[2][8:] if got[0] == NAMES else b""
+        return got[2][9:] if got[0] == NAMES else b""
 
 
 def runs(payload):

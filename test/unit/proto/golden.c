@@ -343,7 +343,8 @@ static void removing_frames(void)
     lh_names_add(&w, LH_KIND_FILE, BYTES("\xff\n"));
     lh_names_add(&w, LH_KIND_DIR, BYTES("..."));
     lh_names_add(&w, LH_KIND_SOCKET, BYTES("s"));
-    CHECK(names, lh_names_end(&w), .type = LH_FRAME_NAMES, .flags = LH_FRAME_LAST, OF_TREE);
+    CHECK(names, lh_names_end(&w, LH_NAMES_FOLD), .type = LH_FRAME_NAMES, .flags = LH_FRAME_LAST,
+          OF_TREE);
     CHECK(remove, entry_list(80002, remove, 2), .type = LH_FRAME_REMOVE, OF_TREE);
     CHECK(removed, run_list(1, removed), .type = LH_FRAME_REMOVED, OF_TREE);
 }

@@ -137,8 +137,8 @@ def pack(*parts):
     return out + b"".join(c for _, _, _, c in parts if isinstance(c, bytes))
 
 
-def names(tag, *rows):
-    out = table((0, "I", tag), (4, "I", len(rows)))
+def names(tag, state, *rows):
+    out = table((0, "I", tag), (4, "I", len(rows)), (8, "B", state))
     for kind, name in rows:
         out += table((0, "B", kind), (1, "H", len(name)), (3, None, name))
     return out
@@ -271,7 +271,7 @@ def tree_frames():
             tree_entry(2, 0o2755, 0, 0, 4096, (1700000001, 0), b""),
         ), **t),
         "list": frame(27, table((0, "I", 17), (4, "H", 4), (6, None, b"a/\xffb")), **t),
-        "names": frame(28, names(17, (1, b"\xff\n"), (2, b"..."), (7, b"s")), flags=LAST, **t),
+        "names": frame(28, names(17, 1, (1, b"\xff\n"), (2, b"..."), (7, b"s")), flags=LAST, **t),
         "remove": frame(29, tree_entries(
             80002,
             tree_entry(1, 0, 0, 0, 0, (0, 0), b"old/link"),

@@ -99,7 +99,7 @@ static int names_again(const uint8_t *in, size_t len, uint8_t *out, size_t *out_
     lh_names_begin(&w, out, r.tag);
     while (lh_names_next(&r, &kind, &name, &name_len))
         LH_REQUIRE(lh_names_add(&w, kind, name, name_len));
-    *out_len = lh_names_end(&w);
+    *out_len = lh_names_end(&w, r.state);
     return 0;
 }
 

@@ -269,7 +269,7 @@ static size_t one_name(uint8_t kind, const char *name, size_t len)
 
     lh_names_begin(&w, out, 9);
     ok(lh_names_add(&w, kind, (const uint8_t *)name, len), "a name is added");
-    return lh_names_end(&w);
+    return lh_names_end(&w, LH_NAMES_PLAIN);
 }
 
 static void name(int want, uint8_t kind, const char *bytes, size_t len, const char *what)
@@ -293,8 +293,9 @@ static void names(void)
     size_t len = one_name(LH_KIND_SOCKET, "\xff\n", 2);
 
     ok(lh_names_decode(out, len, &r, &why) == 0 && r.tag == 9 && r.n == 1 &&
-           lh_names_next(&r, &kind, &got, &got_len) && kind == LH_KIND_SOCKET && got_len == 2 &&
-           memcmp(got, "\xff\n", 2) == 0 && !lh_names_next(&r, &kind, &got, &got_len),
+           r.state == LH_NAMES_PLAIN && lh_names_next(&r, &kind, &got, &got_len) &&
+           kind == LH_KIND_SOCKET && got_len == 2 && memcmp(got, "\xff\n", 2) == 0 &&
+           !lh_names_next(&r, &kind, &got, &got_len),
        "NAMES is read back");
     is_i64(names_read(len + 4, &r), 0, "NAMES that has grown");
     for (size_t cut = 0; cut < len; cut++)
@@ -303,15 +304,17 @@ static void names(void)
     memset(out + 4, 0xff, 4);
     is_i64(names_read(len, &r), -LH_E_PROTOCOL, "NAMES: a huge number");
     lh_names_begin(&w, out, 0);
-    is_i64(names_read(lh_names_end(&w), &r), 0, "NAMES: none");
+    is_i64(names_read(lh_names_end(&w, LH_NAMES_UNREAD), &r), 0, "NAMES: none");
+    is_u64(r.state, LH_NAMES_UNREAD, "and why");
     ok(!lh_names_next(&r, &kind, &got, &got_len), "of which none is read");
 
     lh_names_begin(&w, out, 1);
     while (lh_names_add(&w, LH_KIND_FILE, long_path, 255))
         n++;
-    len = lh_names_end(&w);
-    ok(n == (LH_CONTROL_MAX - 8) / 258 && len <= LH_CONTROL_MAX, "NAMES: a frame is filled");
-    ok(lh_names_decode(out, len, &r, &why) == 0, "and read");
+    len = lh_names_end(&w, LH_NAMES_FOLD);
+    ok(n == (LH_CONTROL_MAX - LH_NAMES_HEAD) / 258 && len <= LH_CONTROL_MAX,
+       "NAMES: a frame is filled");
+    ok(lh_names_decode(out, len, &r, &why) == 0 && r.state == LH_NAMES_FOLD, "and read");
     while (lh_names_next(&r, &kind, &got, &got_len))
         back += got_len == 255;
     is_u64(back, n, "all of it");
@@ -333,13 +336,16 @@ static void bad_names(void)
     name(0, LH_KIND_DIR, "...", 3, "three dots");
     name(0, LH_KIND_DIR, ".a", 2, "a dot and a letter");
     len = one_name(LH_KIND_FILE, "a", 1);
-    out[9] = 0;
+    out[LH_NAMES_HEAD + 1] = 0;
     is_i64(names_read(len - 1, &r), -LH_E_PROTOCOL, "NAMES: an empty name");
     len = one_name(LH_KIND_FILE, (const char *)long_path, 255);
-    out[9] = 0;
-    out[10] = 1;
+    out[LH_NAMES_HEAD + 1] = 0;
+    out[LH_NAMES_HEAD + 2] = 1;
     out[len] = 'p';
     is_i64(names_read(len + 1, &r), -LH_E_PROTOCOL, "NAMES: a name too long");
+    len = one_name(LH_KIND_FILE, "a", 1);
+    out[8] = LH_NAMES_UNREAD + 1;
+    is_i64(names_read(len, &r), -LH_E_PROTOCOL, "NAMES: an unknown state");
 }
 
 int main(void)
