@@ -108,7 +108,8 @@ int lh_rtree_attrs(struct lh_rtree *tree, const uint8_t *payload, size_t len,
 int lh_rtree_remove(struct lh_rtree *tree, const uint8_t *payload, size_t len, struct lh_runs *gone,
                     struct lh_rtree_trouble **troubles, struct lh_err *err);
 
-/* A directory of the tree, read frame by frame. One that is not there has no names. */
+/* A directory of the tree, read frame by frame. One that is not there has no names; of one that
+ * cannot be read NAMES say so. Fails with -LH_E_PATH, -LH_E_NOMEM, -LH_E_DEST*. */
 struct lh_rtree_list;
 int lh_rtree_list_open(struct lh_rtree *tree, uint32_t tag, const uint8_t *path, size_t path_len,
                        struct lh_rtree_list **list, struct lh_err *err);

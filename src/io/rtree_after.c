@@ -256,7 +256,7 @@ int lh_rtree_list_open(struct lh_rtree *t, uint32_t tag, const uint8_t *path, si
         e = fd < 0 ? errno : 0;
         lh_tree_dir_put(&t->dirs, dir);
     }
-    if (e != 0 && e != ENOENT && e != ENOTDIR && e != ELOOP)
+    if (lh_rtree_fatal(e))
         return lh_err_sys(err, lh_status_of_write_errno(e), e, "%s: cannot list a directory",
                           t->shown);
     list = calloc(1, sizeof(*list));
@@ -269,6 +269,8 @@ int lh_rtree_list_open(struct lh_rtree *t, uint32_t tag, const uint8_t *path, si
         return lh_err_set(err, LH_E_NOMEM, "out of memory");
     }
     list->tag = tag;
+    if (e != 0 && e != ENOENT && e != ENOTDIR && e != ELOOP)
+        list->state = LH_NAMES_UNREAD;
     if (list->dir != NULL && lh_rtree_folds(list->dir))
         list->state = LH_NAMES_FOLD;
     *out = list;
@@ -295,12 +297,18 @@ size_t lh_rtree_list_next(struct lh_rtree_list *list, uint8_t *out, bool *last)
     lh_names_begin(&w, out, list->tag);
     *last = true;
     while (list->dir != NULL) {
-        const struct dirent *d = list->due != NULL ? list->due : readdir(list->dir);
+        const struct dirent *d = list->due;
         uint8_t kind;
 
-        list->due = NULL;
+        errno = 0;
         if (d == NULL)
+            d = readdir(list->dir);
+        list->due = NULL;
+        if (d == NULL) {
+            if (errno != 0)
+                list->state = LH_NAMES_UNREAD;
             break;
+        }
         kind = kind_of(list->dir, d);
         if (kind != 0 && !lh_names_add(&w, kind, (const uint8_t *)d->d_name, strlen(d->d_name))) {
             list->due = d; /* stays until the next is read */

@@ -5,10 +5,12 @@
  * Happy path: each directory of the source is listed at the destination -> names that no source has
  * and no rule excludes are doomed, and what is in doomed directories with them -> they are counted
  * -> removed, what is in a directory before it. Nothing is removed before all is known.
- * Failures: what a source has cannot be told, or there are more than may be removed: nothing is
- * removed, in words. A directory in which something is excluded stays, and so does what may be what
- * was sent, where the destination takes names that differ in case for one. */
+ * Failures: what a source has cannot be told, a directory cannot be read at the destination, or
+ * there are more than may be removed: nothing is removed, in words. A directory in which something
+ * is excluded stays, and so does what may be what was sent, where the destination takes names that
+ * differ in case for one. */
 #include "io/tree_impl.h"
+#include "util/text.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -88,6 +90,7 @@ static int judge(struct lh_tree *t, const struct lh_tree_names *names, uint8_t s
 
 static int judge_all(struct lh_tree *t, const struct lh_tree_names *names)
 {
+    struct lh_tree_prune *p = &t->prune;
     struct lh_names_reader reader;
     const char *why = NULL;
     const uint8_t *name;
@@ -97,6 +100,13 @@ static int judge_all(struct lh_tree *t, const struct lh_tree_names *names)
 
     if (lh_names_decode(names->payload, names->len, &reader, &why) != 0)
         return 0; /* it was checked when it came */
+    if (reader.state == LH_NAMES_UNREAD) {
+        char shown[300];
+
+        lh_text_escape(shown, sizeof(shown), names->dir, names->dir_len);
+        return lh_err_set(&p->err, LH_E_DEST, "%s cannot be read at the receiver",
+                          names->dir_len > 0 ? shown : "the destination");
+    }
     while (r == 0 && lh_names_next(&reader, &kind, &name, &name_len))
         r = judge(t, names, reader.state, kind, name, name_len);
     return r;

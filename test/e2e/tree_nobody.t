@@ -2,6 +2,7 @@
 """A receiver that is not root, and what its mode keeps it from: directories that it may not write to are opened up for
 its own work, and get their modes back; files of its own get the modes that they should have."""
 import os
+import shutil
 import stat
 import sys
 
@@ -11,6 +12,7 @@ import e2e
 import treewire
 from e2e import Serve, done, need, ok, same
 from treerun import send_tree
+from treerun import partial, read, send_tree, write
 from treewire import CHANGED, DIR, FILE, KEPT, MADE, NEW, Sender, entry
 
 
@@ -51,6 +53,24 @@ def send(sender, *paths):
 
 MODES = {"d/shut/in": 0o311, "d/shut": 0, "d/read": 0o444, "d": 0o555, "": 0o500}
 FILES = ("f", "d/f", "d/read/f", "d/shut/f", "d/shut/in/f")
+
+
+def test_no_list():
+    """--delete where a directory may not be read: nothing is removed, and all else is as without it."""
+    serve, at = begin()
+    src = write(os.path.join(e2e.dir(), "src"), {"a": "1", "d": None, "e/f": "2"})
+    os.chmod(os.path.join(src, "e"), 0o750)
+    write(at, {"d": None, "extra": "x", "e/extra": "x"})
+    os.chmod(os.path.join(at, "d"), 0o700)
+    for path in (at, os.path.join(at, "e")):
+        shutil.chown(path, "nobody")
+    for more in (("-n",), ()):
+        sent = send_tree(src + "/", serve.url("t"), "--delete", "--preserve", "mode", *more)
+        partial(sent, "a directory that may not be read %s" % (more,))
+        ok("nothing is removed: d cannot be read" in sent.err(), "it is named") or sent.show()
+        same((read(at, "extra"), read(at, "e/extra")), (b"x", b"x"), "nothing is removed")
+    same((read(at, "a"), read(at, "e/f")), (b"1", b"2"), "what is sent is there")
+    same(modes_of(at, ("e",)), {"e": 0o750}, "directories have their modes")
 
 
 def test_given_back():
