@@ -3,8 +3,9 @@
  * Thread: stream loops, openers, committer; nothing here is shared but counters of the caller.
  *
  * Happy path: owner (which takes set-id bits and capabilities away) -> extended attributes (which
- * need the right to write) -> mode -> times. Failures: what the file system or the kernel does not
- * let us set is counted, not an error; only an errno of the disk is one. */
+ * need the right to write: what is ours is given it until its mode is set) -> mode -> times.
+ * Failures: what the file system or the kernel does not let us set is counted, not an error; only
+ * an errno of the disk is one. */
 #include "core/keep.h"
 #include "io/rtree_impl.h"
 #include "proto/cursor.h"
@@ -117,7 +118,36 @@ static int drop_acl_at(int dirfd, const char *name, uint64_t *not_kept)
     return counted_xattr(errno, not_kept);
 }
 
-static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *d, bool has_acl[2],
+#define BITS 07777u
+
+/* Attributes of users want the right to write, whatever the descriptor may: what is ours has it
+ * until it gets its mode. Whether it had not. */
+static bool lift(int fd, struct lh_rdress *d)
+{
+    struct lh_disk_stat st;
+
+    if (lh_disk_stat(fd, "", &st) != 0 || (st.mode & S_IWUSR) != 0 ||
+        fchmod(fd, (st.mode & BITS) | S_IWUSR) != 0)
+        return false;
+    d->lifted = true;
+    d->was = st.mode & BITS;
+    return true;
+}
+
+/* 0 or an errno of the disk. */
+static int set_xattr(int fd, struct lh_rdress *d, const char *name, const void *value, size_t len,
+                     uint64_t *not_kept)
+{
+    int e = fsetxattr(fd, name, value, len, 0) == 0 ? 0 : errno;
+
+    if (e == EACCES && lift(fd, d))
+        e = fsetxattr(fd, name, value, len, 0) == 0 ? 0 : errno;
+    if (e == 0 && strcmp(name, acl_names[0]) == 0)
+        d->lifted = false; /* it says what its owner may */
+    return e == 0 ? 0 : counted_xattr(e, not_kept);
+}
+
+static int set_xattrs(const struct lh_rtree *t, int fd, struct lh_rdress *d, bool has_acl[2],
                       uint64_t *not_kept)
 {
     struct lh_reader r;
@@ -139,8 +169,8 @@ static int set_xattrs(const struct lh_rtree *t, int fd, const struct lh_rdress *
         name[name_len] = '\0';
         for (size_t i = 0; i < 2; i++)
             has_acl[i] |= strcmp(name, acl_names[i]) == 0;
-        if (is_kept(t, name) && fsetxattr(fd, name, value, value_len, 0) != 0)
-            e = counted_xattr(errno, not_kept);
+        if (is_kept(t, name))
+            e = set_xattr(fd, d, name, value, value_len, not_kept);
     }
     return e;
 }
@@ -183,20 +213,22 @@ static int set_mode(const struct lh_rtree *t, int fd, const struct lh_rdress *d,
     return e;
 }
 
-int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *d, uint64_t *not_kept)
+int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *what,
+                   uint64_t *not_kept)
 {
+    struct lh_rdress d = *what;
     struct timespec times[2];
     bool has_acl[2] = {false, false};
     int e = 0;
 
-    if (lh_rtree_owner_kept(t) && !d->owner_set && fchown(fd, d->uid, d->gid) != 0)
+    if (lh_rtree_owner_kept(t) && !d.owner_set && fchown(fd, d.uid, d.gid) != 0)
         e = counted(errno, not_kept);
-    if (e == 0 && d->xattrs_len > 0)
-        e = set_xattrs(t, fd, d, has_acl, not_kept);
-    e = set_mode(t, fd, d, e, not_kept);
+    if (e == 0 && d.xattrs_len > 0)
+        e = set_xattrs(t, fd, &d, has_acl, not_kept);
+    e = set_mode(t, fd, &d, e, not_kept);
     if (e == 0 && drops_acls(t))
         e = drop_acls(fd, has_acl, not_kept);
-    times_of(d, times);
+    times_of(&d, times);
     if (e == 0 && (t->keep & LH_KEEP_TIMES) && futimens(fd, times) != 0)
         e = counted(errno, not_kept);
     return e;
@@ -226,7 +258,6 @@ int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, boo
 /* ---- files that are there ---- */
 
 #define OWNERS 0600u
-#define BITS 07777u
 
 /* One of our own that its mode lets us neither read nor write has both rights until it is dressed.
  * What is looked at is what gets them, whatever is renamed meanwhile. A descriptor or -errno. */

@@ -208,5 +208,44 @@ def test_file_of_others():
     same(modes_of(at, ["f", "g"]), {"f": 0, "g": 0o640}, "the other has its mode")
 
 
+def xattrs_of(at, names):
+    """Those of users; names with their values, read by root."""
+    found = {}
+    for name in names:
+        path = os.path.join(at, name)
+        found[name] = {k: os.getxattr(path, k) for k in os.listxattr(path) if k.startswith("user.")}
+    return found
+
+
+def give_xattrs(src, names):
+    for name in names:
+        try:
+            os.setxattr(os.path.join(src, name), "user.of", name.encode())
+        except OSError as e:
+            raise e2e.Skip("no extended attributes here") from e
+
+
+def test_xattrs():
+    """Of what may not be written to, new and there already."""
+    serve, at = begin()
+    src = os.path.join(e2e.dir(), "src")
+    modes = {"read": 0o444, "none": 0, "run": 0o111, "big": 0o400, "parts": 0o444, "dir": 0o555}
+    os.makedirs(os.path.join(src, "dir"))
+    with open(os.path.join(src, "parts"), "wb") as f:
+        f.write(b"p" * 700000)
+    fill(src, modes)
+    done(send_tree(src + "/", serve.url("there")), "some that are there")
+    give_xattrs(src, modes)
+    for to in ("new", "there"):
+        for keep in ("mode,times,xattrs", "times,xattrs"):
+            name = "%s, %s" % (to, keep)
+            sent = send_tree(src + "/", serve.url(to), "--preserve", keep)
+            done(sent, name)
+            ok(REFUSED not in sent.err(), "%s: all could be set" % name) or sent.show()
+            now = os.path.join(os.path.dirname(at), to)
+            same(xattrs_of(now, modes), xattrs_of(src, modes), "%s: they are the same" % name)
+            same(modes_of(now, modes), modes_of(src, modes), "%s: so are the modes" % name)
+
+
 if __name__ == "__main__":
     e2e.main()

@@ -4,7 +4,10 @@
 #include "test/lib/tap.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define NOBODY 65534
@@ -133,6 +136,148 @@ static void test_there(void)
     close_rig();
 }
 
+/* ---- extended attributes ---- */
+
+static const uint8_t two[] = "\x06\0user.a\3\0one\x06\0user.b\3\0two";
+/* What its owner may is read, and what others may is nothing. */
+static const uint8_t acl_first[] = "\x17\0system.posix_acl_access\x1c\0"
+                                   "\2\0\0\0\1\0\4\0\xff\xff\xff\xff"
+                                   "\4\0\0\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff"
+                                   "\x06\0user.a\3\0one";
+
+/* The names of its attributes of users, each with a blank behind it. */
+static const char *names_of(const char *path)
+{
+    static char names[256];
+    char list[1024];
+    ssize_t n = llistxattr(rig_path(path), list, sizeof(list));
+
+    names[0] = '\0';
+    for (ssize_t at = 0; at < n; at += (ssize_t)strlen(list + at) + 1)
+        if (strncmp(list + at, "user.", 5) == 0 && strlen(names) + 64 < sizeof(names))
+            sprintf(names + strlen(names), "%.60s ", list + at);
+    return names;
+}
+
+static struct lh_tree_entry with(const char *path, mode_t mode, const uint8_t *xattrs, size_t len)
+{
+    struct lh_tree_entry e = file(path, mode);
+
+    e.xattrs = xattrs;
+    e.xattrs_len = len;
+    return e;
+}
+
+/* Kernels and file systems may have none. */
+static bool have_xattrs(void)
+{
+    bool have;
+
+    scratch_write("x", "", 0);
+    have = setxattr(scratch_path("x"), "user.a", "", 0, 0) == 0;
+    scratch_clear();
+    return have;
+}
+
+static void test_xattrs(void)
+{
+    static const mode_t modes[] = {0, 0111, 0200, 0444, 0640};
+    struct lh_tree_entry e;
+
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        open_rig(LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_XATTRS);
+        n_set = n_wrong = 0;
+        allowed[0] = allowed[1] = modes[i];
+        e = with("f", modes[i], two, sizeof(two) - 1);
+        make(&e);
+        is_str(names_of("f"), "user.a user.b ", "new, of mode %o", (unsigned)modes[i]);
+        is_i64(ask(&e), LH_WANTED_MADE, "they are set again");
+        is_u64(mode_of("f"), modes[i], "its mode is that, after %u changes", n_set);
+        is_u64(n_wrong, 0, "others may never do more");
+        close_rig();
+    }
+}
+
+static void test_xattrs_of_parts(void)
+{
+    struct lh_tree_entry e;
+    uint32_t index;
+
+    open_rig(LH_KEEP_MODE | LH_KEEP_XATTRS);
+    e = with("f", 0444, two, sizeof(two) - 1);
+    e.size = 3000;
+    index = rig->next;
+    is_i64(ask(&e), LH_WANTED_NEW, "one of several parts");
+    rig_part(rig, index, 1000, 2000);
+    is_i64(rig_pack(rig), LH_CLAIM_OK, "a part");
+    rig_part(rig, index, 0, 1000);
+    is_i64(rig_pack(rig), LH_CLAIM_OK, "the rest");
+    is_i64(rig_commit(rig), 0, "committed");
+    is_str(names_of("f"), "user.a user.b ", "it has them");
+    is_u64(mode_of("f"), 0444, "and its mode");
+    close_rig();
+}
+
+/* The mode that it has is not ours to set: it has it again. */
+static void test_xattrs_without_modes(void)
+{
+    static const mode_t modes[] = {0, 0111, 0200, 0444};
+    struct lh_tree_entry e;
+
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        open_rig(LH_KEEP_TIMES | LH_KEEP_XATTRS);
+        e = file("f", 0600);
+        make(&e);
+        if (chmod(rig_path("f"), modes[i]) != 0)
+            bail("cannot change its mode");
+        e = with("f", 0600, two, sizeof(two) - 1);
+        is_i64(ask(&e), LH_WANTED_MADE, "one of mode %o gets some", (unsigned)modes[i]);
+        is_str(names_of("f"), "user.a user.b ", "it has them");
+        is_u64(mode_of("f"), modes[i], "and the mode that it had");
+        close_rig();
+    }
+}
+
+/* Its ACL takes the right to write from us when it is set: what comes behind it is set as well. */
+static void test_xattrs_behind_acl(void)
+{
+    const size_t len = sizeof(acl_first) - 1;
+    struct lh_tree_entry e;
+
+    for (unsigned i = 0; i < 2; i++) {
+        uint32_t modes = i == 0 ? LH_KEEP_MODE : 0;
+
+        open_rig(modes | LH_KEEP_TIMES | LH_KEEP_XATTRS | LH_KEEP_ACL);
+        e = with("f", 0400, acl_first, len);
+        make(&e);
+        is_str(names_of("f"), "user.a ", "new, modes are %s", i == 0 ? "kept" : "not kept");
+        e.path = (const uint8_t *)"g";
+        e.xattrs_len = 0;
+        make(&e);
+        if (chmod(rig_path("g"), 0) != 0)
+            bail("cannot change its mode");
+        e.xattrs_len = len;
+        is_i64(ask(&e), LH_WANTED_MADE, "one that is there, and may not be opened");
+        is_str(names_of("g"), "user.a ", "has it");
+        is_u64(mode_of("g"), 0400, "its mode is what its ACL says");
+        close_rig();
+    }
+}
+
+static void test_all(void)
+{
+    test_modes();
+    test_there();
+    if (have_xattrs()) {
+        test_xattrs();
+        test_xattrs_of_parts();
+        test_xattrs_without_modes();
+        test_xattrs_behind_acl();
+    } else {
+        skip("no extended attributes here");
+    }
+}
+
 int main(void)
 {
     rig = calloc(1, sizeof(*rig));
@@ -142,8 +287,7 @@ int main(void)
         (chown(scratch_dir(), NOBODY, NOBODY) != 0 || setegid(NOBODY) != 0 || seteuid(NOBODY) != 0))
         bail("cannot be somebody else");
     if (faccessat(AT_FDCWD, scratch_dir(), W_OK, AT_EACCESS) == 0) {
-        test_modes();
-        test_there();
+        test_all();
     } else {
         skip("who is not root cannot get at the scratch directory");
     }
