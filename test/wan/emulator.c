@@ -302,52 +302,71 @@ static void background(void)
         die("cannot", "detach");
 }
 
-int main(int argc, char **argv)
+struct options {
+    const char *a, *b, *control;
+    uint32_t mtu;
+    uint64_t seed;
+};
+
+static bool options_read(struct options *opt, int argc, char **argv)
 {
     static const struct option OPTIONS[] = {
         {"a", required_argument, NULL, 'a'},       {"b", required_argument, NULL, 'b'},
         {"control", required_argument, NULL, 'c'}, {"mtu", required_argument, NULL, 'm'},
         {"seed", required_argument, NULL, 's'},    {NULL, 0, NULL, 0},
     };
-    const char *a = NULL, *b = NULL, *control = NULL;
-    int mtu = 1500;
-    uint64_t seed = 1;
+    *opt = (struct options){.mtu = 1500, .seed = 1};
     for (int c; (c = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         if (c == 'a')
-            a = optarg;
+            opt->a = optarg;
         if (c == 'b')
-            b = optarg;
+            opt->b = optarg;
         if (c == 'c')
-            control = optarg;
+            opt->control = optarg;
         if (c == 'm')
-            mtu = atoi(optarg);
+            opt->mtu = (uint32_t)atoi(optarg);
         if (c == 's')
-            seed = strtoull(optarg, NULL, 10);
+            opt->seed = strtoull(optarg, NULL, 10);
         if (c == '?')
-            return 2;
+            return false;
     }
-    if (!a || !b || !control) {
+    if (!opt->a || !opt->b || !opt->control)
         fprintf(stderr, "usage: emulator --a NS --b NS --control PATH [--mtu N] [LINE...]\n");
-        return 2;
+    return opt->a && opt->b && opt->control;
+}
+
+/* False, and said, when a line is not understood. */
+static bool begin_with(char *const *lines, int n)
+{
+    for (int i = 0; i < n; i++) {
+        char answer[ANSWER_BYTES], *line = strdup(lines[i]);
+        bool is_understood = line && obey(line, answer) && !strcmp(answer, "ok\n");
+        free(line);
+        if (!is_understood) {
+            fprintf(stderr, "emulator: cannot begin with '%s'\n", lines[i]);
+            return false;
+        }
     }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    struct options opt;
+    if (!options_read(&opt, argc, argv))
+        return 2;
     for (int i = 0; i < 2; i++) {
-        links[i].seed = seed * 2 + (unsigned)i;
-        links[i].mtu = (uint32_t)mtu;
+        links[i].seed = opt.seed * 2 + (unsigned)i;
+        links[i].mtu = opt.mtu;
         links[i].wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (links[i].wake_fd < 0)
             die("cannot make", "an eventfd");
     }
-    for (int i = optind; i < argc; i++) {
-        char answer[ANSWER_BYTES], *line = strdup(argv[i]);
-        if (!line || !obey(line, answer) || strcmp(answer, "ok\n")) {
-            fprintf(stderr, "emulator: cannot begin with '%s'\n", argv[i]);
-            return 2;
-        }
-        free(line);
-    }
-    link_open(&links[0], b);
-    link_open(&links[1], a);
-    int listener = control_open(control);
+    if (!begin_with(argv + optind, argc - optind))
+        return 2;
+    link_open(&links[0], opt.b);
+    link_open(&links[1], opt.a);
+    int listener = control_open(opt.control);
     background();
     /* A WAN that waits for its CPU is another WAN. */
     if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 1}))
@@ -364,6 +383,6 @@ int main(int argc, char **argv)
         if (client < 0 && errno != EINTR && errno != ECONNABORTED)
             die("cannot", "accept");
     }
-    unlink(control);
+    unlink(opt.control);
     return 0;
 }
