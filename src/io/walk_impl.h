@@ -44,6 +44,7 @@ struct lh_walk_list {
     bool opened; /* and it is ours to close */
     bool looked; /* what names end with */
     char separator;
+    bool cut; /* the name at hand is longer than any: this is its end */
     bool ended;
     char *bytes;
     size_t at;

@@ -4,7 +4,8 @@
  * it was in them too -> itself. A directory is yielded alone: what is in it has to be listed.
  *
  * It may come slowly, through a pipe: whether names end with NULs is decided as soon as one has
- * ended. There is a NUL in what has come by then, or it is a list of lines; names hold no NULs.
+ * ended. There is a NUL in what has come by then, or it is a list of lines; names hold no NULs. No
+ * call waits long for more: who asks may have been told to stop.
  *
  * As with rsync: empty lines and those that begin with '#' or ';' are left out (not of a list with
  * NULs), a '/' at the beginning is of no meaning. Failures: a name with "..", one that is not
@@ -22,6 +23,9 @@
 #include <unistd.h>
 
 #define BYTES_SIZE (64u * 1024) /* room for a name of any allowed length, many times over */
+#define WAIT_MS 100
+
+enum { LINE_END = 0, LINE_THERE = 1, LINE_AWAITED = 2 };
 
 int lh_walk_list_open(struct lh_walk *w, struct lh_err *err)
 {
@@ -32,7 +36,8 @@ int lh_walk_list_open(struct lh_walk *w, struct lh_err *err)
     w->list.bytes = malloc(BYTES_SIZE);
     if (w->list.bytes == NULL)
         return lh_err_set(err, LH_E_NOMEM, "out of memory");
-    w->list.fd = is_stdin ? 0 : open(name, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+    /* Without waiting for who writes a FIFO. */
+    w->list.fd = is_stdin ? 0 : open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (w->list.fd < 0)
         return lh_err_sys(err, LH_E_SOURCE, errno, "cannot open the list of files %s",
                           lh_text_escape(shown, sizeof(shown), name, strlen(name)));
@@ -49,22 +54,28 @@ void lh_walk_list_close(struct lh_walk *w)
     w->list.bytes = NULL;
 }
 
-/* More bytes behind those that are there, moved to the front. */
+/* More bytes behind those that are there, moved to the front. Returns LINE_THERE, LINE_AWAITED when
+ * none have come for a while, -LH_E_SOURCE. */
 static int read_more(struct lh_walk_list *list, struct lh_err *err)
 {
+    struct pollfd p = {.fd = list->fd, .events = POLLIN};
     ssize_t n;
 
+    if (poll(&p, 1, WAIT_MS) == 0)
+        return LINE_AWAITED;
     memmove(list->bytes, list->bytes + list->at, list->end - list->at);
     list->end -= list->at;
     list->at = 0;
     do {
         n = read(list->fd, list->bytes + list->end, BYTES_SIZE - list->end);
     } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        return LINE_AWAITED;
     if (n < 0)
         return lh_err_sys(err, LH_E_SOURCE, errno, "cannot read the list of files");
     list->end += (size_t)n;
     list->ended = n == 0;
-    return 0;
+    return LINE_THERE;
 }
 
 /* What ends the next name, or NULL. */
@@ -84,41 +95,38 @@ bool lh_walk_waits(const struct lh_walk *w)
     return poll(&p, 1, 0) == 0;
 }
 
-/* The next name as it stands there, without what ends it. *cut: of one that is too long this is the
- * end. Returns 1, 0 at the end of the list. */
-static int next_line(struct lh_walk_list *list, const char **line, size_t *len, bool *cut,
-                     struct lh_err *err)
+/* The next name as it stands there, without what ends it. Returns LINE_*, or -LH_E_SOURCE. */
+static int next_line(struct lh_walk_list *list, const char **line, size_t *len, struct lh_err *err)
 {
     const char *end;
 
     while (!list->looked) {
         int r = read_more(list, err);
 
-        if (r != 0)
+        if (r != LINE_THERE)
             return r;
         list->separator = memchr(list->bytes, '\0', list->end) != NULL ? '\0' : '\n';
         list->looked = list->ended || list->end > LH_TREE_PATH_MAX || name_end(list) != NULL;
     }
-    *cut = false;
     for (;;) {
         end = name_end(list);
         if (end == NULL && list->end - list->at > LH_TREE_PATH_MAX) {
-            *cut = true;
+            list->cut = true;
             list->at = list->end - LH_TREE_PATH_MAX;
         }
         if (end != NULL || list->ended)
             break;
         int r = read_more(list, err);
 
-        if (r != 0)
+        if (r != LINE_THERE)
             return r;
     }
     if (end == NULL && list->at == list->end)
-        return 0;
+        return LINE_END;
     *line = list->bytes + list->at;
     *len = end != NULL ? (size_t)(end - *line) : list->end - list->at;
     list->at += *len + (end != NULL);
-    return 1;
+    return LINE_THERE;
 }
 
 /* Put a name into list->item without "." and empty parts. Returns NULL, or what is wrong. */
@@ -218,12 +226,16 @@ static int next_item(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *
     const char *wrong;
     size_t len = 0;
     bool cut;
-    int r = next_line(list, &line, &len, &cut, err);
+    int r = next_line(list, &line, &len, err);
 
-    if (r <= 0) {
+    if (r == LINE_AWAITED)
+        return LH_WALK_NOTHING;
+    if (r != LINE_THERE) {
         lh_walk_list_close(w);
-        return r == 0 ? LH_WALK_NOTHING : r;
+        return r == LINE_END ? LH_WALK_NOTHING : r;
     }
+    cut = list->cut;
+    list->cut = false;
     if (len == 0 || (list->separator == '\n' && (line[0] == '#' || line[0] == ';')))
         return LH_WALK_NOTHING;
     wrong =

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import stat
 import sys
 
@@ -150,6 +151,27 @@ def test_files_from_slowly():
     sending.wait()
     partial(sending, "a NUL in a list of lines")
     same(names(os.path.join(root, "v")), [b"foo", b"last"], "the name with it fails, others come")
+
+
+def test_files_from_nobody():
+    """A list that nobody writes on holds up no Ctrl-C, nor does one that nobody writes at all."""
+    serve, root, src = start()
+    write(src, {"foo": "f", "bar": "b"})
+    listed = os.path.join(e2e.dir(), "list")
+    os.mkfifo(listed)
+    sending = TreeSend(src + "/", serve.url("t"), "--files-from", listed)
+    with open(listed, "wb", buffering=0) as f:
+        f.write(b"foo\nba")
+        e2e.wait_until("the first is there", lambda: os.path.exists(os.path.join(root, "t", "foo")))
+        sending.signal(signal.SIGINT)
+        sending.wait()
+        fails(sending, e2e.INTERRUPTED, "interrupted", "a signal in the middle of a name")
+    sending = TreeSend(src + "/", serve.url("t"), "--files-from", listed)
+    e2e.wait_until("it has begun", lambda: sending.events("start"))
+    sending.signal(signal.SIGINT)
+    sending.wait()
+    fails(sending, e2e.INTERRUPTED, "interrupted", "a signal before anybody has opened the list")
+    same(names(os.path.join(root, "t")), [b"foo"], "what was named is there")
 
 
 def test_files_from_big():
