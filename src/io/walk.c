@@ -254,6 +254,7 @@ int lh_walk_open(const struct lh_tree_options *opts, struct lh_walk **walk, stru
     lh_spill_init(&w->todo);
     lh_spill_init(&w->dirs);
     lh_spill_init(&w->linked.entries);
+    lh_known_init(&w->list.known);
     lh_sorter_init(&w->linked.keys);
     r = opts->n_sources > 0 ? 0 : lh_err_set(err, LH_E_INVAL, "there is no source");
     if (r == 0)
@@ -286,6 +287,7 @@ void lh_walk_close(struct lh_walk *w)
     if (w->dir_fd >= 0)
         close(w->dir_fd);
     lh_walk_list_close(w);
+    lh_known_free(&w->list.known);
     lh_filter_free(&w->filter);
     lh_spill_free(&w->todo);
     lh_spill_reader_free(&w->dirs_reader);

@@ -7,7 +7,8 @@
  * names come last: the first name of each as a FILE, and after all of these the others as HARDLINK.
  *
  * Memory does not grow with the tree: directories that are still to be read, the attributes of
- * those that were yielded, and hard links are in unlinked files in $TMPDIR (io/spill.h).
+ * those that were yielded, hard links, and which names of a list have come are in unlinked files in
+ * $TMPDIR (io/spill.h, io/known.h).
  *
  * Threads: open, next, dirs_* and close by one thread at a time; lh_walk_open_file, lh_walk_has and
  * lh_walk_root by any, also several at once, between open and close. Blocking: I/O threads. */

@@ -4,6 +4,7 @@
 
 #include "core/filter.h"
 #include "io/disk.h"
+#include "io/known.h"
 #include "io/sorter.h"
 #include "io/spill.h"
 #include "io/walk.h"
@@ -53,6 +54,7 @@ struct lh_walk_list {
     size_t item_len;             /* 0: none */
     size_t told;                 /* bytes of it that are directories which were yielded */
     char last[LH_TREE_PATH_MAX]; /* that was yielded before it */
+    struct lh_known known;       /* names that were taken: each is once */
 };
 
 /* Files with several names. */

@@ -1,7 +1,8 @@
 /* The list of --files-from: names, a line each or with a NUL behind each, relative to the source.
  *
  * Thread: as the walk. Happy path: a name -> the directories that it is in, unless the name before
- * it was in them too -> itself. A directory is yielded alone: what is in it has to be listed.
+ * it was in them too -> itself. A directory is yielded alone: what is in it has to be listed. A
+ * name that comes again is left out.
  *
  * It may come slowly, through a pipe: whether names end with NULs is decided as soon as one has
  * ended. There is a NUL in what has come by then, or it is a list of lines; names hold no NULs. No
@@ -247,9 +248,10 @@ static int next_item(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *
         set_path(w, line, len < LH_WALK_PATH_MAX ? len : LH_WALK_PATH_MAX);
         return lh_walk_fail_words(w, e, wrong, err);
     }
-    if (list->item_len == 0 || strcmp(list->item, list->last) == 0) {
+    r = list->item_len == 0 ? 1 : lh_known(&list->known, list->item, list->item_len, err);
+    if (r != 0) {
         list->item_len = 0;
-        return LH_WALK_NOTHING;
+        return r < 0 ? r : LH_WALK_NOTHING;
     }
     return begin_item(w, e, err);
 }

@@ -153,6 +153,22 @@ def test_files_from_slowly():
     same(names(os.path.join(root, "v")), [b"foo", b"last"], "the name with it fails, others come")
 
 
+def test_files_from_twice():
+    """A name that a list has twice is sent once, when it is under way and when it is there."""
+    serve, root, src = start()
+    write(src, {"d/x": "x", "y": "y"})
+    e2e.make(os.path.join(src, "big"), 33 * e2e.MIB)
+    listed = os.path.join(e2e.dir(), "list")
+    with open(listed, "wb") as f:
+        f.write(b"big\nd/x\ny\n./big\nd//x\ny\nnothing\nnothing\n")
+    for what in ("a list that names all of it twice", "once more"):
+        sent = send_tree(src + "/", serve.url("t"), "--files-from", listed, "--existing", "replace")
+        partial(sent, what)
+        same(sent.err().count("failed: "), 1, what + ": what is not there fails, once")
+        same([sent.last("error").get(n) for n in ("files_total", "files_sent")], [3, 3], what + ": each is sent once")
+    ok(all(e2e.equal(os.path.join(src, n), os.path.join(root, "t", n)) for n in ("big", "d/x", "y")), "the same")
+
+
 def test_files_from_nobody():
     """A list that nobody writes on holds up no Ctrl-C, nor does one that nobody writes at all."""
     serve, root, src = start()

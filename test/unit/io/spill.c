@@ -1,5 +1,6 @@
 /* Records that spill to a file, and keys that are sorted there. */
 #include "io/spill.h"
+#include "io/known.h"
 #include "io/sorter.h"
 
 #include "test/lib/tap.h"
@@ -195,8 +196,33 @@ static void test_sorter(uint64_t n, bool file)
     lh_sorter_free(&s);
 }
 
+/* As long as there are few, and when the table has grown several times. */
+static void test_known(uint32_t n)
+{
+    struct lh_known s;
+    char name[32];
+    uint32_t wrong = 0;
+
+    lh_known_init(&s);
+    for (uint32_t i = 0; i < n; i++) {
+        size_t len = (size_t)snprintf(name, sizeof(name), "dir/%u", i);
+
+        wrong += lh_known(&s, name, len, NULL) != 0;
+        wrong += lh_known(&s, name, len, NULL) != 1;
+        len = (size_t)snprintf(name, sizeof(name), "dir/%u", i / 2);
+        wrong += lh_known(&s, name, len, NULL) != 1;
+    }
+    is_u64(wrong, 0, "each of %u names is new once", n);
+    is_u64(s.n, n, "and is there once");
+    is_i64(lh_known(&s, "", 0, NULL), 0, "the empty one is another");
+    is_i64(lh_known(&s, "", 0, NULL), 1, "once");
+    lh_known_free(&s);
+}
+
 int main(void)
 {
+    test_known(10);
+    test_known(50000);
     test_small();
     test_stack();
     test_places();
