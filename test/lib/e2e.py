@@ -27,7 +27,7 @@ from netns import Net, ip
 from proxy import Link, Proxy, keep_port
 from shim import Shim, preload
 from tap import (BIN, LIB, LIMIT, SHORT, Skip, Stop, cleanup, diag, dir, long, main,  # pylint: disable=redefined-builtin
-                 need, need_root, ok, room, run_cleanups, same, skip, wait_until)
+                 hung, need, need_root, ok, room, run_cleanups, same, skip, wait_until)
 from wire import (ACCEPT, ACK, BLOCK, BLOCK_FRAME, ERROR, HEADER_SIZE, HEARTBEAT, HELLO, JOIN, KIB, MAGIC, OFFER,
                   WELCOME, ZEROS, Frames, Peer, frame, hello, join, offer, token_of, zeros)
 
@@ -140,12 +140,15 @@ _serial = 0
 class Process:
     """A run of the program, its two outputs in files."""
 
+    started = []
+
     def __init__(self, args, env=None, wrap=(), nobody=False, limits=None):
         global _serial
         _serial += 1
         self.out_path = os.path.join(tap.dir(), "out.%d" % _serial)
         self.err_path = os.path.join(tap.dir(), "err.%d" % _serial)
         self.args = list(wrap) + [for_nobody() if nobody else BIN] + list(args)
+        self.what = "longhaul " + " ".join(map(str, args[:1]))
         self.killed = False
 
         def before_exec():
@@ -168,6 +171,7 @@ class Process:
             )
         self.pid = self.popen.pid
         self.peak_kib = 0
+        Process.started.append(self)
         cleanup(self.kill)
 
     @property
@@ -195,11 +199,9 @@ class Process:
         while self.popen.poll() is None:
             self.sample()
             if time.monotonic() > deadline:
-                diag("hung: %s" % (self.args,))
-                self.show()
+                self.show_all()
                 self.kill()
-                ok(False, "ends within %d s" % limit)
-                raise Stop("hung")
+                hung(self.what + " ends", limit)
             time.sleep(0.01)
         Proxy.settle()
         return self.popen.returncode
@@ -219,6 +221,11 @@ class Process:
     def err(self):
         with open(self.err_path, "rb") as f:
             return f.read().decode("utf-8", "backslashreplace")
+
+    def show_all(self):
+        """What it said, and what those said that live beside it."""
+        for process in [self] + [p for p in Process.started if p is not self and p.alive()]:
+            process.show()
 
     def show(self):
         diag("command: %s" % " ".join(map(repr, self.args)))
