@@ -9,10 +9,11 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 
 import e2e
+import treesender
 import treewire
 from e2e import Serve, done, need, ok, same
-from treerun import send_tree
 from treerun import partial, read, send_tree, write
+from treesender import entry as told_of
 from treewire import CHANGED, DIR, FILE, KEPT, MADE, NEW, Sender, entry
 
 
@@ -49,6 +50,69 @@ def send(sender, *paths):
     for at in range(0, len(paths), 50):
         sender.pack(*[(first + i, 0, b"x") for i in range(at, min(at + 50, len(paths)))])
     same(len(sender.settled(*range(first, first + len(paths))) or ()), len(paths), "settled")
+
+
+def test_not_root():
+    """Directories and files that their owner may not write to, received by somebody who must obey."""
+    serve, at = begin()
+    directories = [told_of("d", DIR, mode=0o555), told_of("", DIR, mode=0o500)]
+    t = treesender.Tree(serve)
+    same(t.ask(told_of("d", DIR, mode=0o555), told_of("d/f", size=6, mode=0o400),
+               told_of("d/zero", mode=0)), [MADE, NEW, NEW], "asked")
+    t.pack((1, 0, b"abc"))
+    t.pack((1, 3, b"def"), (2, 0, b""))
+    ok(t.until_settled(0, 1, 2), "settled")
+    t.tell(treewire.ATTRS, directories)
+    t.finish()
+    modes = [stat.S_IMODE(os.stat(p).st_mode) for p in (at, at + "/d", at + "/d/f", at + "/d/zero")]
+    same(modes, [0o500, 0o555, 0o400, 0], "all modes are as they were told")
+    t = treesender.Tree(serve)
+    same(t.ask(told_of("d", DIR, mode=0o555), told_of("d/f", size=6, mode=0o400), told_of("d/new", size=1),
+               told_of("new", size=1)), [KEPT, KEPT, NEW, NEW], "more for the same directories")
+    t.pack((2, 0, b"x"), (3, 0, b"y"))
+    ok(t.until_settled(2, 3), "settled")
+    t.tell(treewire.ATTRS, directories)
+    t.finish()
+    same([stat.S_IMODE(os.stat(p).st_mode) for p in (at, at + "/d")], [0o500, 0o555], "modes again")
+    same([read(at, "d/f"), read(at, "d/new"), read(at, "new")], [b"abcdef", b"x", b"y"], "contents")
+
+
+def test_not_root_again():
+    """A session that is lost when the directories have their modes, and the sender does not know yet that all is
+    settled: it tells of the files again, and of no directory."""
+    serve, at = begin()
+    holder = os.urandom(16)
+    modes = {"d/shut/in": 0o311, "d/shut": 0, "d": 0o555, "": 0o500}
+    directories = [told_of(path, DIR, mode=mode) for path, mode in modes.items()]
+
+    def now():
+        return {path: stat.S_IMODE(os.lstat(os.path.join(at, path)).st_mode) for path in modes}
+
+    def over(t, *indexes):
+        while not (t.settled | set(t.failed)).issuperset(indexes):
+            need(t.until(treewire.SETTLED, treewire.FAILED) is not None, "the session goes on")
+        same((t.failed, t.settled.issuperset(indexes)), ({}, True), "all is settled")
+
+    t = treesender.Tree(serve, flags=0, holder=holder)
+    same(t.ask(told_of("d", DIR, mode=0o555), told_of("d/f", size=6), told_of("d/shut", DIR, mode=0),
+               told_of("d/shut/in", DIR, mode=0o311), told_of("d/shut/in/g", size=1), told_of("d/shut/h", size=1)),
+         [MADE, NEW, MADE, MADE, NEW, NEW], "asked")
+    t.pack((1, 0, b"abcdef"), (4, 0, b"g"), (5, 0, b"h"))
+    over(t, 0, 1, 2, 3, 4, 5)
+    t.tell(treewire.ATTRS, directories)
+    e2e.wait_until("the directories get their modes", lambda: now() == modes)
+    t.control.socket.close()
+    t = treesender.Tree(serve, flags=0, holder=holder)
+    for index, path, data in ((1, "d/f", b"ABCDEF"), (4, "d/shut/in/g", b"G"), (5, "d/shut/h", b"H")):
+        t.next = index
+        same(t.ask(told_of(path, size=len(data))), [CHANGED], path + " is asked for again")
+        t.pack((index, 0, data))
+    over(t, 1, 4, 5)
+    t.next = 6
+    t.tell(treewire.ATTRS, directories)
+    t.finish()
+    same(now(), modes, "the directories have their modes again")
+    same([read(at, p) for p in ("d/f", "d/shut/in/g", "d/shut/h")], [b"ABCDEF", b"G", b"H"], "contents")
 
 
 MODES = {"d/shut/in": 0o311, "d/shut": 0, "d/read": 0o444, "d": 0o555, "": 0o500}
