@@ -38,6 +38,7 @@ def test_quick():
     ok(f"lhrace-{bench.pid}-" not in e2e.ip("netns", "list"), "no namespace is left behind")
     with open(out, encoding="utf-8") as f:
         found = json.load(f)
+    ok(found["machine"]["congestion"] and found["machine"]["versions"]["longhaul"], "where it ran is on record")
     kinds = [case["kind"] for case in found["cases"]]
     same(sorted(set(kinds)), ["neighbours", "startup", "transfer"], "every kind of case was run")
     for case in found["cases"]:

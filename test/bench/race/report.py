@@ -19,17 +19,19 @@ def first_line(argv):
 
 
 def commit(build):
-    """Of the source that the build directory is of: what git calls it now, which is what was built if
-    nobody has touched it since."""
+    """Of the source that the build directory is of: what git calls it now. What was built may be older,
+    and that is said; it is the same all the same when no source of the program has changed since."""
     try:
         with open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8") as f:
             source = next(row.strip().partition("=")[2] for row in f
                           if row.startswith("CMAKE_HOME_DIRECTORY:"))
-        done = subprocess.run(["git", "-C", source, "describe", "--always", "--dirty"], timeout=30,
-                              capture_output=True, text=True, check=True)
-    except (OSError, StopIteration, subprocess.SubprocessError):
+        said = [subprocess.run(["git", "-C", source] + words, timeout=30, capture_output=True, text=True,
+                               check=True).stdout.strip()
+                for words in (["describe", "--always", "--dirty"], ["log", "-1", "--format=%ct"])]
+        is_older = os.stat(os.path.join(build, "longhaul")).st_mtime < int(said[1])
+    except (OSError, StopIteration, ValueError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return said[0] + (" (the program was built before it)" if is_older else "")
 
 
 def machine(args):
