@@ -14,6 +14,7 @@
 #define LH_IO_TREE_IMPL_H
 
 #include "core/idmap.h"
+#include "core/runs.h"
 #include "io/engine.h"
 #include "io/lane.h"
 #include "io/packs.h"
@@ -74,14 +75,18 @@ struct lh_tree_names {
     struct lh_tree_names *next;
     char *dir;
     size_t dir_len;
+    uint64_t doomed; /* as of the list */
     size_t len;
     uint8_t payload[];
 };
 
 struct lh_tree_list {
-    char *dir; /* NULL: free */
+    char *dir;       /* NULL: free */
+    uint64_t doomed; /* its place among these; LH_TREE_NOT_DOOMED: a source has it */
     uint32_t tag;
 };
+
+#define LH_TREE_NOT_DOOMED UINT64_MAX
 
 /* --delete */
 struct lh_tree_prune {
@@ -89,20 +94,21 @@ struct lh_tree_prune {
     bool busy;
     bool begun; /* the walk's directories are being read */
     bool spills;
-    bool dirs_over;                /* the job's */
-    struct lh_spill doomed;        /* u8 kind, path: what the source has not, parents first */
-    struct lh_spill todo;          /* of these the directories that are still to be listed */
+    bool dirs_over;         /* the job's */
+    struct lh_spill doomed; /* what the source has not, parents first */
+    struct lh_spill todo;   /* of these the directories that are still to be listed */
+    struct lh_runs stay;    /* places of doomed directories with something excluded in them */
     struct lh_spill_reader reader; /* of doomed, from the end */
     bool reading;
-    uint64_t n_doomed;
-    uint64_t n_spared;           /* within doomed directories: excluded */
+    uint64_t n_doomed; /* without those that stay */
+    uint64_t n_stay;
     uint64_t n_folded;           /* that may be what was sent, under a name in another case: */
     char *folded;                /* the first of them */
     struct lh_tree_names *names; /* that came meanwhile, */
     struct lh_tree_names **names_end;
     size_t names_bytes;
-    struct lh_tree_names *at_work; /* those of the job */
-    char *dirs[LH_TREE_LISTS];     /* the job's answer: to be listed next, */
+    struct lh_tree_names *at_work;           /* those of the job */
+    struct lh_tree_list dirs[LH_TREE_LISTS]; /* the job's answer: to be listed next, */
     unsigned n_dirs;
     unsigned n_room; /* of so many at most */
     bool over;       /* there will be no more */

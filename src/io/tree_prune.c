@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STAY_MAX (1024u * 1024)  /* directories, about */
 #define NAMES_MAX (1024u * 1024) /* bytes that wait to be judged; then no more is read */
 
 /* ---- on a prep thread ---- */
@@ -35,34 +36,54 @@ static char *join(const char *dir, size_t dir_len, const uint8_t *name, size_t n
     return path;
 }
 
-static int doom(struct lh_tree_prune *p, bool is_dir, const char *path)
+/* An entry that is doomed: kind, the place of the directory it is in, path. A directory among those
+ * that are to be listed: its place, path. */
+#define KIND_SIZE 1
+#define PLACE_SIZE sizeof(uint64_t)
+
+static int doom(struct lh_tree_prune *p, bool is_dir, uint64_t in, const char *path)
 {
-    uint8_t record[1 + LH_TREE_PATH_MAX];
+    uint8_t record[KIND_SIZE + PLACE_SIZE + LH_TREE_PATH_MAX];
     size_t len = strlen(path);
+    uint64_t at;
     int r;
 
     if (len >= LH_TREE_PATH_MAX)
         return lh_err_set(&p->err, LH_E_PATH, "a path at the destination is too long");
     record[0] = is_dir ? LH_KIND_DIR : LH_KIND_FILE;
-    memcpy(record + 1, path, len);
-    r = lh_spill_append(&p->doomed, record, 1 + len, NULL, &p->err);
-    if (r == 0 && is_dir)
-        r = lh_spill_append(&p->todo, path, len + 1, NULL, &p->err);
+    memcpy(record + KIND_SIZE, &in, PLACE_SIZE);
+    memcpy(record + KIND_SIZE + PLACE_SIZE, path, len + 1);
+    r = lh_spill_append(&p->doomed, record, KIND_SIZE + PLACE_SIZE + len, &at, &p->err);
+    if (r == 0 && is_dir) {
+        memcpy(record + KIND_SIZE, &at, PLACE_SIZE);
+        r = lh_spill_append(&p->todo, record + KIND_SIZE, PLACE_SIZE + len + 1, NULL, &p->err);
+    }
     p->n_doomed++;
     return r;
 }
 
-/* What names that differ in case lead to may have been sent, but for what is in a directory that
- * no source has. Returns as lh_walk_has of the directory; the path of the first is kept. */
-static int spare_folded(struct lh_tree *t, const char *dir, char **path)
+/* Something in a directory is excluded: it stays, and so do those that it is in. */
+static int stay(struct lh_tree_prune *p, uint64_t at)
 {
-    struct lh_tree_prune *p = &t->prune;
-    int r = lh_walk_has(t->walk, dir, true, &p->err);
+    uint8_t *record = NULL;
+    size_t len;
+    int r = 0;
 
-    if (r == LH_WALK_THERE && p->n_folded++ == 0) {
-        p->folded = *path;
-        *path = NULL;
+    while (r == 0 && at != LH_TREE_NOT_DOOMED && !lh_runs_has(&p->stay, at)) {
+        if (record == NULL && (record = malloc(LH_SPILL_RECORD_MAX)) == NULL)
+            return lh_err_set(&p->err, LH_E_NOMEM, "out of memory");
+        if (lh_runs_add(&p->stay, at, at + 1) != 0)
+            r = lh_err_set(&p->err, LH_E_NOMEM,
+                           "something is excluded in too many directories that would go");
+        else
+            r = lh_spill_get(&p->doomed, at, record, &len, &p->err);
+        if (r == 0) {
+            memcpy(&at, record + KIND_SIZE, PLACE_SIZE);
+            p->n_doomed--;
+            p->n_stay++;
+        }
     }
+    free(record);
     return r;
 }
 
@@ -76,14 +97,18 @@ static int judge(struct lh_tree *t, const struct lh_tree_names *names, uint8_t s
     if (path == NULL)
         return lh_err_set(&p->err, LH_E_NOMEM, "out of memory");
     r = lh_walk_has(t->walk, path, kind == LH_KIND_DIR, &p->err);
-    if (r == LH_WALK_ABSENT && state == LH_NAMES_FOLD)
-        r = spare_folded(t, names->dir, &path);
-    if (r == LH_WALK_ABSENT)
-        r = doom(p, kind == LH_KIND_DIR, path);
-    else if (r > 0) {
-        p->n_spared += r == LH_WALK_EXCLUDED;
+    if (r == LH_WALK_EXCLUDED)
+        r = stay(p, names->doomed);
+    else if (r == LH_WALK_THERE)
         r = 0;
-    }
+    else if (r == LH_WALK_ABSENT && state == LH_NAMES_FOLD && names->doomed == LH_TREE_NOT_DOOMED) {
+        /* What names that differ in case lead to may have been sent. */
+        if (p->n_folded++ == 0) {
+            p->folded = path;
+            path = NULL;
+        }
+    } else if (r == LH_WALK_ABSENT)
+        r = doom(p, kind == LH_KIND_DIR, names->doomed, path);
     free(path);
     return r;
 }
@@ -112,19 +137,23 @@ static int judge_all(struct lh_tree *t, const struct lh_tree_names *names)
     return r;
 }
 
-/* The next directory to be listed: 1 with *path, 0 when there is none, or -LH_E_*. */
-static int next_dir(struct lh_tree *t, char **path)
+/* The next directory to be listed: 1 with *list, 0 when there is none, or -LH_E_*. */
+static int next_dir(struct lh_tree *t, struct lh_tree_list *list)
 {
     struct lh_tree_prune *p = &t->prune;
     struct lh_walk_entry e;
     const void *record = NULL;
+    const char *path = NULL;
     size_t len;
     int r;
 
+    list->doomed = LH_TREE_NOT_DOOMED;
     if (!lh_spill_empty(&p->todo)) {
         r = lh_spill_pop(&p->todo, &record, &len, &p->err);
         if (r != 0)
             return r;
+        memcpy(&list->doomed, record, PLACE_SIZE);
+        path = (const char *)record + PLACE_SIZE;
     } else if (!p->dirs_over) {
         /* What several sources have is listed for the first of them; what nobody looked into is not
          * judged. */
@@ -136,12 +165,12 @@ static int next_dir(struct lh_tree *t, char **path)
         if (r < 0)
             return r;
         if (r == LH_WALK_ENTRY)
-            record = e.path;
+            path = e.path;
     }
-    if (record == NULL)
+    if (path == NULL)
         return 0;
-    *path = strdup(record);
-    return *path != NULL ? 1 : lh_err_set(&p->err, LH_E_NOMEM, "out of memory");
+    list->dir = strdup(path);
+    return list->dir != NULL ? 1 : lh_err_set(&p->err, LH_E_NOMEM, "out of memory");
 }
 
 static void list_run(struct lh_job *job)
@@ -184,9 +213,11 @@ static void remove_run(struct lh_job *job)
         t->batch.over = r <= 0;
         if (r <= 0)
             break;
+        if (lh_runs_has(&p->stay, p->reader.at))
+            continue;
         e.kind = *(const uint8_t *)record;
-        e.path = (const char *)record + 1;
-        e.path_len = len - 1;
+        e.path = (const char *)record + KIND_SIZE + PLACE_SIZE;
+        e.path_len = len - KIND_SIZE - PLACE_SIZE;
         if (lh_tree_batch_add(&t->batch, &e) == NULL)
             break;
     }
@@ -221,7 +252,7 @@ static void ask_next(struct lh_tree *t)
     for (unsigned i = 0; i < LH_TREE_LISTS && k < p->n_dirs; i++) {
         if (p->asked[i].dir != NULL)
             continue;
-        p->asked[i].dir = p->dirs[k++];
+        p->asked[i] = p->dirs[k++];
         p->n_asked++;
         if (lh_lane_taken(t->send)) /* else all are asked anew when it is */
             ask(t, &p->asked[i]);
@@ -280,6 +311,9 @@ static void count_doomed(struct lh_tree *t)
                  (unsigned long long)p->n_folded);
         lh_tree_failed(t, p->folded, 0, LH_E_REFUSED, text);
     }
+    if (p->n_stay > 0)
+        lh_log(&t->log, LH_LOG_INFO, "%llu directories stay, as something in them is excluded",
+               (unsigned long long)p->n_stay);
     t->stage = LH_TREE_REMOVING;
     t->walk_over = false; /* of this batch by batch */
 }
@@ -331,6 +365,7 @@ const char *lh_tree_prune_names(struct lh_tree *t, const struct lh_frame *frame,
     }
     names->next = NULL;
     names->dir_len = strlen(names->dir);
+    names->doomed = list->doomed;
     names->len = frame->length;
     memcpy(names->payload, payload, frame->length);
     *p->names_end = names;
@@ -398,6 +433,7 @@ void lh_tree_prune_start(struct lh_tree *t)
     t->stage = LH_TREE_LISTING;
     lh_spill_init(&p->doomed);
     lh_spill_init(&p->todo);
+    lh_runs_init(&p->stay, STAY_MAX);
     p->spills = true;
     p->names_end = &p->names;
     list_more(t);
@@ -426,12 +462,13 @@ void lh_tree_prune_free(struct lh_tree *t)
     for (unsigned i = 0; i < LH_TREE_LISTS; i++)
         free(p->asked[i].dir);
     for (unsigned i = 0; i < p->n_dirs; i++)
-        free(p->dirs[i]);
+        free(p->dirs[i].dir);
     free(p->folded);
     if (p->reading)
         lh_spill_reader_free(&p->reader);
     if (p->spills) {
         lh_spill_free(&p->doomed);
         lh_spill_free(&p->todo);
+        lh_runs_free(&p->stay);
     }
 }

@@ -320,10 +320,7 @@ static const char *on_failed(struct lh_tree *t, const struct lh_frame *frame,
         return NULL;
     }
     lh_tree_table_take(t, item);
-    if (t->stage == LH_TREE_REMOVING && item->kind == LH_KIND_DIR && t->prune.n_spared > 0)
-        lh_log(&t->log, LH_LOG_INFO, "%s: something in it is excluded: it stays", item->path);
-    else
-        lh_tree_failed(t, item->path, item->identity.size, status, text);
+    lh_tree_failed(t, item->path, item->identity.size, status, text);
     lh_item_drop(item);
     return NULL;
 }

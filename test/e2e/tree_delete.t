@@ -69,11 +69,31 @@ def test_excluded_stays():
     rules = ["--exclude=*.log", "--exclude=/cache/"]
     rsync("-a", "--delete", *rules, src + "/", model + "/")
     sent = send_tree(src + "/", serve.url("t"), "--delete", *rules)
-    e2e.diag(sent.rc)
+    done(sent, "--delete with patterns")
     ok({b"keep.log", b"d/other.log", b"cache", b"cache/x", b"logs/k.log"} <= set(names(at)),
        "what is excluded is never removed")
     same(read(at, "keep.log"), b"theirs", "nor replaced")
     same(names(at), names(model), "all as rsync does it")
+
+
+def test_excluded_in_what_goes():
+    """A directory with something excluded in it stays, and nobody says or counts anything else."""
+    serve, at, src = both()
+    write(at, {"X/sub/deep/keep.o": "k", "X/sub/go": "g", "X/empty": None, "X/more/go": "g"})
+    stays = {b"X", b"X/sub", b"X/sub/deep", b"X/sub/deep/keep.o"}
+    before = names(at)
+    gone = set(before) - set(names(src)) - stays
+    more = ["--delete", "--exclude=*.o", "--max-delete"]
+    for n, rc in ((len(gone) - 1, 8), (len(gone), 0)):
+        sent = send_tree(src + "/", serve.url("t"), "-n", *more, str(n))
+        same(sent.rc, rc, "a dry run, of %d at most %d" % (len(gone), n)) or sent.show()
+        if rc == 0:
+            same(sent.paths("removed"), gone, "it names what would go, and no more")
+        untouched(at, before, "nothing goes")
+    sent = send_tree(src + "/", serve.url("t"), *more, str(len(gone)))
+    done(sent, "the same in earnest")
+    same(sent.paths("removed"), gone, "that is what goes")
+    same(set(names(at)), set(before) - gone, "and the rest is there")
 
 
 def test_unreadable_directory():
