@@ -125,7 +125,8 @@ static bool differs(const struct ask *a)
            (lh_rtree_owner_kept(t) && (st->uid != a->e.uid || st->gid != a->e.gid)) ||
            a->e.xattrs_len > 0 ||
            ((t->keep & LH_KEEP_TIMES) && !lh_keep_same_time(&st->mtime, &a->e.mtime)) ||
-           lh_rtree_acl_too_many(t, a->at.dir->fd, a->at.name);
+           lh_rtree_acl_too_many(t, a->at.dir->fd, a->at.name) ||
+           lh_rtree_xattrs_too_many(t, a->at.dir->fd, a->at.name);
 }
 
 /* The contents are the same; what else is kept of it may not be. *changed: it was not. Returns 0 or

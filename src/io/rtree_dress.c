@@ -15,12 +15,15 @@
 #include <limits.h>
 #include <linux/limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #define ACL_PREFIX "system.posix_acl_"
+#define USER_PREFIX "user."
+#define LIST_BYTES 1024 /* of more names it is not looked whose they are */
 
 static const char *const acl_names[] = {ACL_PREFIX "access", ACL_PREFIX "default"};
 
@@ -62,12 +65,17 @@ static int counted_xattr(int e, uint64_t *not_kept)
     return counted(e == ENOSPC || e == EDQUOT ? E2BIG : e, not_kept);
 }
 
+static bool is_users(const char *name)
+{
+    return strncmp(name, USER_PREFIX, strlen(USER_PREFIX)) == 0;
+}
+
 static bool is_kept(const struct lh_rtree *t, const char *name)
 {
     if (strncmp(name, ACL_PREFIX, strlen(ACL_PREFIX)) == 0)
         return t->keep & LH_KEEP_ACL;
     return (t->keep & LH_KEEP_XATTRS) &&
-           (strncmp(name, "user.", 5) == 0 ||
+           (is_users(name) ||
             ((t->allow & LH_ALLOW_SECURITY) && lh_rtree_is_security(name, strlen(name))));
 }
 
@@ -105,6 +113,23 @@ bool lh_rtree_acl_too_many(const struct lh_rtree *t, int dirfd, const char *name
     char path[THERE_SIZE];
 
     return drops_acls(t) && lgetxattr(there(path, dirfd, name), acl_names[0], NULL, 0) > 0;
+}
+
+bool lh_rtree_xattrs_too_many(const struct lh_rtree *t, int dirfd, const char *name)
+{
+    char path[THERE_SIZE];
+    char list[LIST_BYTES];
+    ssize_t len;
+
+    if (!(t->keep & LH_KEEP_XATTRS))
+        return false;
+    len = llistxattr(there(path, dirfd, name), list, sizeof(list));
+    if (len < 0)
+        return errno == ERANGE;
+    for (ssize_t at = 0; at < len; at += (ssize_t)strlen(list + at) + 1)
+        if (is_users(list + at))
+            return true;
+    return false;
 }
 
 /* The same of what cannot be opened: only a directory has one for others. */
@@ -175,6 +200,48 @@ static int set_xattrs(const struct lh_rtree *t, int fd, struct lh_rdress *d, boo
     return e;
 }
 
+static bool is_told(const struct lh_rdress *d, const char *name)
+{
+    size_t len = strlen(name);
+    struct lh_xattr x;
+    size_t at = 0;
+
+    while (lh_xattrs_next(d->xattrs, d->xattrs_len, &at, &x))
+        if (x.name_len == len && memcmp(x.name, name, len) == 0)
+            return true;
+    return false;
+}
+
+/* 0 or an errno of the disk. */
+static int drop_xattr(int fd, struct lh_rdress *d, const char *name, uint64_t *not_kept)
+{
+    int e = fremovexattr(fd, name) == 0 ? 0 : errno;
+
+    if (e == EACCES && lift(fd, d))
+        e = fremovexattr(fd, name) == 0 ? 0 : errno;
+    return e == 0 || e == ENODATA ? 0 : counted_xattr(e, not_kept);
+}
+
+/* Those of users that it had before, and the source has not. All others the system may have given
+ * it, and a sender that is not root does not know its own. */
+static int drop_xattrs(int fd, struct lh_rdress *d, uint64_t *not_kept)
+{
+    ssize_t len = flistxattr(fd, NULL, 0);
+    char *list = len > 0 ? malloc((size_t)len) : NULL;
+    int e = 0;
+
+    if (list == NULL)
+        return len > 0 ? ENOMEM : 0;
+    len = flistxattr(fd, list, (size_t)len);
+    if (len < 0)
+        e = counted_xattr(errno, not_kept);
+    for (ssize_t at = 0; e == 0 && at < len; at += (ssize_t)strlen(list + at) + 1)
+        if (is_users(list + at) && !is_told(d, list + at))
+            e = drop_xattr(fd, d, list + at, not_kept);
+    free(list);
+    return e;
+}
+
 struct lh_rdress lh_rdress_of(const struct lh_rtree *t, const struct lh_tree_entry *e)
 {
     return (struct lh_rdress){.mode = e->mode,
@@ -225,6 +292,8 @@ int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *wha
         e = counted(errno, not_kept);
     if (e == 0 && d.xattrs_len > 0)
         e = set_xattrs(t, fd, &d, has_acl, not_kept);
+    if (e == 0 && (t->keep & LH_KEEP_XATTRS) && !d.bare)
+        e = drop_xattrs(fd, &d, not_kept);
     e = set_mode(t, fd, &d, e, not_kept);
     if (e == 0 && drops_acls(t))
         e = drop_acls(fd, has_acl, not_kept);

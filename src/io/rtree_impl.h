@@ -188,6 +188,7 @@ struct lh_rdress {
     size_t xattrs_len;
     bool mode_set;  /* it was made with its mode */
     bool owner_set; /* it was made by its owner */
+    bool bare;      /* it was made just now: it has no attributes of users */
     bool lifted;    /* it has rights of its owner for the moment; without them its mode */
     mode_t was;     /* was this */
 };
@@ -218,6 +219,8 @@ int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, boo
 mode_t lh_rtree_mode_mask(const struct lh_rtree *t);
 /* Whether what is there has an ACL that goes, as the source has none. */
 bool lh_rtree_acl_too_many(const struct lh_rtree *t, int dirfd, const char *name);
+/* Whether it has extended attributes of users, of which the source has none, and they go. */
+bool lh_rtree_xattrs_too_many(const struct lh_rtree *t, int dirfd, const char *name);
 /* The mode that a file is made with, and whether no chmod is needed then. */
 mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *exact);
 

@@ -202,6 +202,7 @@ static int dress(struct lh_rtree *t, const struct part *p, const struct lh_tree_
                           .xattrs = (const uint8_t *)f->path + f->path_len + 1,
                           .xattrs_len = f->xattrs_len,
                           .mode_set = p->exact,
+                          .bare = true,
                           .owner_set = f->uid == t->uid && f->gid == t->gid && dir->gid == t->gid};
     uint64_t not_kept = 0;
     int e = lh_rtree_dress(t, fd, &d, &not_kept);

@@ -427,4 +427,45 @@ def test_acls_by_default():
     is_same(src, at, "nor is that", keep=same_as)
 
 
+def test_xattrs_no_more():
+    """What the source has no more goes; what is not a user's stays, and all where they are not kept."""
+    need_root()
+    serve, root, src = start()
+    at = os.path.join(root, "t")
+    names = ["", "f", "d", "d/g", "big"]
+    write(src, {"f": "f", "d/g": "g"})
+    with open(os.path.join(src, "big"), "wb") as f:
+        f.truncate(33 << 20)
+    keep = ("--preserve", "mode,times,owner,xattrs")
+
+    def users():
+        return {n: sorted(k for k in os.listxattr(os.path.join(at, n)) if k.startswith("user.")) for n in names}
+
+    try:
+        for name in names:
+            for key in ("user.one", "user.two"):
+                os.setxattr(os.path.join(src, name), key, b"1")
+    except OSError as e:
+        raise e2e.Skip("no extended attributes here") from e
+    done(send_tree(src + "/", serve.url("t"), *keep), "two of each")
+    same(users(), {n: ["user.one", "user.two"] for n in names}, "they are there")
+    for name in names:
+        os.removexattr(os.path.join(src, name), "user.one")
+        os.setxattr(os.path.join(at, name), "trusted.here", b"1")
+    done(send_tree(src + "/", serve.url("t"), *keep), "one less")
+    same(users(), {n: ["user.two"] for n in names}, "it is gone")
+    for name in names:
+        os.removexattr(os.path.join(src, name), "user.two")
+    done(send_tree(src + "/", serve.url("t")), "none, where they are not kept")
+    same(users(), {n: ["user.two"] for n in names}, "it stays")
+    done(send_tree(src + "/", serve.url("t"), *keep, "--dry-run"), "in a dry run")
+    same(users(), {n: ["user.two"] for n in names}, "it stays")
+    last = send_tree(src + "/", serve.url("t"), *keep)
+    done(last, "none")
+    same(last.last("done").get("files_sent"), 0, "nothing is sent for it")
+    same(users(), {n: [] for n in names}, "none is left")
+    same([n for n in names if "trusted.here" not in os.listxattr(os.path.join(at, n))], [],
+         "what is only for root stays")
+
+
 e2e.main()

@@ -1,4 +1,5 @@
-/* Attributes of files that their own modes keep a receiver from that is not root. */
+/* Attributes of what is there at a receiver that is not root, also where its mode keeps us from it.
+ */
 #include "rtree_rig.h"
 #include "scratch.h"
 #include "test/lib/tap.h"
@@ -41,6 +42,18 @@ int __wrap_fchmod(int fd, mode_t mode)
 {
     note(mode);
     return __real_fchmod(fd, mode);
+}
+
+/* ---- how often a file is asked for its attributes ---- */
+
+static unsigned n_listed;
+
+ssize_t __real_flistxattr(int fd, char *list, size_t size);
+ssize_t __wrap_flistxattr(int fd, char *list, size_t size);
+ssize_t __wrap_flistxattr(int fd, char *list, size_t size)
+{
+    n_listed++;
+    return __real_flistxattr(fd, list, size);
 }
 
 /* ---- entries ---- */
@@ -149,7 +162,7 @@ static const uint8_t acl_first[] = "\x17\0system.posix_acl_access\x1c\0"
 static const char *names_of(const char *path)
 {
     static char names[256];
-    char list[1024];
+    char list[4096];
     ssize_t n = llistxattr(rig_path(path), list, sizeof(list));
 
     names[0] = '\0';
@@ -264,6 +277,87 @@ static void test_xattrs_behind_acl(void)
     }
 }
 
+/* What the source has no more goes; what is new has nothing that could, and is not asked. */
+static void test_xattrs_that_go(void)
+{
+    const uint8_t *b = two + 13;
+    const size_t b_len = sizeof(two) - 1 - 13;
+    struct lh_tree_entry e;
+
+    open_rig(LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_XATTRS);
+    n_listed = 0;
+    e = with("f", 0444, two, sizeof(two) - 1);
+    make(&e);
+    is_u64(n_listed, 0, "those of a new file are not listed");
+    e = with("f", 0444, b, b_len);
+    is_i64(ask(&e), LH_WANTED_MADE, "one less");
+    is_str(names_of("f"), "user.b ", "is one less");
+    e = with("f", 0, NULL, 0);
+    is_i64(ask(&e), LH_WANTED_MADE, "none, and it may not be opened");
+    is_str(names_of("f"), "", "none is left");
+    is_u64(mode_of("f"), 0, "it has its mode");
+    is_i64(ask(&e), LH_WANTED_KEPT, "again: there is nothing to do");
+    close_rig();
+
+    open_rig(LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_ACL);
+    e = file("f", 0600);
+    make(&e);
+    if (setxattr(rig_path("f"), "user.a", "", 0, 0) != 0)
+        bail("cannot set an attribute");
+    is_i64(ask(&e), LH_WANTED_KEPT, "where they are not kept");
+    e = with("f", 0400, acl_first, sizeof(acl_first) - 1);
+    is_i64(ask(&e), LH_WANTED_MADE, "nor when it gets an ACL");
+    is_str(names_of("f"), "user.a ", "they stay");
+    close_rig();
+}
+
+/* More than one look at them takes. */
+static void test_many_xattrs_go(void)
+{
+    struct lh_tree_entry e;
+    char name[200];
+    unsigned n = 0;
+
+    open_rig(LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_XATTRS);
+    e = file("f", 0600);
+    make(&e);
+    while (n < 12 && snprintf(name, sizeof(name), "user.%0150u", n) > 0 &&
+           setxattr(rig_path("f"), name, "", 0, 0) == 0)
+        n++;
+    is_i64(ask(&e), LH_WANTED_MADE, "%u attributes with long names", n);
+    is_str(names_of("f"), "", "none is left");
+    is_i64(ask(&e), LH_WANTED_KEPT, "again");
+    close_rig();
+}
+
+static void test_xattrs_of_directories_go(void)
+{
+    struct lh_tree_entry e;
+
+    for (unsigned i = 0; i < 2; i++) {
+        uint32_t modes = i == 0 ? LH_KEEP_MODE : 0;
+
+        open_rig(modes | LH_KEEP_TIMES | LH_KEEP_XATTRS);
+        e = with("d", 0555, NULL, 0);
+        e.kind = LH_KIND_DIR;
+        e.size = 0;
+        is_i64(ask(&e), LH_WANTED_MADE, "a directory");
+        e.xattrs = two;
+        e.xattrs_len = sizeof(two) - 1;
+        rig_add_entry(rig, &e);
+        is_i64(rig_attrs(rig), 0, "with two");
+        is_str(names_of("d"), "user.a user.b ", "it has them");
+        if (chmod(rig_path("d"), 0555) != 0)
+            bail("cannot change its mode");
+        e.xattrs_len = 0;
+        rig_add_entry(rig, &e);
+        is_i64(rig_attrs(rig), 0, "with none");
+        is_str(names_of("d"), "", "it has none");
+        is_u64(mode_of("d"), 0555, "and its mode");
+        close_rig();
+    }
+}
+
 static void test_all(void)
 {
     test_modes();
@@ -273,6 +367,9 @@ static void test_all(void)
         test_xattrs_of_parts();
         test_xattrs_without_modes();
         test_xattrs_behind_acl();
+        test_xattrs_that_go();
+        test_many_xattrs_go();
+        test_xattrs_of_directories_go();
     } else {
         skip("no extended attributes here");
     }
