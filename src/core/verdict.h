@@ -6,11 +6,13 @@
  *   window    nothing might be sent: too much was not durable    -> receiver
  *   walk      nothing was found to send: a tree was being read    -> source
  *   tail      all was sent, and not all was durable yet          -> receiver, as far as its disk
- * was busy; else network the rest, by what the streams waited for: starved   blocks that were not
- * read and hashed yet         -> source else TCP, by its own account of the time in which it had
- * something to send: rwnd      the receiver's window was full                 -> receiver sndbuf
- * the send buffer was too small                  -> send buffer else      congestion control,
- * pacing, or nobody fed it   -> network
+ *                                                                   was busy; else network
+ *   the rest, by what the streams waited for:
+ *   starved   blocks that were not read and hashed yet           -> source
+ *   else TCP, by its own account of the time in which it had something to send:
+ *   rwnd      the receiver's window was full                     -> receiver
+ *   sndbuf    the send buffer was too small                      -> send buffer
+ *   else      congestion control, pacing, or nobody fed it       -> network
  *
  * A window or buffer that held TCP up in a quarter of its time and more gets what is left of that
  * time too: BBR paces by the rate that they allow, and then waits for its own clock most of the
