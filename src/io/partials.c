@@ -58,6 +58,21 @@ static bool remove_partial(int dirfd, const struct lh_hidden *h, bool orphan,
     return gone;
 }
 
+int lh_partials_remove(int dirfd, const struct lh_hidden *h, struct lh_err *err)
+{
+    struct lh_journal *j;
+    int r = lh_journal_open(dirfd, h, h->journal, false, &j, err);
+    int e;
+
+    if (r != 0 || j == NULL)
+        return r;
+    e = lh_hidden_remove(dirfd, h);
+    lh_journal_close(j);
+    if (e != 0)
+        return lh_err_sys(err, lh_status_of_write_errno(e), e, "cannot remove %s", h->journal);
+    return 0;
+}
+
 static void put_name(struct walk *w, const char *name)
 {
     snprintf(w->path + w->path_len, sizeof(w->path) - w->path_len, "%s", name);

@@ -8,6 +8,7 @@
  * tree's. */
 #include "io/rtree_impl.h"
 
+#include "io/partials.h"
 #include "proto/frame.h"
 #include "util/text.h"
 
@@ -18,6 +19,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define BEING_RECEIVED EINPROGRESS /* no system call here fails with it */
 
 /* ---- attributes ---- */
 
@@ -48,6 +51,11 @@ static const char *wrong_path(const struct lh_tree_entry *e, bool root_allowed)
     return lh_tree_path_wrong(e->path, e->path_len);
 }
 
+static const char *words_of(int e)
+{
+    return e == BEING_RECEIVED ? "something in it is being received" : strerror(e);
+}
+
 /* Told when it is of the entry: 0. Else the tree has failed: -LH_E_*. */
 static int entry_failed(struct lh_rtree *t, const struct lh_tree_entry *entry, uint32_t index,
                         int e, const char *what, struct lh_rtree_trouble **troubles,
@@ -56,7 +64,7 @@ static int entry_failed(struct lh_rtree *t, const struct lh_tree_entry *entry, u
     if (lh_rtree_fatal(e))
         return lh_rtree_fail_sys(t, e, what, err);
     if (lh_rtree_trouble(troubles, index, lh_status_of_write_errno(e), (const char *)entry->path,
-                         entry->path_len, "cannot %s: %s", what, strerror(e)) != 0)
+                         entry->path_len, "cannot %s: %s", what, words_of(e)) != 0)
         return lh_rtree_fail_sys(t, ENOMEM, what, err);
     return 0;
 }
@@ -132,34 +140,52 @@ int lh_rtree_attrs(struct lh_rtree *t, const uint8_t *payload, size_t len,
 
 /* ---- removal ---- */
 
-/* What a killed run left in a directory that is to go. */
-static void remove_hidden(int dirfd)
+/* Hidden files of a target: what a killed run left, or of a file that is sent by itself and may be
+ * under way now. */
+static int remove_half(int dirfd, const char *name, const struct lh_hidden *h)
+{
+    struct lh_disk_stat journal;
+    struct lh_err err = {0};
+
+    if (lh_disk_stat(dirfd, h->journal, &journal) == ENOENT)
+        unlinkat(dirfd, name, 0);
+    else if (lh_partials_remove(dirfd, h, &err) == -LH_E_BUSY)
+        return BEING_RECEIVED;
+    return 0;
+}
+
+/* Of a directory that is to go, when there is nothing else in it. 0, ENOTEMPTY or BEING_RECEIVED.
+ */
+static int remove_hidden(int dirfd)
 {
     int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     const struct dirent *d;
     struct lh_hidden h;
+    int e = 0;
 
     if (dir == NULL) {
         if (fd >= 0)
             close(fd);
-        return;
+        return ENOTEMPTY;
     }
-    while ((d = readdir(dir)) != NULL) {
-        struct lh_disk_stat journal;
-
-        /* One with a journal is of a file that is sent by itself, perhaps now. */
-        if (lh_hidden_parse(d->d_name, &h) && strcmp(d->d_name, h.part) == 0 &&
-            lh_disk_stat(dirfd, h.journal, &journal) == ENOENT)
-            unlinkat(dirfd, d->d_name, 0);
-    }
+    while (e == 0 && (d = readdir(dir)) != NULL)
+        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
+            !lh_hidden_parse(d->d_name, &h))
+            e = ENOTEMPTY;
+    rewinddir(dir);
+    while (e == 0 && (d = readdir(dir)) != NULL)
+        if (lh_hidden_parse(d->d_name, &h))
+            e = remove_half(dirfd, d->d_name, &h);
     closedir(dir);
+    return e;
 }
 
 static int remove_dir(struct lh_rtree *t, const struct lh_tree_dir *dir, const char *path,
                       size_t len, const char *name)
 {
     struct lh_tree_dir *it;
+    int e;
 
     if (unlinkat(dir->fd, name, AT_REMOVEDIR) == 0)
         return 0;
@@ -167,8 +193,10 @@ static int remove_dir(struct lh_rtree *t, const struct lh_tree_dir *dir, const c
         return errno;
     if (lh_tree_dir_get(&t->dirs, path, len, false, &it) != 0)
         return ENOTEMPTY;
-    remove_hidden(it->fd);
+    e = remove_hidden(it->fd);
     lh_tree_dir_put(&t->dirs, it);
+    if (e != 0)
+        return e;
     return unlinkat(dir->fd, name, AT_REMOVEDIR) == 0 ? 0 : errno;
 }
 

@@ -200,6 +200,35 @@ def test_where_links_lead_out():
     is_same(src, os.path.join(root, "t"), "the directory is there")
 
 
+def test_half_received():
+    """What is half received in a directory goes with it, once nobody is at it any more."""
+    serve, root, src = start("--commit-interval", "200ms")
+    write(src, {"a": "1"})
+    at = os.path.join(root, "t")
+    write(at, {"d/old": "o"})
+    big = e2e.make(os.path.join(e2e.dir(), "big"), 24 << 20)
+    proxy = e2e.Proxy(serve.port, rate=10 << 20, dam_at=12 << 20)
+    sending = e2e.Send(big, serve.url("t/d/e/big", proxy.port))
+    need(sending.until_durable(2 << 20), "a file is half received")
+    sent = send_tree(src + "/", serve.url("t"), "--delete")
+    partial(sent, "--delete of the directory that it is in")
+    ok("d/e: cannot remove it: something in it is being received" in sent.err(), "in words") or sent.show()
+    ok(not os.path.exists(os.path.join(at, "d/old")), "what else was in there is gone")
+    proxy.open_dam()
+    sending.wait()
+    done(sending, "it comes to its end all the same")
+    proxy = e2e.Proxy(serve.port, rate=10 << 20, dam_at=12 << 20)
+    sending = e2e.Send(big, serve.url("t/d/e/other", proxy.port))
+    need(sending.until_durable(2 << 20), "another one is half received")
+    sending.kill()
+    proxy.close()
+    serve.stop()
+    serve = e2e.Serve(root)
+    sent = send_tree(src + "/", serve.url("t"), "--delete")
+    done(sent, "--delete when nobody is at it")
+    same(sorted(os.listdir(at)), ["a"], "nothing of it is left")
+
+
 def test_cut_before_the_end():
     """Nothing is removed before everything has been sent."""
     serve, at, src = both()
