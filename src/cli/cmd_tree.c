@@ -39,15 +39,17 @@ struct tree_run {
 
 /* ---- is it one? --------------------------------------------------------------------------- */
 
+/* Of the command line: what the environment says is for trees, and makes a file none. */
 static bool has_tree_options(const struct lh_args *args)
 {
     const struct lh_tree_options *o = &args->tree;
-    struct lh_tree_options usual;
+    const struct lh_tree_options *usual = &args->usual;
 
-    lh_tree_options_init(&usual);
-    return args->n_rules > 0 || args->devices || o->files_from != NULL || o->links != usual.links ||
-           o->preserve != usual.preserve || o->numeric_ids || o->checksum || o->one_file_system ||
-           o->dry_run || o->stop_on_error || o->remove;
+    return args->n_rules > 0 || args->devices != args->usual_devices || o->files_from != NULL ||
+           o->links != usual->links || o->preserve != usual->preserve ||
+           o->numeric_ids != usual->numeric_ids || o->checksum != usual->checksum ||
+           o->one_file_system != usual->one_file_system || o->dry_run ||
+           o->stop_on_error != usual->stop_on_error || o->remove;
 }
 
 bool lh_cmd_is_tree(const struct lh_args *args)

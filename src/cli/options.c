@@ -460,6 +460,8 @@ int lh_args_parse(struct lh_args *args, enum lh_command command, int argc, char 
     ret = parsed.operands != NULL && parsed.remove != NULL && parsed.rules != NULL
               ? parse_environment(&parsed, err)
               : lh_err_set(err, LH_E_NOMEM, "out of memory");
+    parsed.usual = parsed.tree;
+    parsed.usual_devices = parsed.devices;
     streams = parsed.send.streams;
     max_streams = parsed.send.max_streams;
     parsed.send.streams = parsed.send.max_streams = 0;

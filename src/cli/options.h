@@ -53,6 +53,8 @@ struct lh_args {
     struct lh_rule_word *rules;  /* owned: n_rules */
     size_t n_rules;
     bool devices;
+    struct lh_tree_options usual; /* `tree` as it would be without argv */
+    bool usual_devices;
     struct lh_serve_options serve;
     uint32_t digest_block_bytes;
     const char *partials_root;

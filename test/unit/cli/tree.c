@@ -59,6 +59,10 @@ static void test_which(void)
     asks("send -vv f d lh://h/x", "sources=f,d, ");
     asks("send -vv --links skip f lh://h/x/f", "path=x/ ");
     asks("send -vv -n f lh://h/f", "path= ");
+    asks("LONGHAUL_PRESERVE=none LONGHAUL_CHECKSUM=yes LONGHAUL_DEVICES=yes send -vv f lh://h/x",
+         "source=f ");
+    asks("LONGHAUL_PRESERVE=none send -vv --checksum f lh://h/f", "preserve=0 checksum=1 ");
+    asks("LONGHAUL_PRESERVE=none send -vv --preserve mode f lh://h/f", "preserve=1 checksum=0 ");
     asks("send -vv -n f lh://h/", "path=./ ");
     is_i64(run("send -n f lh://h/g"), 2, "a tree gives no names");
     says(got.err, "keeps its name", "in words");
