@@ -33,6 +33,7 @@ struct tree_run {
     int stdout_status; /* of the failure */
     double reported_s;
     int code;
+    bool changed;     /* something was made or removed */
     char source[512]; /* both safe to show */
     char target[512];
 };
@@ -211,6 +212,7 @@ static void on_entry(void *arg, enum lh_tree_what what, const char *path, uint64
     bool all = t->args->tree.dry_run || t->args->verbosity > 0;
     char shown[PATH_TEXT_SIZE];
 
+    t->changed = t->changed || what == LH_TREE_MADE || what == LH_TREE_REMOVED;
     if (t->args->json && !t->stdout_failed && (what == LH_TREE_FAILED || all))
         entry_event(t, what, path, bytes, status, text);
     if (what == LH_TREE_FAILED && text[0] != '\0') {
@@ -241,6 +243,13 @@ static void say_dry(struct tree_run *t, const struct lh_tree_stats *stats)
         stats->removed, stats->files_kept, stats->files_kept == 1 ? "is" : "are");
 }
 
+/* All that was found was at the destination, and nothing else in its way. */
+static bool all_there(const struct tree_run *t, const struct lh_tree_stats *stats)
+{
+    return !t->changed && stats->files_sent == 0 && stats->failed == 0 &&
+           stats->files_kept + stats->dirs + stats->links + stats->others > 0;
+}
+
 static void say_end(struct tree_run *t, const struct lh_tree_stats *stats)
 {
     char text[LH_PROGRESS_TEXT_SIZE];
@@ -251,7 +260,7 @@ static void say_end(struct tree_run *t, const struct lh_tree_stats *stats)
         say_dry(t, stats);
         return;
     }
-    if (stats->files_sent == 0 && stats->failed == 0)
+    if (all_there(t, stats))
         lh_term_line(t->term, "%s %s at %s already; no file was sent", t->source,
                      t->args->n_operands > 2 ? "are" : "is", t->target);
     else if (stats->files_sent == 0)

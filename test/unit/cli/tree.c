@@ -120,6 +120,20 @@ static void test_words(void)
     is_str(got.err, "", "-q says nothing");
 }
 
+/* "Already" is said only of what was there, all of it. */
+static void test_no_file_sent(void)
+{
+    is_i64(run("FAKE_ENTRIES=kept send d lh://h/x"), 0, "all is there");
+    says(got.err, "longhaul: d is at lh://h/x already; no file was sent\n", "says so");
+    is_i64(run("FAKE_ENTRIES=made send d lh://h/x"), 0, "directories and links are made");
+    says(got.err, "longhaul: d: no file was sent\n", "they were not there already");
+    is_i64(run("FAKE_ENTRIES=removed send d lh://h/x"), 0, "something is removed");
+    says(got.err, "longhaul: d: no file was sent\n", "it was not the same already");
+    is_i64(run("FAKE_ENTRIES=none send d lh://h/x"), 0,
+           "nothing is found, as when all is excluded");
+    says(got.err, "longhaul: d: no file was sent\n", "nothing is there already");
+}
+
 static void test_failures(void)
 {
     is_i64(run("FAKE_STATUS=PARTIAL send d lh://h/x"), 8, "some were not moved");
@@ -198,6 +212,7 @@ int main(void)
     test_which();
     test_options();
     test_words();
+    test_no_file_sent();
     test_failures();
     test_dry_run();
     test_json();
