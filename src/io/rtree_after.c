@@ -154,8 +154,7 @@ static int remove_half(int dirfd, const char *name, const struct lh_hidden *h)
     return 0;
 }
 
-/* Of a directory that is to go, when there is nothing else in it. 0, ENOTEMPTY or BEING_RECEIVED.
- */
+/* Of a directory that is to go, when nothing else is in it. 0, ENOTEMPTY or BEING_RECEIVED. */
 static int remove_hidden(int dirfd)
 {
     int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -249,6 +249,9 @@ static void on_batch(struct lh_job *job)
     if (t->batch.over) {
         lh_walk_numbers(t->walk, &t->numbers);
         t->stats.skipped_special = t->numbers.n_specials;
+        if (t->numbers.n_half > 0)
+            lh_log(&t->log, LH_LOG_WARN, "%llu files of something half received were left out",
+                   (unsigned long long)t->numbers.n_half);
     }
     if (lh_tree_owners_take(t) != 0)
         out_of_memory(&t->batch);

@@ -59,6 +59,7 @@ struct lh_walk_numbers {
     uint64_t n_failed;
     uint64_t n_specials; /* FIFOs, sockets, devices left out: no LH_PRESERVE_DEVICES */
     uint64_t n_links;    /* symbolic links left out: LH_LINKS_SKIP */
+    uint64_t n_half;     /* left out: a receiver's own files of what it has half received */
     uint64_t n_excluded; /* by a rule; what is in an excluded directory is not counted */
     bool empty_root;     /* a source is a directory with nothing in it (what a rule excludes is
                             something): --delete is not to act */

@@ -5,6 +5,7 @@
 #include "io/walk_impl.h"
 
 #include "io/deep.h"
+#include "io/staging.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -267,6 +268,7 @@ static bool excluded(struct lh_walk *w, const char *name, unsigned char type)
 int lh_walk_scan(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *err)
 {
     const struct dirent64 *d;
+    struct lh_hidden hidden;
     const char *name;
     size_t len;
 
@@ -288,6 +290,10 @@ int lh_walk_scan(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *err)
     if (w->path_len > LH_WALK_PATH_MAX) {
         w->path_len = LH_WALK_PATH_MAX; /* what it is called by in the failure */
         return lh_walk_fail(w, e, ENAMETOOLONG, "send", err);
+    }
+    if (d->d_type != DT_DIR && lh_hidden_parse(name, &hidden)) {
+        w->numbers.n_half++;
+        return LH_WALK_NOTHING;
     }
     if (excluded(w, name, d->d_type)) {
         w->numbers.n_excluded++;

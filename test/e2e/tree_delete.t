@@ -152,6 +152,19 @@ def test_no_source():
     untouched(at, before, "nothing is removed")
 
 
+def test_half_received_at_the_source():
+    """A source that is a receiver's root: what is half received there is no part of it."""
+    serve, at, src = both()
+    hidden = ".longhaul-" + "0" * 32
+    write(src, {hidden + ".part": "p", "d/" + hidden + ".journal": "j", ".longhaul": "mine"})
+    sent = send_tree(src + "/", serve.url("t"), "--delete")
+    done(sent, "--delete")
+    ok("2 files of something half received" in sent.err(), "it says what was left out") or sent.show()
+    same(set(names(at)), {os.fsencode(p) for p in TREE} | {b"d", b".longhaul"}, "all else is there, and no more")
+    write(src, {".longhaul-notes": "mine"})
+    partial(send_tree(src + "/", serve.url("t")), "another name that no receiver gives to anything else")
+
+
 def test_many_names():
     """More names than the sender takes at once."""
     serve, at, src = both()
