@@ -62,7 +62,8 @@ bool lh_cmd_is_tree(const struct lh_args *args)
 }
 
 /* One file that PATH gives a name to: a tree keeps names, so it has to be the same one. Then the
- * directory is what is left of PATH. */
+ * directory is what is left of PATH. (With a list of files the source has to be a directory, which
+ * the engine says.) */
 static int take_name_off(struct tree_run *t, struct lh_err *err)
 {
     const char *source = t->args->operands[0];
@@ -71,8 +72,8 @@ static int take_name_off(struct tree_run *t, struct lh_err *err)
     struct stat st;
     size_t len;
 
-    if (t->args->n_operands > 2 || t->url.path[t->url.path_len - 1] == '/' ||
-        stat(source, &st) != 0 || S_ISDIR(st.st_mode))
+    if (t->args->n_operands > 2 || t->args->tree.files_from != NULL ||
+        t->url.path[t->url.path_len - 1] == '/' || stat(source, &st) != 0 || S_ISDIR(st.st_mode))
         return 0;
     name = name != NULL ? name + 1 : source;
     last = memrchr(t->url.path, '/', t->url.path_len);

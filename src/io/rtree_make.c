@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define NO_OTHER "what it is another name of could not be sent"
+
 struct make {
     struct lh_rtree *t;
     const struct lh_tree_entry *e;
@@ -48,6 +50,8 @@ static int failed_sys(struct make *m, int e)
                                 m->err);
     if (e == EEXIST)
         return failed(m, LH_E_EXISTS, LH_RTREE_TWICE);
+    if (m->e->kind == LH_KIND_HARDLINK && (e == ENOENT || e == ENOTDIR))
+        return failed(m, LH_E_SOURCE_CHANGED, NO_OTHER);
     snprintf(words, sizeof(words), "cannot make it: %s", strerror(e));
     return failed(m, lh_status_of_write_errno(e), words);
 }
@@ -269,9 +273,7 @@ static int make_hard_link(struct make *m)
         return lh_rtree_dry(m->t) ? LH_WANTED_MADE : failed_sys(m, e);
     }
     m->other_name = m->text + dir_len + (dir_len > 0);
-    answer = is_older(m)
-                 ? failed(m, LH_E_SOURCE_CHANGED, "what it is another name of could not be sent")
-                 : make_other(m);
+    answer = is_older(m) ? failed(m, LH_E_SOURCE_CHANGED, NO_OTHER) : make_other(m);
     lh_tree_dir_put(&m->t->dirs, m->other);
     return answer;
 }

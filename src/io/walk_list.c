@@ -179,6 +179,15 @@ static int open_parent(struct lh_walk *w, const char **name)
     return fd;
 }
 
+/* The directory that w->path is in cannot be opened. */
+static int no_parent(struct lh_walk *w, struct lh_walk_entry *e, int sys_errno, struct lh_err *err)
+{
+    if (sys_errno == ELOOP && w->opts->links != LH_LINKS_FOLLOW)
+        return lh_walk_fail_words(w, e, "it lies behind a symbolic link, which is not followed",
+                                  err);
+    return lh_walk_fail(w, e, sys_errno, "look at", err);
+}
+
 /* Bytes of the item that are directories the one before it was in, or was. */
 static size_t common_dirs(const struct lh_walk_list *list)
 {
@@ -206,7 +215,7 @@ static int begin_item(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err 
     list->item_len = 0;
     fd = open_parent(w, &name);
     if (fd < 0)
-        return lh_walk_fail(w, e, -fd, "look at", err);
+        return no_parent(w, e, -fd, err);
     sys_errno = lh_disk_stat(fd, name, &st);
     close(fd);
     if (sys_errno != 0)
@@ -272,7 +281,7 @@ int lh_walk_list_next(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err 
     fd = open_parent(w, &name);
     if (fd < 0) {
         list->item_len = 0;
-        return lh_walk_fail(w, e, -fd, "look at", err);
+        return no_parent(w, e, -fd, err);
     }
     r = lh_walk_take(w, fd, name, false, e, err);
     close(fd);

@@ -82,6 +82,7 @@ static void test_options(void)
     asks("send -vv d lh://h/x --preserve none --devices -n", "preserve=64 checksum=0 one=0 dry=1");
     asks("send -vv d lh://h/x --numeric-ids", "preserve=7 numeric checksum=0 ");
     asks("send -vv d lh://h/x --files-from -", "from=- ");
+    asks("send -vv f lh://h/x --files-from -", "path=x from=- ");
     asks("send -vv d lh://h/x --exclude a --include=b --exclude-from patterns --exclude c",
          "rules=-a,+b,-*.o,+keep,-not,-/a b/,-c,");
     is_i64(run("send d lh://h/x --exclude-from nowhere"), 2, "a file that is not there");
