@@ -271,7 +271,7 @@ static int ask_file(struct ask *a)
     int r = 0;
 
     if (a->at.there && S_ISDIR(a->at.st.mode))
-        return failed(a, LH_E_DEST_KIND, "there is a directory of that name");
+        return failed(a, LH_E_DEST_KIND, LH_RTREE_IN_THE_WAY);
     if (a->at.there)
         stay = stays(a);
     if (stay < 0)

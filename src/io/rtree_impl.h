@@ -226,6 +226,7 @@ mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *ex
 
 /* ---- rtree_fold.c: names that are one at the destination ---- */
 
+#define LH_RTREE_IN_THE_WAY "a directory is there, which is not replaced: move it away"
 #define LH_RTREE_TWICE                                                                             \
     "another name in this transfer is the same here, or somebody else made it meanwhile"
 

@@ -222,7 +222,7 @@ static int make_other(struct make *m)
     if (at->there && same(m))
         return may_make(m) ? refresh(m) : LH_WANTED_KEPT;
     if (at->there && S_ISDIR(at->st.mode))
-        return failed(m, LH_E_DEST_KIND, "there is a directory of that name");
+        return failed(m, LH_E_DEST_KIND, LH_RTREE_IN_THE_WAY);
     if (at->there && stays(m))
         return LH_WANTED_KEPT;
     if (at->there && lh_rtree_made_meanwhile(m->t, at->dir, at->name, &at->st))

@@ -165,6 +165,24 @@ def test_half_received_at_the_source():
     partial(send_tree(src + "/", serve.url("t")), "another name that no receiver gives to anything else")
 
 
+def test_directory_in_the_way():
+    """Where a file or link is to be: it is not for --delete to replace it."""
+    serve, at, src = both()
+    for name in ("w", "lw"):
+        write(at, {name + "/inner": "i"})
+    write(src, {"w": "now a file", "lw": "->now a link"})
+    before = names(at)
+    sent = send_tree(src + "/", serve.url("t"), "--delete")
+    partial(sent, "--delete with directories in the way")
+    same(sent.paths("failed") - {b""}, {b"w", b"lw"}, "they are named")
+    same(sent.err().count("move it away"), 2, "and what is to be done") or sent.show()
+    untouched(at, before, "nothing goes")
+    for name in ("w", "lw"):
+        os.rename(os.path.join(at, name), os.path.join(e2e.dir(), "aside-" + name))
+    done(send_tree(src + "/", serve.url("t"), "--delete"), "when that is done")
+    is_same(src, at, "it is as the source")
+
+
 def test_many_names():
     """More names than the sender takes at once."""
     serve, at, src = both()
