@@ -117,7 +117,6 @@ static void test_signals(void)
 
     begin("FAKE_TICKS=100000 FAKE_SESSIONS=0 send a lh://h/b");
     ok(read_until(got.err, "warning"), "a send that has not begun");
-    usleep(100000);
     kill(child, SIGTERM);
     is_i64(finish(), 130, "SIGTERM");
     says(got.err, "interrupted before anything was sent", "SIGTERM");
