@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define ACL_PREFIX "system.posix_acl_"
+#define GROUP 070u
 #define USER_PREFIX "user."
 #define LIST_BYTES 1024 /* of more names it is not looked whose they are */
 
@@ -80,23 +81,41 @@ static bool is_kept(const struct lh_rtree *t, const char *name)
 }
 
 /* With an ACL the group's bits of a mode are the ACL's mask, and more than the group itself may
- * have: without it they are the group's. So it goes only where there is a mode to be set, and after
- * it. */
+ * have: without it they are the group's. So it goes only where there is a mode to be set, and while
+ * that gives the group nothing: else whom it names, or the group, could for a moment do what they
+ * may neither before nor afterwards. */
 static bool drops_acls(const struct lh_rtree *t)
 {
     return (t->keep & LH_KEEP_ACL) && (t->keep & LH_KEEP_MODE);
 }
 
-/* What it has by default of its directory, or had before, and the source has not. */
-static int drop_acls(int fd, const bool has[2], uint64_t *not_kept)
+static bool has_acl_of(int fd)
 {
+    return fgetxattr(fd, acl_names[0], NULL, 0) > 0;
+}
+
+/* The ACL that it has of its directory, or had before, and the source has not. It has its mode
+ * then. */
+static int drop_acl(const struct lh_rtree *t, int fd, const struct lh_rdress *d, uint64_t *not_kept)
+{
+    mode_t mode = final_mode(t, d->mode);
     int e = 0;
 
-    for (size_t i = 0; i < 2 && e == 0; i++)
-        if (!has[i] && fremovexattr(fd, acl_names[i]) != 0 && errno != ENODATA &&
-            errno != EOPNOTSUPP)
-            e = counted_xattr(errno, not_kept);
+    if (fchmod(fd, mode & ~GROUP) != 0)
+        return counted(errno, not_kept);
+    if (fremovexattr(fd, acl_names[0]) != 0 && errno != ENODATA)
+        e = counted_xattr(errno, not_kept);
+    if (e == 0 && fchmod(fd, mode) != 0)
+        e = counted(errno, not_kept);
     return e;
+}
+
+/* The same of the one for what is made in it. */
+static int drop_default_acl(int fd, uint64_t *not_kept)
+{
+    if (fremovexattr(fd, acl_names[1]) == 0 || errno == ENODATA || errno == EOPNOTSUPP)
+        return 0;
+    return counted_xattr(errno, not_kept);
 }
 
 /* Extended attributes have no calls that take a directory and a name in it. */
@@ -132,15 +151,23 @@ bool lh_rtree_xattrs_too_many(const struct lh_rtree *t, int dirfd, const char *n
     return false;
 }
 
-/* The same of what cannot be opened: only a directory has one for others. */
-static int drop_acl_at(int dirfd, const char *name, uint64_t *not_kept)
+/* Mode and ACL of what cannot be opened: only a directory has one for others. 0 or an errno. */
+static int set_mode_at(const struct lh_rtree *t, int dirfd, const char *name,
+                       const struct lh_rdress *d, uint64_t *not_kept)
 {
+    mode_t mode = final_mode(t, d->mode);
+    bool acl = lh_rtree_acl_too_many(t, dirfd, name);
     char path[THERE_SIZE];
+    int e = 0;
 
-    if (lremovexattr(there(path, dirfd, name), acl_names[0]) == 0 || errno == ENODATA ||
-        errno == EOPNOTSUPP)
-        return 0;
-    return counted_xattr(errno, not_kept);
+    if ((acl || !d->mode_set) &&
+        fchmodat(dirfd, name, acl ? mode & ~GROUP : mode, AT_SYMLINK_NOFOLLOW) != 0)
+        return counted(errno, not_kept);
+    if (acl && lremovexattr(there(path, dirfd, name), acl_names[0]) != 0 && errno != ENODATA)
+        e = counted_xattr(errno, not_kept);
+    if (acl && e == 0 && fchmodat(dirfd, name, mode, AT_SYMLINK_NOFOLLOW) != 0)
+        e = counted(errno, not_kept);
+    return e;
 }
 
 #define BITS 07777u
@@ -294,9 +321,12 @@ int lh_rtree_dress(const struct lh_rtree *t, int fd, const struct lh_rdress *wha
         e = set_xattrs(t, fd, &d, has_acl, not_kept);
     if (e == 0 && (t->keep & LH_KEEP_XATTRS) && !d.bare)
         e = drop_xattrs(fd, &d, not_kept);
-    e = set_mode(t, fd, &d, e, not_kept);
-    if (e == 0 && drops_acls(t))
-        e = drop_acls(fd, has_acl, not_kept);
+    if (e == 0 && drops_acls(t) && !has_acl[0] && has_acl_of(fd))
+        e = drop_acl(t, fd, &d, not_kept);
+    else
+        e = set_mode(t, fd, &d, e, not_kept);
+    if (e == 0 && drops_acls(t) && !has_acl[1])
+        e = drop_default_acl(fd, not_kept);
     times_of(&d, times);
     if (e == 0 && (t->keep & LH_KEEP_TIMES) && futimens(fd, times) != 0)
         e = counted(errno, not_kept);
@@ -312,11 +342,8 @@ int lh_rtree_dress_at(const struct lh_rtree *t, int dirfd, const char *name, boo
     if (lh_rtree_owner_kept(t) && fchownat(dirfd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) != 0)
         e = counted(errno, not_kept);
     /* The name is a hidden one, or was free: what it leads to is ours. A link has no mode. */
-    if (e == 0 && !link && !d->mode_set &&
-        fchmodat(dirfd, name, final_mode(t, d->mode), AT_SYMLINK_NOFOLLOW) != 0)
-        e = counted(errno, not_kept);
-    if (e == 0 && !link && drops_acls(t))
-        e = drop_acl_at(dirfd, name, not_kept);
+    if (e == 0 && !link)
+        e = set_mode_at(t, dirfd, name, d, not_kept);
     times_of(d, times);
     if (e == 0 && (t->keep & LH_KEEP_TIMES) &&
         utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) != 0)

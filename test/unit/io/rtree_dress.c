@@ -36,10 +36,13 @@ int __wrap_chmod(const char *path, mode_t mode)
     return __real_chmod(path, mode);
 }
 
+static unsigned n_masks; /* chmods that gave rights to those whom an ACL names */
+
 int __real_fchmod(int fd, mode_t mode);
 int __wrap_fchmod(int fd, mode_t mode);
 int __wrap_fchmod(int fd, mode_t mode)
 {
+    n_masks += (mode & 070) != 0 && fgetxattr(fd, "system.posix_acl_access", NULL, 0) > 0;
     note(mode);
     return __real_fchmod(fd, mode);
 }
@@ -277,6 +280,31 @@ static void test_xattrs_behind_acl(void)
     }
 }
 
+/* Whom its ACL names may do nothing, for its mask; nor may they for a moment when it goes. */
+static void test_acl_goes_first(void)
+{
+    static const uint8_t acl[] = "\2\0\0\0\1\0\6\0\xff\xff\xff\xff"
+                                 "\2\0\6\0\1\0\0\0\4\0\0\0\xff\xff\xff\xff"
+                                 "\x10\0\0\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+    struct lh_tree_entry e;
+
+    open_rig(LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_ACL);
+    e = file("f", 0600);
+    make(&e);
+    if (setxattr(rig_path("f"), "system.posix_acl_access", acl, sizeof(acl) - 1, 0) != 0) {
+        skip("no ACLs here");
+    } else {
+        n_masks = 0;
+        e.mode = 0660;
+        is_i64(ask(&e), LH_WANTED_MADE, "one with an ACL, to be of a group");
+        is_u64(mode_of("f"), 0660, "it has its mode");
+        ok(getxattr(rig_path("f"), "system.posix_acl_access", NULL, 0) < 0, "and no ACL");
+        is_u64(n_masks, 0, "which gave nobody any rights on the way");
+        is_i64(ask(&e), LH_WANTED_KEPT, "again");
+    }
+    close_rig();
+}
+
 /* What the source has no more goes; what is new has nothing that could, and is not asked. */
 static void test_xattrs_that_go(void)
 {
@@ -367,6 +395,7 @@ static void test_all(void)
         test_xattrs_of_parts();
         test_xattrs_without_modes();
         test_xattrs_behind_acl();
+        test_acl_goes_first();
         test_xattrs_that_go();
         test_many_xattrs_go();
         test_xattrs_of_directories_go();
