@@ -226,7 +226,6 @@ mode_t lh_rtree_mode(const struct lh_rtree *t, uint16_t mode, bool acl, bool *ex
 
 /* ---- rtree_fold.c: names that are one at the destination ---- */
 
-#define LH_RTREE_IN_THE_WAY "a directory is there, which is not replaced: move it away"
 #define LH_RTREE_TWICE                                                                             \
     "another name in this transfer is the same here, or somebody else made it meanwhile"
 
@@ -254,6 +253,9 @@ bool lh_rtree_owner_kept(const struct lh_rtree *t);
 void lh_rtree_own(const struct lh_rtree *t, struct lh_tree_entry *e);
 
 /* ---- rtree_make.c: what needs no contents ---- */
+
+/* Why an entry that is no directory fails, here and where files are asked for. */
+#define LH_RTREE_IN_THE_WAY "a directory is there, which is not replaced: move it away"
 
 /* Make a directory, link or special file; enum lh_wanted, FAILED with a trouble added, or -LH_E_*
  * when the tree is of no more use. */
