@@ -64,6 +64,32 @@ static bool folds(struct lh_tree_dir *dir, const char *name, const struct lh_dis
     return known == FOLDS;
 }
 
+/* The same of what UTF-8 takes two bytes for, as far as one bit makes the difference there: most of
+ * Latin, the first half of the Greek and of the Cyrillic alphabet. */
+static bool turn_two(const char *name, char *out, size_t size)
+{
+    bool any = false;
+    size_t len = strlen(name);
+
+    if (len >= size)
+        return false;
+    memcpy(out, name, len + 1);
+    for (size_t i = 0; i + 1 < len; i++) {
+        unsigned char lead = (unsigned char)name[i];
+        unsigned char next = (unsigned char)name[i + 1];
+        unsigned char low = (unsigned char)(next & 0x1f);
+
+        if ((next & 0xc0) != 0x80)
+            continue;
+        if ((lead == 0xc3 && low < 0x1f && low != 0x17) || (lead == 0xce && low > 0x10) ||
+            (lead == 0xd0 && low >= 0x10)) {
+            out[i + 1] = (char)(next ^ 0x20);
+            any = true;
+        }
+    }
+    return any;
+}
+
 enum { SAYS_NOTHING, SAYS_NO, SAYS_MAYBE, SAYS_YES };
 
 /* What one name tells of its directory. */
@@ -72,15 +98,19 @@ static int says(int dirfd, const char *name)
     struct lh_disk_stat st;
     struct lh_disk_stat other;
     char turned[256];
+    bool plain = turn(name, turned, sizeof(turned));
+    int no = plain ? SAYS_NO : SAYS_NOTHING; /* of others not every file system knows the case */
     int e;
 
-    if (!turn(name, turned, sizeof(turned)) || lh_disk_stat(dirfd, name, &st) != 0)
+    if (!plain && !turn_two(name, turned, sizeof(turned)))
+        return SAYS_NOTHING;
+    if (lh_disk_stat(dirfd, name, &st) != 0)
         return SAYS_NOTHING;
     e = lh_disk_stat(dirfd, turned, &other);
     if (e != 0)
-        return e == ENOENT ? SAYS_NO : SAYS_NOTHING;
+        return e == ENOENT ? no : SAYS_NOTHING;
     if (other.dev != st.dev || other.ino != st.ino)
-        return SAYS_NO;
+        return no;
     return S_ISDIR(st.mode) || st.n_links < 2 ? SAYS_YES : SAYS_MAYBE;
 }
 

@@ -283,6 +283,16 @@ def test_folded_and_deleted():
     done(send_tree(src + "/", serve.url("t"), *more), "where nothing is to go nothing is wrong")
 
 
+def test_folded_without_a_to_z():
+    """Directories whose names have no letters but those of other alphabets."""
+    at = folding("foldother")
+    src = write(os.path.join(e2e.dir(), "src"), {"1/Фото": "new", "2/É": "new", "3/Ωμέγα": "new"})
+    write(at, {"t/1/фото": "old", "t/2/é": "old", "t/3/ωμέγα": "old"})
+    partial(send_tree(src + "/", Serve(at).url("t"), "--preserve", "times", "--delete"), "--delete")
+    for name in ("1/фото", "2/é", "3/ωμέγα"):
+        ok(os.path.exists(os.path.join(at, "t", name)) and read(at, "t", name) == b"new", "what was sent is there")
+
+
 def test_folded_links():
     """Where something is already, also of links the second of two does not replace the first."""
     at = folding("fold")
