@@ -56,7 +56,16 @@ static int failed_sys(struct ask *a, int e, const char *what)
 
 /* ---- what is there ---- */
 
-/* 0 or an errno. In a dry run what is in the way of its directory would be no more. */
+/* In a dry run a directory is not made where it would be; what is in its way would be no more,
+ * unless all that is there stays. */
+static bool would_be_made(const struct lh_rtree *t, int e)
+{
+    bool in_the_way = e == ENOTDIR || e == ELOOP;
+
+    return lh_rtree_dry(t) && (e == ENOENT || (in_the_way && !(t->flags & LH_OFFER_KEEP_ANY)));
+}
+
+/* 0 or an errno. */
 static int look(struct ask *a)
 {
     struct lh_rtree *t = a->t;
@@ -69,7 +78,7 @@ static int look(struct ask *a)
     if (e == 0 && !lh_rtree_dry(t))
         e = lh_tree_dir_know(&t->dirs, a->dir);
     if (e != 0)
-        return lh_rtree_dry(t) && (e == ENOENT || e == ENOTDIR || e == ELOOP) ? 0 : e;
+        return would_be_made(t, e) ? 0 : e;
     a->at.dir = a->dir;
     if (a->at.dir->fresh && a->e.kind != LH_KIND_DIR && a->e.kind != LH_KIND_THERE)
         return 0; /* a name that comes twice is found when it is made or renamed */

@@ -356,6 +356,18 @@ def test_one_file_system():
     same(names(os.path.join(root, "all")), [b"a", b"d", b"d/b", b"mounted", b"mounted/inside"], "all is taken")
 
 
+def test_dry_run_and_skip():
+    """What --existing skip leaves in the way of a directory is in the way of what is in it, too."""
+    serve, root, src = start()
+    write(src, {"d/x": "1", "d/sub/y": "2", "l/z": "3", "a": "4", "new/b": "5"})
+    write(os.path.join(root, "t"), {"d": "a file", "l": "->d"})
+    for more in (("-n",), ()):
+        sent = send_tree(src + "/", serve.url("t"), "--existing", "skip", *more)
+        partial(sent, "--existing skip %s" % " ".join(more))
+        same(sent.paths("failed"), {b"d", b"d/x", b"d/sub", b"d/sub/y", b"l", b"l/z"}, "what fails")
+        same(sent.paths("sent", "made"), {b"a", b"new", b"new/b"}, "and what does not")
+
+
 def test_dry_run():
     serve, root, src = start()
     tree.make(src, SEED, n_files=40, deep=5, long_paths=False)
