@@ -168,7 +168,8 @@ static void entry_event(struct tree_run *t, enum lh_tree_what what, const char *
     lh_json_begin(&json, stdout);
     lh_json_text(&json, "event", "entry");
     lh_json_text(&json, "what", words[what]);
-    lh_json_name(&json, "path", path, strlen(path));
+    if (path[0] != '\0') /* else only the message says which */
+        lh_json_name(&json, "path", path, strlen(path));
     lh_json_u64(&json, "bytes", bytes);
     if (what == LH_TREE_FAILED) {
         lh_json_text(&json, "status", lh_status_name(status));

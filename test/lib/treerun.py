@@ -34,7 +34,8 @@ class TreeSend(e2e.Send):
 
 
 def path_of(event):
-    return bytes.fromhex(event["path_hex"]) if "path_hex" in event else os.fsencode(event["path"])
+    """Empty where only the message says which."""
+    return bytes.fromhex(event["path_hex"]) if "path_hex" in event else os.fsencode(event.get("path", ""))
 
 
 def send_tree(sources, url, *args, limit=e2e.LIMIT, **how):

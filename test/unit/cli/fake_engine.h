@@ -4,7 +4,7 @@
  *   FAKE_STATUS   name of the status that a send or a start of serve ends with ("BUSY"); default OK
  *   FAKE_TICKS    progress callbacks before the end, 20 ms apart; default 3
  *   FAKE_SKIP     bytes that were there already
- *   FAKE_ENTRIES  of a tree, none of which is sent: kept, made, removed, none
+ *   FAKE_ENTRIES  of a tree, none of which is sent: kept, made, removed, unnamed, none
  *   FAKE_SESSIONS start callbacks; default 1
  *   FAKE_STUCK    a cancel or a close is never answered
  * A tree (fake_tree.c) goes by FAKE_STATUS and FAKE_TICKS too: with the last tick something becomes

@@ -60,6 +60,9 @@ static void some_entries(struct lh_tree *tree, const char *which)
     } else if (strcmp(which, "removed") == 0) {
         s->removed = 1;
         c->entry(c->arg, LH_TREE_REMOVED, "d/old", 0, 0, "");
+    } else if (strcmp(which, "unnamed") == 0) {
+        s->failed = 1;
+        c->entry(c->arg, LH_TREE_FAILED, "", 0, -LH_E_DEST, "d: cannot set its attributes");
     }
 }
 

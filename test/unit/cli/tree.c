@@ -176,6 +176,12 @@ static void test_json(void)
          "{\"event\":\"entry\",\"what\":\"failed\",\"path\":\"d/gone\",\"bytes\":0,\"status\":"
          "\"SOURCE\",\"message\":\"d/gone: it is not there\"}\n",
          "a failure");
+    is_i64(run("FAKE_ENTRIES=unnamed send --json d lh://h/x"), 0, "a failure that only words name");
+    says(got.out,
+         "{\"event\":\"entry\",\"what\":\"failed\",\"bytes\":0,\"status\":\"DEST\","
+         "\"message\":\"d: cannot set its attributes\"}\n",
+         "has no path, not an empty one");
+    is_i64(run("FAKE_STATUS=PARTIAL send --json d lh://h/x"), 8, "--json");
     says(got.out, "\"walking\":true,\"files_total\":2,", "progress");
     is_u64(count(got.err, "longhaul: failed:"), 2, "and a line for people");
     says(got.out, "\"sources\":1,\"destination\":\"lh://h/x\"", "the start");
