@@ -1,7 +1,7 @@
 /* A connection that is tried twice: who wins, what is told, and that nothing is left. Addresses are
  * handed to connect(2) in turn by this program: one that listens, one that refuses, one that drops
  * every SYN because its queue is full. */
-#include "io/connect.h"
+#include "io/net/connect.h"
 #include "test/lib/tap.h"
 #include "test/loop/rig.h"
 

@@ -1,4 +1,4 @@
-/* Opening, finishing and forgetting the target, in the order of src/io/sink_open.c and sink.c.
+/* Opening, finishing and forgetting the target, in the order of src/io/disk/sink_open.c and sink.c.
  *
  * Each is one event, but every operation of the disk within it is a crash point. */
 #include "test/sim/world.h"

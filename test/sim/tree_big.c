@@ -3,7 +3,7 @@
  * tree's. */
 #include "test/sim/tree_world.h"
 
-#include "io/sender.h"
+#include "io/send/sender.h"
 #include "test/lib/tap.h"
 
 #include <stdio.h>

@@ -9,7 +9,7 @@
  * - Limits of memory hold. */
 #include "test/sim/tree_world.h"
 
-#include "io/rtree_impl.h"
+#include "io/rtree/rtree_impl.h"
 #include "test/lib/tap.h"
 
 #include <stdlib.h>

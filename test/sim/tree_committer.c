@@ -1,5 +1,5 @@
-/* Committers of the receiver: one thread each, as io/commit.c has it, played turn by turn: a job,
- * or one half of a commit. Between the halves other things happen. */
+/* Committers of the receiver: one thread each, as io/recv/commit.c has it, played turn by turn: a
+ * job, or one half of a commit. Between the halves other things happen. */
 #include "test/sim/tree_world.h"
 
 #include "test/lib/tap.h"

@@ -1,5 +1,5 @@
-/* The sender's lane: what io/lane.c, session, offer and mover do for a tree, on a network that is
- * made up. The schedule and the packs are the program's; streams: tree_stream.c.
+/* The sender's lane: what io/tree/lane.c, session, offer and mover do for a tree, on a network that
+ * is made up. The schedule and the packs are the program's; streams: tree_stream.c.
  *
  * Happy path: dial -> OFFER, and what is told with it -> ACCEPT -> streams ask for packs, make them
  * and send them -> FINISH -> DONE -> CONFIRM -> done. Lost: all of it anew after a pause. */

@@ -12,8 +12,8 @@
 #define LH_SIM_TREE_WORLD_H
 
 #include "core/sched.h"
-#include "io/recv.h"
-#include "io/tree_impl.h"
+#include "io/recv/recv.h"
+#include "io/tree/tree_impl.h"
 #include "test/lib/rng.h"
 #include "test/sim/tree_calls.h"
 

@@ -1,5 +1,5 @@
 /* Paths that are longer than a system call takes: opened in pieces, with the same confinement. */
-#include "io/deep.h"
+#include "io/disk/deep.h"
 
 #include "scratch.h"
 #include "test/lib/sysfault.h"

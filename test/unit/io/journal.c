@@ -1,5 +1,5 @@
 /* The journal as a file: what it remembers, and what it makes of damage. */
-#include "io/journal.h"
+#include "io/disk/journal.h"
 
 #include "scratch.h"
 #include "test/lib/rng.h"

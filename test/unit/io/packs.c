@@ -1,5 +1,5 @@
 /* The packs of a tree: what is in them, files that fail or change, numbers, references. */
-#include "io/packs.h"
+#include "io/source/packs.h"
 
 #include "proto/tree.h"
 #include "scratch.h"

@@ -1,7 +1,7 @@
 /* Left-overs: found, told, removed; never one that is held. */
-#include "io/partials.h"
+#include "io/disk/partials.h"
 
-#include "io/staging.h"
+#include "io/disk/staging.h"
 #include "scratch.h"
 #include "test/lib/sysfault.h"
 #include "test/lib/tap.h"

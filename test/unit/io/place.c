@@ -1,7 +1,7 @@
 /* Paths beneath a root: what is allowed, what is made, what is refused. */
-#include "io/place.h"
+#include "io/disk/place.h"
 
-#include "io/deep.h"
+#include "io/disk/deep.h"
 #include "proto/transfer.h"
 #include "scratch.h"
 #include "test/lib/sysfault.h"

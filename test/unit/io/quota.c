@@ -1,5 +1,5 @@
 /* One bound over many accounts. */
-#include "io/quota.h"
+#include "io/disk/quota.h"
 #include "test/lib/rng.h"
 #include "test/lib/tap.h"
 

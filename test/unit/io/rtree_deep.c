@@ -1,8 +1,8 @@
 /* A tree whose paths are longer than one system call takes, at the receiver. */
-#include "io/rtree.h"
+#include "io/rtree/rtree.h"
 
-#include "io/deep.h"
-#include "io/rtree_dirs.h"
+#include "io/disk/deep.h"
+#include "io/rtree/rtree_dirs.h"
 #include "rtree_rig.h"
 #include "scratch.h"
 #include "test/lib/tap.h"

@@ -5,7 +5,7 @@
  * entry is answered for unless the tree failed as a whole, and the next attempt ends well. */
 #include "rtree_rig.h"
 
-#include "io/rtree_impl.h"
+#include "io/rtree/rtree_impl.h"
 #include "scratch.h"
 #include "test/lib/fault.h"
 #include "test/lib/sysfault.h"

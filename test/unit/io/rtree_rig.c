@@ -1,6 +1,6 @@
 #include "rtree_rig.h"
 
-#include "io/rtree_impl.h"
+#include "io/rtree/rtree_impl.h"
 #include "scratch.h"
 #include "test/lib/tap.h"
 

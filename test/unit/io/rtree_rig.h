@@ -2,7 +2,7 @@
 #ifndef LH_TEST_RTREE_RIG_H
 #define LH_TEST_RTREE_RIG_H
 
-#include "io/rtree.h"
+#include "io/rtree/rtree.h"
 #include "proto/frame.h"
 
 #include <sys/stat.h>

@@ -2,7 +2,7 @@
  * fails. */
 #include "rtree_rig.h"
 
-#include "io/rtree_impl.h"
+#include "io/rtree/rtree_impl.h"
 #include "scratch.h"
 #include "test/lib/sysfault.h"
 #include "test/lib/tap.h"

@@ -1,7 +1,7 @@
 /* Files of a tree in memory: named as soon as they are whole, and no sync for them. */
 #include "rtree_rig.h"
 
-#include "io/rtree_impl.h"
+#include "io/rtree/rtree_impl.h"
 #include "scratch.h"
 #include "test/lib/sysfault.h"
 #include "test/lib/tap.h"

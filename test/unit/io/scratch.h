@@ -2,8 +2,8 @@
 #ifndef LH_TEST_SCRATCH_H
 #define LH_TEST_SCRATCH_H
 
-#include "io/place.h"
-#include "io/sink.h"
+#include "io/disk/place.h"
+#include "io/disk/sink.h"
 
 #include <stdbool.h>
 #include <stddef.h>

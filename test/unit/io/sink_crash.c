@@ -4,9 +4,9 @@
  * is the same with a disk that has forgotten: every file goes back to what it was at its last sync,
  * as the child had set aside by then, and one that was never synced is empty. (What directories
  * forget is for the tests on a real disk image.) Then the transfer is taken up again. */
-#include "io/sink.h"
+#include "io/disk/sink.h"
 
-#include "io/staging.h"
+#include "io/disk/staging.h"
 #include "scratch.h"
 #include "test/lib/sysfault.h"
 #include "test/lib/tap.h"

@@ -1,8 +1,8 @@
 /* Every system call and every allocation of a whole transfer fails once; what is acknowledged
  * stays, nothing wrong is left, and the next attempt ends well. */
-#include "io/sink.h"
+#include "io/disk/sink.h"
 
-#include "io/staging.h"
+#include "io/disk/staging.h"
 #include "scratch.h"
 #include "test/lib/fault.h"
 #include "test/lib/sysfault.h"

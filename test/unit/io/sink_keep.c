@@ -1,6 +1,6 @@
 /* A sink whose offer lets what is there stay: when it does, when it does not, and that nothing else
  * is touched then. (Which sizes and times are the same: test/unit/core/keep.c.) */
-#include "io/sink.h"
+#include "io/disk/sink.h"
 
 #include "scratch.h"
 #include "test/lib/sysfault.h"

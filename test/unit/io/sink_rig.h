@@ -2,8 +2,8 @@
 #ifndef LH_TEST_SINK_RIG_H
 #define LH_TEST_SINK_RIG_H
 
-#include "io/sink.h"
-#include "io/staging.h"
+#include "io/disk/sink.h"
+#include "io/disk/staging.h"
 #include "scratch.h"
 
 extern struct lh_place *root;

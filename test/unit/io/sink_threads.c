@@ -1,6 +1,6 @@
 /* Four streams write interleaved and duplicate blocks while a committer commits: made for
  * ThreadSanitizer, and right without it. */
-#include "io/sink.h"
+#include "io/disk/sink.h"
 
 #include "scratch.h"
 #include "test/lib/tap.h"

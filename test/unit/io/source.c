@@ -1,5 +1,5 @@
 /* The file that is sent: what is refused, what counts as changed. */
-#include "io/source.h"
+#include "io/source/source.h"
 
 #include "core/sched.h"
 #include "scratch.h"

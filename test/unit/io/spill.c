@@ -1,7 +1,7 @@
 /* Records that spill to a file, and keys that are sorted there. */
-#include "io/spill.h"
-#include "io/known.h"
-#include "io/sorter.h"
+#include "io/disk/spill.h"
+#include "io/disk/known.h"
+#include "io/disk/sorter.h"
 
 #include "test/lib/tap.h"
 

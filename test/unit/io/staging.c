@@ -1,5 +1,5 @@
 /* Hidden names, and the ladder of preallocation. */
-#include "io/staging.h"
+#include "io/disk/staging.h"
 
 #include "scratch.h"
 #include "test/lib/sysfault.h"

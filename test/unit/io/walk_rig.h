@@ -2,7 +2,7 @@
 #ifndef LH_TEST_WALK_RIG_H
 #define LH_TEST_WALK_RIG_H
 
-#include "io/walk.h"
+#include "io/source/walk.h"
 
 #define RIG_ENTRIES 64
 
