@@ -371,6 +371,12 @@ struct dirent64 *__wrap_readdir64(DIR *dir)
     return next_entry(f, &f->entry) ? &f->entry : NULL;
 }
 
+void __wrap_rewinddir(DIR *dir);
+void __wrap_rewinddir(DIR *dir)
+{
+    ((struct open_file *)dir)->at = 0;
+}
+
 int __wrap_dirfd(DIR *dir);
 int __wrap_dirfd(DIR *dir)
 {

@@ -92,14 +92,24 @@ static bool turn_two(const char *name, char *out, size_t size)
 
 enum { SAYS_NOTHING, SAYS_NO, SAYS_MAYBE, SAYS_YES };
 
-/* What one name tells of its directory. */
+static bool is_ascii(const char *name)
+{
+    for (; *name != '\0'; name++) {
+        if ((unsigned char)*name >= 0x80)
+            return false;
+    }
+    return true;
+}
+
+/* What one name tells of its directory. That it tells case apart only ASCII tells: of other letters
+ * not every file system knows the case, and what is no UTF-8 some compare byte by byte. */
 static int says(int dirfd, const char *name)
 {
     struct lh_disk_stat st;
     struct lh_disk_stat other;
+    struct lh_disk_stat again;
     char turned[256];
     bool plain = turn(name, turned, sizeof(turned));
-    int no = plain ? SAYS_NO : SAYS_NOTHING; /* of others not every file system knows the case */
     int e;
 
     if (!plain && !turn_two(name, turned, sizeof(turned)))
@@ -107,11 +117,16 @@ static int says(int dirfd, const char *name)
     if (lh_disk_stat(dirfd, name, &st) != 0)
         return SAYS_NOTHING;
     e = lh_disk_stat(dirfd, turned, &other);
-    if (e != 0)
-        return e == ENOENT ? no : SAYS_NOTHING;
-    if (other.dev != st.dev || other.ino != st.ino)
-        return no;
-    return S_ISDIR(st.mode) || st.n_links < 2 ? SAYS_YES : SAYS_MAYBE;
+    if (e != 0 && e != ENOENT)
+        return SAYS_NOTHING;
+    if (e == 0 && other.dev == st.dev && other.ino == st.ino)
+        return S_ISDIR(st.mode) || st.n_links < 2 ? SAYS_YES : SAYS_MAYBE;
+    if (!plain || !is_ascii(name))
+        return SAYS_NOTHING;
+    /* Gone or renamed in between, its other name tells nothing. */
+    if (lh_disk_stat(dirfd, name, &again) != 0 || again.dev != st.dev || again.ino != st.ino)
+        return SAYS_NOTHING;
+    return SAYS_NO;
 }
 
 bool lh_rtree_folds(DIR *dir)
