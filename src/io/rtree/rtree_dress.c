@@ -24,7 +24,7 @@
 #define ACL_PREFIX "system.posix_acl_"
 #define GROUP 070u
 #define USER_PREFIX "user."
-#define LIST_BYTES 1024 /* of more names it is not looked whose they are */
+#define LIST_BYTES 1024 /* of names; more want memory of their own */
 
 static const char *const acl_names[] = {ACL_PREFIX "access", ACL_PREFIX "default"};
 
@@ -95,19 +95,16 @@ static bool has_acl_of(int fd)
 }
 
 /* The ACL that it has of its directory, or had before, and the source has not. It has its mode
- * then. */
+ * then, without the group's bits where the ACL could not be removed: they would be its mask. */
 static int drop_acl(const struct lh_rtree *t, int fd, const struct lh_rdress *d, uint64_t *not_kept)
 {
     mode_t mode = final_mode(t, d->mode);
-    int e = 0;
 
     if (fchmod(fd, mode & ~GROUP) != 0)
         return counted(errno, not_kept);
     if (fremovexattr(fd, acl_names[0]) != 0 && errno != ENODATA)
-        e = counted_xattr(errno, not_kept);
-    if (e == 0 && fchmod(fd, mode) != 0)
-        e = counted(errno, not_kept);
-    return e;
+        return counted_xattr(errno, not_kept);
+    return fchmod(fd, mode) == 0 ? 0 : counted(errno, not_kept);
 }
 
 /* The same of the one for what is made in it. */
@@ -134,21 +131,34 @@ bool lh_rtree_acl_too_many(const struct lh_rtree *t, int dirfd, const char *name
     return drops_acls(t) && lgetxattr(there(path, dirfd, name), acl_names[0], NULL, 0) > 0;
 }
 
-bool lh_rtree_xattrs_too_many(const struct lh_rtree *t, int dirfd, const char *name)
+/* len: of a list of names; negative when there is none. */
+static bool has_users(const char *list, ssize_t len)
 {
-    char path[THERE_SIZE];
-    char list[LIST_BYTES];
-    ssize_t len;
-
-    if (!(t->keep & LH_KEEP_XATTRS))
-        return false;
-    len = llistxattr(there(path, dirfd, name), list, sizeof(list));
-    if (len < 0)
-        return errno == ERANGE;
     for (ssize_t at = 0; at < len; at += (ssize_t)strlen(list + at) + 1)
         if (is_users(list + at))
             return true;
     return false;
+}
+
+bool lh_rtree_xattrs_too_many(const struct lh_rtree *t, int dirfd, const char *name)
+{
+    char path[THERE_SIZE];
+    char few[LIST_BYTES];
+    char *many;
+    bool has;
+    ssize_t len;
+
+    if (!(t->keep & LH_KEEP_XATTRS))
+        return false;
+    len = llistxattr(there(path, dirfd, name), few, sizeof(few));
+    if (len >= 0 || errno != ERANGE)
+        return has_users(few, len);
+    many = malloc(XATTR_LIST_MAX);
+    if (many == NULL)
+        return true; /* who drops them looks again */
+    has = has_users(many, llistxattr(path, many, XATTR_LIST_MAX));
+    free(many);
+    return has;
 }
 
 /* Mode and ACL of what cannot be opened: only a directory has one for others. 0 or an errno. */
@@ -158,16 +168,15 @@ static int set_mode_at(const struct lh_rtree *t, int dirfd, const char *name,
     mode_t mode = final_mode(t, d->mode);
     bool acl = lh_rtree_acl_too_many(t, dirfd, name);
     char path[THERE_SIZE];
-    int e = 0;
 
     if ((acl || !d->mode_set) &&
         fchmodat(dirfd, name, acl ? mode & ~GROUP : mode, AT_SYMLINK_NOFOLLOW) != 0)
         return counted(errno, not_kept);
-    if (acl && lremovexattr(there(path, dirfd, name), acl_names[0]) != 0 && errno != ENODATA)
-        e = counted_xattr(errno, not_kept);
-    if (acl && e == 0 && fchmodat(dirfd, name, mode, AT_SYMLINK_NOFOLLOW) != 0)
-        e = counted(errno, not_kept);
-    return e;
+    if (!acl)
+        return 0;
+    if (lremovexattr(there(path, dirfd, name), acl_names[0]) != 0 && errno != ENODATA)
+        return counted_xattr(errno, not_kept);
+    return fchmodat(dirfd, name, mode, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : counted(errno, not_kept);
 }
 
 #define BITS 07777u

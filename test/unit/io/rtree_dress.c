@@ -4,6 +4,7 @@
 #include "scratch.h"
 #include "test/lib/tap.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +60,30 @@ ssize_t __wrap_flistxattr(int fd, char *list, size_t size)
     return __real_flistxattr(fd, list, size);
 }
 
+/* ---- attributes that stay ---- */
+
+static int no_removal; /* of ACLs: an errno, or 0 */
+
+static bool stays(const char *name)
+{
+    errno = no_removal;
+    return no_removal != 0 && strcmp(name, "system.posix_acl_access") == 0;
+}
+
+int __real_fremovexattr(int fd, const char *name);
+int __wrap_fremovexattr(int fd, const char *name);
+int __wrap_fremovexattr(int fd, const char *name)
+{
+    return stays(name) ? -1 : __real_fremovexattr(fd, name);
+}
+
+int __real_lremovexattr(const char *path, const char *name);
+int __wrap_lremovexattr(const char *path, const char *name);
+int __wrap_lremovexattr(const char *path, const char *name)
+{
+    return stays(name) ? -1 : __real_lremovexattr(path, name);
+}
+
 /* ---- entries ---- */
 
 static struct lh_tree_entry file(const char *path, mode_t mode)
@@ -96,12 +121,17 @@ static void open_rig(uint32_t keep)
         bail("%s", rig->err.text);
 }
 
-static void close_rig(void)
+static uint64_t not_kept(void)
 {
     struct lh_rtree_stats stats;
 
     lh_rtree_stats(rig->tree, &stats);
-    is_u64(stats.not_kept, 0, "all was kept");
+    return stats.not_kept;
+}
+
+static void close_rig(void)
+{
+    is_u64(not_kept(), 0, "all was kept");
     rig_close(rig);
     scratch_clear();
 }
@@ -280,18 +310,25 @@ static void test_xattrs_behind_acl(void)
     }
 }
 
-/* Whom its ACL names may do nothing, for its mask; nor may they for a moment when it goes. */
-static void test_acl_goes_first(void)
+static bool shut(const char *path)
 {
+    /* Whom it names may do nothing, for its mask. */
     static const uint8_t acl[] = "\2\0\0\0\1\0\6\0\xff\xff\xff\xff"
                                  "\2\0\6\0\1\0\0\0\4\0\0\0\xff\xff\xff\xff"
                                  "\x10\0\0\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+
+    return setxattr(path, "system.posix_acl_access", acl, sizeof(acl) - 1, 0) == 0;
+}
+
+/* Whom its ACL names may do nothing, for its mask; nor may they for a moment when it goes. */
+static void test_acl_goes_first(void)
+{
     struct lh_tree_entry e;
 
     open_rig(LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_ACL);
     e = file("f", 0600);
     make(&e);
-    if (setxattr(rig_path("f"), "system.posix_acl_access", acl, sizeof(acl) - 1, 0) != 0) {
+    if (!shut(rig_path("f"))) {
         skip("no ACLs here");
     } else {
         n_masks = 0;
@@ -303,6 +340,35 @@ static void test_acl_goes_first(void)
         is_i64(ask(&e), LH_WANTED_KEPT, "again");
     }
     close_rig();
+}
+
+/* It stays, and with it what its mask says: that is not made more. */
+static void test_acl_that_stays(void)
+{
+    struct lh_tree_entry e;
+
+    for (unsigned i = 0; i < 2; i++) {
+        open_rig(LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_ACL);
+        e = file("f", 0660);
+        if (i == 0) {
+            make(&e);
+        } else {
+            e.kind = LH_KIND_FIFO;
+            e.size = 0;
+            is_i64(ask(&e), LH_WANTED_MADE, "a pipe");
+        }
+        if (!shut(rig_path("f"))) {
+            skip("no ACLs here");
+        } else {
+            no_removal = EPERM;
+            is_i64(ask(&e), LH_WANTED_MADE, "its ACL may not be removed");
+            no_removal = 0;
+            is_u64(not_kept(), 1, "that is counted");
+            is_u64(mode_of("f"), 0600, "whom it names may do no more than before");
+        }
+        rig_close(rig);
+        scratch_clear();
+    }
 }
 
 /* What the source has no more goes; what is new has nothing that could, and is not asked. */
@@ -358,6 +424,30 @@ static void test_many_xattrs_go(void)
     close_rig();
 }
 
+/* As many, and none of them of users: there is nothing to do. */
+static void test_many_of_others(void)
+{
+    struct lh_tree_entry e;
+    char name[200];
+    unsigned n = 0;
+
+    open_rig(LH_KEEP_MODE | LH_KEEP_TIMES | LH_KEEP_XATTRS);
+    e = file("f", 0600);
+    make(&e);
+    if (getuid() == 0 && seteuid(0) != 0)
+        bail("cannot be root");
+    while (n < 12 && snprintf(name, sizeof(name), "security.%0150u", n) > 0 &&
+           setxattr(rig_path("f"), name, "", 0, 0) == 0)
+        n++;
+    if (getuid() == 0 && seteuid(NOBODY) != 0)
+        bail("cannot be somebody else");
+    if (n < 8)
+        skip("no such attributes here");
+    else
+        is_i64(ask(&e), LH_WANTED_KEPT, "%u attributes of the system with long names", n);
+    close_rig();
+}
+
 static void test_xattrs_of_directories_go(void)
 {
     struct lh_tree_entry e;
@@ -396,8 +486,10 @@ static void test_all(void)
         test_xattrs_without_modes();
         test_xattrs_behind_acl();
         test_acl_goes_first();
+        test_acl_that_stays();
         test_xattrs_that_go();
         test_many_xattrs_go();
+        test_many_of_others();
         test_xattrs_of_directories_go();
     } else {
         skip("no extended attributes here");
