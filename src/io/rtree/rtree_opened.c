@@ -5,22 +5,41 @@
  *
  * Happy path: a directory is opened to work in it, and lacks rights of its owner -> it is given
  * them, and remembered with the mode that it had -> with the last descriptor of it that is kept it
- * gets that back, unless ATTRS gave it one since. Failures: of somebody else, it stays as it is,
- * and who needs it fails. A receiver that is killed leaves what it has opened up. */
+ * gets that back, unless ATTRS gave it one since. Failures: of somebody else, or with the
+ * set-group-id bit for a group that we are not of, it stays as it is, and who needs it fails. A
+ * receiver that is killed leaves what it has opened up. */
 #include "io/disk/disk.h"
 #include "io/rtree/rtree_dirs.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define OWNERS 0700u
 #define BITS 07777u
 
+static bool in_group(gid_t gid)
+{
+    gid_t *groups = NULL;
+    bool in = gid == getegid();
+    int n = in ? 0 : getgroups(0, NULL);
+
+    if (n > 0)
+        groups = malloc((size_t)n * sizeof(*groups));
+    n = groups != NULL ? getgroups(n, groups) : 0;
+    for (int i = 0; i < n; i++)
+        in = in || groups[i] == gid;
+    free(groups);
+    return in;
+}
+
+/* Whether there are rights to give. Who is not of its group takes the set-group-id bit away with
+ * any mode, and could not give it back: such a directory stays as it is. */
 static bool lacks(const struct lh_disk_stat *st)
 {
-    return (st->mode & OWNERS) != OWNERS;
+    return (st->mode & OWNERS) != OWNERS && (!(st->mode & S_ISGID) || in_group(st->gid));
 }
 
 /* ---- those that are opened up; the caller holds the lock ---- */

@@ -1,0 +1,82 @@
+/* Directories that a receiver that is not root opens up, where others change their modes too. */
+#include "rtree_rig.h"
+#include "scratch.h"
+#include "test/lib/tap.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NOBODY 65534
+#define OTHER_GROUP 12345
+
+static struct rig *rig; /* large */
+
+static void open_rig(void)
+{
+    if (rig_open(rig, LH_OFFER_KEEP_SAME, LH_KEEP_MODE) != 0)
+        bail("%s", rig->err.text);
+}
+
+static mode_t mode_of(const char *path)
+{
+    return rig_stat(path).st_mode & 07777;
+}
+
+static void set_mode(const char *path, mode_t mode)
+{
+    if (chmod(rig_path(path), mode) != 0)
+        bail("cannot change a mode");
+}
+
+/* The tree is closed: the directory has its mode back. */
+static void close_rig(const char *path, mode_t mode)
+{
+    rig_close(rig);
+    is_u64(mode_of(path), mode, "it has its mode");
+    set_mode(path, 0700);
+    scratch_clear();
+}
+
+/* Its group's bit goes for good when its owner changes its mode, and is not of that group. */
+static void test_group_of_others(void)
+{
+    static const gid_t groups[] = {OTHER_GROUP, NOBODY};
+
+    if (getuid() != 0) {
+        skip("only root makes directories of other groups");
+        return;
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        open_rig();
+        if (seteuid(0) != 0 || mkdir(rig_path("d"), 0) != 0 ||
+            chown(rig_path("d"), NOBODY, groups[i]) != 0 || chmod(rig_path("d"), 02555) != 0 ||
+            seteuid(NOBODY) != 0)
+            bail("cannot make a directory of that group");
+        is_i64(rig_ask_one(rig, LH_KIND_FILE, "d/f", 1), LH_WANTED_NEW, "a file in a directory");
+        rig_file(rig, 0, 1);
+        is_i64(rig_commit(rig), 0, "a commit");
+        is_i64(lh_runs_has(&rig->settled, 0), i == 1, "of another group: none is made there");
+        close_rig("d", 02555);
+    }
+}
+
+int main(void)
+{
+    rig = calloc(1, sizeof(*rig));
+    if (rig == NULL)
+        bail("out of memory");
+    if (geteuid() == 0 &&
+        (chown(scratch_dir(), NOBODY, NOBODY) != 0 || setegid(NOBODY) != 0 || seteuid(NOBODY) != 0))
+        bail("cannot be somebody else");
+    if (faccessat(AT_FDCWD, scratch_dir(), W_OK, AT_EACCESS) == 0) {
+        test_group_of_others();
+    } else {
+        skip("who is not root cannot get at the scratch directory");
+    }
+    free(rig);
+    if (getuid() == 0 && (seteuid(0) != 0 || setegid(0) != 0))
+        bail("cannot be root again");
+    return done_testing();
+}
