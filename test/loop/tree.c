@@ -4,6 +4,7 @@
 #include "test/loop/relay.h"
 #include "test/loop/tree_rig.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -195,6 +196,73 @@ static void test_bounded(void)
     bounded(0, 3, 3, "3 streams at most");
     bounded(40, 0, 40, "40 streams");
     bounded(0, 1, 2, "one stream, and the idle one of small files");
+}
+
+/* What the log says of the streams of a tree with 8, and when. */
+struct parts {
+    struct planting tree;
+    unsigned big_has_some; /* a big file is under way */
+    unsigned sent_at_rest; /* files, when the small ones' part became one stream */
+};
+
+static void on_part(void *arg, enum lh_log_level level, const char *text)
+{
+    struct parts *p = arg;
+
+    (void)level;
+    if (strstr(text, "streams n=4 why=\"not 8: the rest") != NULL)
+        p->big_has_some = 1;
+    if (strstr(text, "its part of the tree's is 1\"") != NULL)
+        p->sent_at_rest = p->tree.n_what[LH_TREE_SENT];
+}
+
+static void list_some(int fifo, const char *names)
+{
+    if (write(fifo, names, strlen(names)) != (ssize_t)strlen(names))
+        bail("a list of files");
+}
+
+/* Below a limit nothing small is told of while a big file is under way: it is not over with, and
+ * the big files do not get its streams. The list says so late that it is so. */
+static void test_rests(void)
+{
+    struct lh_tree_options o;
+    struct rig rig;
+    struct receiving r;
+    struct parts p = {0};
+    char name[64];
+    int fifo;
+
+    rig_open(&rig);
+    tree_grow(&rig, 60);
+    rig_make(&rig, "t/d1/big", 32 * MIB, 1);
+    rig_make(&rig, "t/d2/bigger", 33 * MIB, 2);
+    rig_serve(&rig, &r, 0);
+    tree_options(&rig, &o, r.port);
+    o.files_from = rig_source(&rig, "list");
+    if (mkfifo(o.files_from, 0600) != 0 || (fifo = open(o.files_from, O_RDWR | O_CLOEXEC)) < 0)
+        bail("a FIFO");
+    o.send.streams = 8;
+    o.send.limit_bps = 200000000;
+    o.send.log = on_part;
+    o.send.log_arg = &p;
+    o.send.log_level = LH_LOG_INFO;
+    list_some(fifo, "d1/big\nd2/bigger\n");
+    tree_start(&rig, &p.tree, &o);
+    rig_until(&rig, &p.big_has_some, 1);
+    for (unsigned i = 0; i < 60; i++) {
+        snprintf(name, sizeof(name), "%s\n", tree_file(i) + strlen("t/"));
+        list_some(fifo, name);
+    }
+    close(fifo);
+    rig_until(&rig, &p.tree.n_done, 1);
+    is_i64(p.tree.status, 0, "small files behind a big one: %s %s", p.tree.text,
+           p.tree.failed_text);
+    is_u64(p.tree.n_what[LH_TREE_SENT], 62, "all are sent");
+    ok(p.sent_at_rest >= 60, "the lane had its streams until the small ones were: %u",
+       p.sent_at_rest);
+    rig_serve_stop(&r);
+    rig_close(&rig, "rests");
 }
 
 /* Below a limit big files and small ones take turns. */
@@ -409,7 +477,8 @@ int main(int argc, char **argv)
         {"refusals", test_refusals}, {"whole", test_whole},          {"changed", test_changed},
         {"big", test_big},           {"links", test_hard_links},     {"dry", test_dry_run},
         {"remove", test_remove},     {"empty", test_remove_nothing}, {"places", test_places},
-        {"limited", test_limited},   {"shared", test_shared},        {"bounded", test_bounded}};
+        {"limited", test_limited},   {"shared", test_shared},        {"bounded", test_bounded},
+        {"rests", test_rests}};
 
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         if (argc < 2 || strcmp(argv[1], tests[i].name) == 0)

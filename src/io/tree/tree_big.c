@@ -60,7 +60,8 @@ static unsigned lane_part(struct lh_tree *t, unsigned bound)
 {
     bool bigs = t->n_bigs > 0 || lh_tree_big_running(t) > 0;
 
-    if (bigs && t->walk_over && !t->walk_busy && t->told == t->base)
+    /* Not what was told: below a limit nothing is while a big file is under way. */
+    if (bigs && t->walk_over && !t->walk_busy && t->n_contents == 0)
         t->lane_rests = true;
     if (t->lane_rests)
         return 1;
