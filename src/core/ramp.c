@@ -90,14 +90,21 @@ void lh_ramp_round_trip(struct lh_ramp *r, uint32_t rtt_us)
         r->path.rtt_us = rtt_us;
 }
 
+static void bound(struct lh_ramp *r, struct lh_ramp_bounds bounds)
+{
+    r->bounds = bounds;
+    if (r->far_max > 0 && bounds.max > r->far_max)
+        r->bounds.max = r->far_max;
+    if (r->bounds.min > r->bounds.max)
+        r->bounds.min = r->bounds.max;
+}
+
 bool lh_ramp_at_most(struct lh_ramp *r, unsigned max)
 {
     unsigned n = r->n;
 
-    if (r->bounds.max > max)
-        r->bounds.max = max;
-    if (r->bounds.min > max)
-        r->bounds.min = max;
+    r->far_max = max;
+    bound(r, r->bounds);
     r->n = within(r, n);
     if (r->n != n)
         snprintf(r->why, sizeof(r->why), "the receiver takes no more");
@@ -108,7 +115,7 @@ bool lh_ramp_rebound(struct lh_ramp *r, struct lh_ramp_bounds bounds)
 {
     unsigned n = r->n;
 
-    r->bounds = bounds;
+    bound(r, bounds);
     r->n = within(r, n);
     if (r->n == n)
         return false;

@@ -46,6 +46,7 @@ enum lh_ramp_trial { LH_RAMP_NONE, LH_RAMP_MORE, LH_RAMP_FEWER };
 
 struct lh_ramp {
     struct lh_ramp_bounds bounds;
+    unsigned far_max; /* the other side takes no more; 0: it has not said */
     struct lh_ramp_path path;
     unsigned n; /* streams to use now */
     enum lh_ramp_phase phase;
@@ -85,10 +86,12 @@ void lh_ramp_hurry(struct lh_ramp *r, unsigned most);
 /* A round trip was seen, 0: none. The least counts. */
 void lh_ramp_round_trip(struct lh_ramp *r, uint32_t rtt_us);
 
-/* The other side takes no more than so many. True: r->n has changed, r->why says why. */
+/* The other side takes no more than so many, whatever bounds come later. True: r->n has changed,
+ * r->why says why. */
 bool lh_ramp_at_most(struct lh_ramp *r, unsigned max);
 
-/* Other bounds from now on. True: r->n has changed, r->why says why. */
+/* Other bounds from now on, within what the other side takes. True: r->n has changed, r->why says
+ * why. */
 bool lh_ramp_rebound(struct lh_ramp *r, struct lh_ramp_bounds bounds);
 
 /* Look, and perhaps decide. True: r->n has changed, r->why says why. Time must not go back. */

@@ -243,6 +243,12 @@ static void test_other_bounds(void)
     ok(lh_ramp_at_most(&run.ramp, 5), "the receiver takes fewer");
     ok(strstr(run.ramp.why, "the receiver takes no more") != NULL, "which is told");
     ok(!lh_ramp_at_most(&run.ramp, 6), "no change, and nothing to be told");
+    lh_ramp_at_most(&run.ramp, 5);
+    lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 12});
+    go(&run, &link, 60);
+    is_u64(run.ramp.n, 5, "a larger part does not make the receiver take more");
+    lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){9, 9});
+    is_u64(run.ramp.n, 5, "nor does a number");
     run = begin(4, 4, 100000, 2796202, true);
     ok(lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){3, 3}) && run.ramp.n == 3, "a number");
     ok(lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){4, 4}) && run.ramp.n == 4, "and back");
