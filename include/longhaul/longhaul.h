@@ -138,7 +138,8 @@ struct lh_send_options {
                              or a tree over a long one,
                              LH_DEFAULT_MAX_STREAMS_FAR, of a file where BBR is not permitted
                              LH_DEFAULT_MAX_STREAMS_NO_BBR; at most LH_MAX_STREAMS.
-                             Of a tree this, and streams, bound the sum */
+                             Of a tree this, and streams, bound the sum; where that is 1 there
+                             are two, of which one sends */
     uint64_t limit_bps;   /* bits per second, contents and framing, all streams; 0: no limit */
     enum lh_send_share share;
     uint32_t loops; /* stream loops (threads); 0: one a core, at most 4; at most LH_MAX_LOOPS. With

@@ -7,9 +7,10 @@
  * slowly, so a lossy one is not taken for a full one.
  *
  * The least round trip is that of the last half hour in which anything was seen (RFC 6817's base
- * delay history, which is to be 10 minutes or longer). The kernel forgets its least after 5 minutes
- * (net.ipv4.tcp_min_rtt_wlen): beside a flow that keeps a queue standing for longer it would take
- * the queue for the path. A path that has become longer for good is taken for a full one as long.
+ * delay history, which is to be 10 minutes or longer), or since lh_yield_init: each session of a
+ * file begins anew. The kernel forgets its least after 5 minutes (net.ipv4.tcp_min_rtt_wlen):
+ * beside a flow that keeps a queue standing for longer it would take the queue for the path. A path
+ * that has become longer for good is taken for a full one as long.
  *
  * Pure. Main loop, a few times a second. Rates are bytes a second. */
 #ifndef LH_CORE_YIELD_H
