@@ -165,6 +165,8 @@ static int rename_file(struct lh_rtree *t, struct lh_rfile *f, struct renames *a
     if (e == 0) {
         lh_rtree_part_of(t, name, part);
         e = rename_part(t, at->dir, part, name, f->was_there);
+        if (lh_tree_dir_again(&t->dirs, at->dir, e))
+            e = rename_part(t, at->dir, part, name, f->was_there);
         at->touched = at->touched || e == 0;
         if (e == 0)
             return 0;

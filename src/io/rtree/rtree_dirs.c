@@ -260,6 +260,16 @@ static int get(struct lh_tree_dirs *d, const struct lh_tree_dir *in, const char 
     return 0;
 }
 
+/* 0 or an errno. */
+static int make(struct lh_tree_dirs *d, struct lh_tree_dir *in, const char *name)
+{
+    int e = mkdirat(in->fd, name, 0777) == 0 ? 0 : errno;
+
+    if (lh_tree_dir_again(d, in, e))
+        e = mkdirat(in->fd, name, 0777) == 0 ? 0 : errno;
+    return e;
+}
+
 /* Prefix by prefix from the root, which is there, each from the one before it. */
 static int reach(struct lh_tree_dirs *d, const char *path, size_t len, unsigned how,
                  struct lh_tree_dir **out)
@@ -279,8 +289,10 @@ static int reach(struct lh_tree_dirs *d, const char *path, size_t len, unsigned 
         name[at - from] = '\0';
         e = get(d, dir, path, at, to, &next);
         if (e == ENOENT && (how & MAKE)) {
-            made = mkdirat(dir->fd, name, 0777) == 0;
-            e = made || errno == EEXIST ? 0 : errno;
+            e = make(d, dir, name);
+            made = e == 0;
+            if (e == EEXIST)
+                e = 0;
             if (e == 0)
                 e = lh_tree_dir_touch(d, dir);
             if (e == 0)

@@ -130,9 +130,14 @@ void lh_tree_dir_lasts(struct lh_tree_dirs *d, struct lh_tree_dir *dir, bool pas
 /* Behind the last change: modes are given back, and all is synced as lh_tree_dirs_sync does. */
 int lh_tree_dirs_end(struct lh_tree_dirs *d);
 
-/* For rtree_dirs.c. Somebody works in it; it was opened, in_fd being what it is in, and that was
- * not allowed (returns a descriptor or -errno); it is closed. */
-void lh_tree_dir_open_up(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
+/* Whether what failed with this errno is to be tried again: another receiver had opened it up, and
+ * gave its mode back while we worked in it. */
+bool lh_tree_dir_again(struct lh_tree_dirs *d, struct lh_tree_dir *dir, int e);
+
+/* For rtree_dirs.c. Somebody works in it (returns whether it got rights that it lacked); it was
+ * opened, in_fd being what it is in, and that was not allowed (returns a descriptor or -errno); it
+ * is closed. */
+bool lh_tree_dir_open_up(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
 int lh_tree_dir_open_shut(struct lh_tree_dirs *d, int in_fd, const char *name,
                           struct lh_tree_dir *dir);
 void lh_tree_dir_give_back(struct lh_tree_dirs *d, struct lh_tree_dir *dir);

@@ -76,6 +76,8 @@ static int make_dir(struct make *m)
         e = errno;
     if (e == 0 && mkdirat(at->dir->fd, at->name, mode) != 0)
         e = errno;
+    if (lh_tree_dir_again(&m->t->dirs, at->dir, e))
+        e = mkdirat(at->dir->fd, at->name, mode) == 0 ? 0 : errno;
     if (e == 0)
         e = lh_tree_dir_touch(&m->t->dirs, at->dir);
     if (e != 0)
@@ -136,7 +138,7 @@ static bool stays(const struct make *m)
 }
 
 /* 0 or an errno. */
-static int make_as(const struct make *m, const char *name)
+static int make_once(const struct make *m, const char *name)
 {
     int fd = m->at->dir->fd;
     int r;
@@ -149,6 +151,13 @@ static int make_as(const struct make *m, const char *name)
         r = mknodat(fd, name, format_of(m->e->kind) | (m->e->mode & 0777),
                     is_device(m->e->kind) ? (dev_t)m->e->size : 0);
     return r == 0 ? 0 : errno;
+}
+
+static int make_as(const struct make *m, const char *name)
+{
+    int e = make_once(m, name);
+
+    return lh_tree_dir_again(&m->t->dirs, m->at->dir, e) ? make_once(m, name) : e;
 }
 
 static int dress(const struct make *m, const char *name)

@@ -4,10 +4,11 @@
  * is to be seen by one at a time. Only a receiver that is not root needs it.
  *
  * Happy path: a directory is opened to work in it, and lacks rights of its owner -> it is given
- * them, and remembered with the mode that it had -> with the last descriptor of it that is kept it
- * gets that back, unless ATTRS gave it one since. Failures: of somebody else, or with the
- * set-group-id bit for a group that we are not of, it stays as it is, and who needs it fails. A
- * receiver that is killed leaves what it has opened up. */
+ * them, and remembered with the mode that it had (another receiver may take them again: they are
+ * given anew when something is refused) -> with the last descriptor of it that is kept it gets that
+ * back, unless ATTRS gave it one since. Failures: of somebody else, or with the set-group-id bit
+ * for a group that we are not of, it stays as it is, and who needs it fails. A receiver that is
+ * killed leaves what it has opened up. */
 #include "io/disk/disk.h"
 #include "io/rtree/rtree_dirs.h"
 
@@ -75,24 +76,39 @@ static void delist(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
 
 /* ---- opening up ---- */
 
-void lh_tree_dir_open_up(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
+/* The caller holds the lock. */
+static bool open_up(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
 {
-    const struct lh_tree_dir *other;
+    const struct lh_tree_dir *other = other_of(d, dir);
     struct lh_disk_stat st;
+    bool up;
+
+    if (lh_disk_stat(dir->fd, "", &st) != 0)
+        return false;
+    up = lacks(&st) && fchmod(dir->fd, (st.mode & BITS) | OWNERS) == 0;
+    if (!dir->opened && other != NULL && (up || !lacks(&st)))
+        enlist(d, dir, other->mode, other->lasts);
+    else if (!dir->opened && up)
+        enlist(d, dir, st.mode, false);
+    return up;
+}
+
+bool lh_tree_dir_open_up(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
+{
+    bool up;
 
     if (!d->open_up)
-        return;
+        return false;
     pthread_mutex_lock(&d->mode_lock);
-    other = other_of(d, dir);
-    if (!dir->opened && lh_disk_stat(dir->fd, "", &st) == 0 &&
-        (!lacks(&st) || fchmod(dir->fd, (st.mode & BITS) | OWNERS) == 0)) {
-        if (other != NULL)
-            enlist(d, dir, other->mode, other->lasts);
-        else if (lacks(&st))
-            enlist(d, dir, st.mode, false);
-    }
+    up = open_up(d, dir);
     dir->as_is = false;
     pthread_mutex_unlock(&d->mode_lock);
+    return up;
+}
+
+bool lh_tree_dir_again(struct lh_tree_dirs *d, struct lh_tree_dir *dir, int e)
+{
+    return e == EACCES && lh_tree_dir_open_up(d, dir);
 }
 
 /* Whether it lacked rights, and has them now. The caller holds the lock. */

@@ -155,7 +155,7 @@ static mode_t first_mode(const struct lh_rtree *t, struct part *p, bool acl)
 }
 
 /* Returns a descriptor or -errno. Only files of several parts are waited for, and reopened. */
-static int open_part(struct lh_rtree *t, struct part *p, const struct lh_tree_dir *dir)
+static int open_part(struct lh_rtree *t, struct part *p, struct lh_tree_dir *dir)
 {
     mode_t mode = first_mode(t, p, dir->acl);
     struct lh_disk_stat st = {0};
@@ -168,10 +168,10 @@ static int open_part(struct lh_rtree *t, struct part *p, const struct lh_tree_di
     if (!p->create)
         return lh_rtree_part_open(dir, part, p->f->ino);
     fd = lh_rtree_part_make(t, dir, part, mode);
-    if (fd == -EMFILE || fd == -ENFILE) {
+    if (fd == -EMFILE || fd == -ENFILE)
         lh_tree_dirs_forget(&t->dirs);
+    if (fd == -EMFILE || fd == -ENFILE || lh_tree_dir_again(&t->dirs, dir, -fd))
         fd = lh_rtree_part_make(t, dir, part, mode);
-    }
     if (fd >= 0 && !p->alone) {
         int e = lh_disk_stat(fd, "", &st);
 
@@ -328,7 +328,7 @@ static bool written(struct lh_rtree *t, const struct part *p)
 }
 
 /* 0 or an errno. */
-static int put_part(struct lh_rtree *t, struct part *p, const struct lh_tree_dir *dir,
+static int put_part(struct lh_rtree *t, struct part *p, struct lh_tree_dir *dir,
                     const uint8_t *contents)
 {
     bool kept = false;

@@ -30,6 +30,13 @@ static void set_mode(const char *path, mode_t mode)
         bail("cannot change a mode");
 }
 
+static void make_dir(const char *path, mode_t mode)
+{
+    if (mkdir(rig_path(path), 0700) != 0)
+        bail("cannot make a directory");
+    set_mode(path, mode);
+}
+
 /* The tree is closed: the directory has its mode back. */
 static void close_rig(const char *path, mode_t mode)
 {
@@ -62,6 +69,41 @@ static void test_group_of_others(void)
     }
 }
 
+/* Another tree had opened it up, and gives its mode back when it ends. */
+static void test_taken_back(void)
+{
+    open_rig();
+    make_dir("d", 0755);
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "d/f", 1), LH_WANTED_NEW, "a file");
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "d/g", 1), LH_WANTED_NEW, "and one more");
+    set_mode("d", 0555);
+    is_i64(rig_file(rig, 0, 1), LH_CLAIM_OK, "where the right to write is taken back, is written");
+    is_u64(mode_of("d"), 0755, "it is given again");
+    set_mode("d", 0555);
+    is_i64(rig_commit(rig), 0, "a commit, when it is taken once more");
+    is_u64(mode_of("d"), 0755, "it is given again");
+    ok(lh_runs_has(&rig->settled, 0), "the file is settled");
+    rig_file(rig, 1, 1);
+    is_i64(rig_commit(rig), 0, "a commit");
+    ok(lh_runs_has(&rig->settled, 1), "so is the other");
+    close_rig("d", 0555);
+}
+
+static void test_taken_back_from_makers(void)
+{
+    open_rig();
+    make_dir("d", 0755);
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "d/f", 1), LH_WANTED_NEW, "a file");
+    set_mode("d", 0555);
+    is_i64(rig_ask_one(rig, LH_KIND_DIR, "d/e", 0), LH_WANTED_MADE, "a directory");
+    set_mode("d", 0555);
+    is_i64(rig_ask_one(rig, LH_KIND_FILE, "d/new/f", 1), LH_WANTED_NEW, "a file in a missing one");
+    rig_file(rig, 2, 1);
+    is_i64(rig_commit(rig), 0, "a commit");
+    ok(scratch_exists("t/d/new/f"), "it is there");
+    close_rig("d", 0555);
+}
+
 int main(void)
 {
     rig = calloc(1, sizeof(*rig));
@@ -72,6 +114,8 @@ int main(void)
         bail("cannot be somebody else");
     if (faccessat(AT_FDCWD, scratch_dir(), W_OK, AT_EACCESS) == 0) {
         test_group_of_others();
+        test_taken_back();
+        test_taken_back_from_makers();
     } else {
         skip("who is not root cannot get at the scratch directory");
     }
