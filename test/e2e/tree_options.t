@@ -149,8 +149,8 @@ def test_files_from_slowly():
         e2e.wait_until("the first is there", lambda: os.path.exists(os.path.join(root, "v", "foo")))
         f.write(b"c\0dir\nlast\n")
     sending.wait()
-    partial(sending, "a NUL in a list of lines")
-    same(names(os.path.join(root, "v")), [b"foo", b"last"], "the name with it fails, others come")
+    fails(sending, e2e.SOURCE, "must not hold a NUL", "a NUL in a list of lines")
+    same(names(os.path.join(root, "v")), [b"foo"], "nothing comes of what came with it")
 
 
 def test_files_from_twice():

@@ -74,7 +74,7 @@ struct lh_walk_numbers {
 int lh_walk_open(const struct lh_tree_options *opts, struct lh_walk **walk, struct lh_err *err);
 
 /* Returns enum lh_walk_step, or, the walk being over: -LH_E_NOMEM, -LH_E_INTERNAL ($TMPDIR is full
- * or failed), -LH_E_SOURCE (the list of files_from cannot be read). */
+ * or failed), -LH_E_SOURCE (files_from cannot be read, or is of lines and holds a NUL). */
 int lh_walk_next(struct lh_walk *walk, struct lh_walk_entry *e, struct lh_err *err);
 
 /* Whether it would wait for whoever writes the list of files_from. */

@@ -5,8 +5,10 @@
  * name that comes again is left out.
  *
  * It may come slowly, through a pipe: whether names end with NULs is decided as soon as one has
- * ended. There is a NUL in what has come by then, or it is a list of lines; names hold no NULs. No
- * call waits long for more: who asks may have been told to stop.
+ * ended. There is a NUL in what has come by then, or it is a list of lines. A NUL that comes later
+ * ends the walk: a first name that holds a newline may have come in two pieces, and then what lies
+ * between newlines is a part of a name, which may be that of another file. No call waits long for
+ * more: who asks may have been told to stop.
  *
  * As with rsync: empty lines and those that begin with '#' or ';' are left out (not of a list with
  * NULs), a '/' at the beginning is of no meaning. Failures: a name with "..", one that is not
@@ -56,7 +58,7 @@ void lh_walk_list_close(struct lh_walk *w)
 }
 
 /* More bytes behind those that are there, moved to the front. Returns LINE_THERE, LINE_AWAITED when
- * none have come for a while, -LH_E_SOURCE. */
+ * none have come for a while, -LH_E_SOURCE (also for a NUL in a list of lines). */
 static int read_more(struct lh_walk_list *list, struct lh_err *err)
 {
     struct pollfd p = {.fd = list->fd, .events = POLLIN};
@@ -74,6 +76,11 @@ static int read_more(struct lh_walk_list *list, struct lh_err *err)
         return LINE_AWAITED;
     if (n < 0)
         return lh_err_sys(err, LH_E_SOURCE, errno, "cannot read the list of files");
+    if (list->looked && list->separator == '\n' &&
+        memchr(list->bytes + list->end, '\0', (size_t)n) != NULL)
+        return lh_err_set(err, LH_E_SOURCE,
+                          "a list of lines must not hold a NUL, and in one with NULs the first "
+                          "name has to come as a whole");
     list->end += (size_t)n;
     list->ended = n == 0;
     return LINE_THERE;
@@ -248,11 +255,7 @@ static int next_item(struct lh_walk *w, struct lh_walk_entry *e, struct lh_err *
     list->cut = false;
     if (len == 0 || (list->separator == '\n' && (line[0] == '#' || line[0] == ';')))
         return LH_WALK_NOTHING;
-    wrong =
-        memchr(line, '\0', len) != NULL
-            ? "a name in a list of lines must not hold a NUL, and in one with NULs the first name "
-              "has to come as a whole"
-            : normalise(list, line, cut ? LH_TREE_PATH_MAX : len);
+    wrong = normalise(list, line, cut ? LH_TREE_PATH_MAX : len);
     if (wrong != NULL) {
         set_path(w, line, len < LH_WALK_PATH_MAX ? len : LH_WALK_PATH_MAX);
         return lh_walk_fail_words(w, e, wrong, err);

@@ -5,6 +5,7 @@
 #include "test/lib/tap.h"
 #include "walk_rig.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -331,6 +332,34 @@ static void test_list(void)
     is_i64(rig_run(), -LH_E_INVAL, "a list and two sources");
 }
 
+/* A first name with newlines of which only a part has come. */
+static void test_list_cut(void)
+{
+    static const char rest[] = "q\nb\0a/y\nx\n\0";
+    struct lh_walk_entry e;
+    struct lh_err err;
+    int fd;
+    int r;
+
+    rig_make_tree();
+    rig_file("t/q");
+    if (mkfifo(scratch_path("list"), 0600) != 0)
+        bail("no FIFO");
+    fd = open(scratch_path("list"), O_RDWR | O_CLOEXEC);
+    rig_begin("t", NULL);
+    use_list();
+    rig_open();
+    (void)!write(fd, "empty\n", 6);
+    r = rig_next(&e, &err);
+    ok(r == LH_WALK_ENTRY && strcmp(e.path, "empty") == 0, "a line comes");
+    (void)!write(fd, rest, sizeof(rest) - 1);
+    r = rig_next(&e, &err);
+    is_i64(r, -LH_E_SOURCE, "a NUL behind it ends the walk, before any name that came with it");
+    ok(r != -LH_E_SOURCE || strstr(err.text, "NUL") != NULL, "in words: %s",
+       r == -LH_E_SOURCE ? err.text : e.path);
+    close(fd);
+}
+
 static void test_one_file_system(void)
 {
     struct stat dev;
@@ -373,6 +402,7 @@ int main(void)
     test_the_same_twice();
     test_behind_a_link();
     test_list();
+    test_list_cut();
     is_u64(rig.n_nothings, 0, "there always was something");
     test_one_file_system();
     rig_end();
