@@ -255,6 +255,7 @@ int lh_walk_open(const struct lh_tree_options *opts, struct lh_walk **walk, stru
     lh_spill_init(&w->dirs);
     lh_spill_init(&w->linked.entries);
     lh_known_init(&w->list.known);
+    lh_known_init(&w->seen);
     lh_sorter_init(&w->linked.keys);
     r = opts->n_sources > 0 ? 0 : lh_err_set(err, LH_E_INVAL, "there is no source");
     if (r == 0)
@@ -288,6 +289,7 @@ void lh_walk_close(struct lh_walk *w)
         close(w->dir_fd);
     lh_walk_list_close(w);
     lh_known_free(&w->list.known);
+    lh_known_free(&w->seen);
     lh_filter_free(&w->filter);
     lh_spill_free(&w->todo);
     lh_spill_reader_free(&w->dirs_reader);

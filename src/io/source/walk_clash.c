@@ -1,14 +1,16 @@
 /* Names that several sources give to one place at the destination: the first source has it.
  *
  * Without this the later one would silently replace what the earlier one sent, and each run would
- * do so anew. What is asked is the file system, so no memory grows with the tree.
+ * do so anew. What is asked is the file system, so no memory grows with the tree. There may be many
+ * sources of one name (those of "DIR/" have none): the paths at their tops are noted on disk, and
+ * one that comes for the first time is not looked for in each of the others.
  *
  * Thread: as the walk; dir_is_shared any.
  *
  * Happy path: an entry of a second or later source, in a directory that an earlier one has too ->
  * the sources whose names may lead there are looked at -> nothing is there: it goes on. Two
  * directories become one. The very same file is left out without a word. Failures: anything else
- * fails by name; what cannot be looked at is taken for not there. */
+ * fails by name; what cannot be looked at is taken for not there. The notes' file ends the walk. */
 #include "io/source/walk_impl.h"
 
 #include "io/disk/deep.h"
@@ -25,8 +27,8 @@
 
 static int compare(const void *a, const void *b)
 {
-    const struct lh_walk_source *x = *(const struct lh_walk_source *const *)a;
-    const struct lh_walk_source *y = *(const struct lh_walk_source *const *)b;
+    const struct lh_walk_source *x = *(struct lh_walk_source *const *)a;
+    const struct lh_walk_source *y = *(struct lh_walk_source *const *)b;
     int c = strcmp(x->name, y->name);
 
     return c != 0 ? c : (x > y) - (x < y);
@@ -34,12 +36,16 @@ static int compare(const void *a, const void *b)
 
 int lh_walk_sort_sources(struct lh_walk *w, struct lh_err *err)
 {
-    w->by_name = malloc(w->n_sources * sizeof(const struct lh_walk_source *));
+    w->by_name = malloc(w->n_sources * sizeof(struct lh_walk_source *));
     if (w->by_name == NULL)
         return lh_err_set(err, LH_E_NOMEM, "out of memory");
     for (size_t i = 0; i < w->n_sources; i++)
         w->by_name[i] = &w->sources[i];
-    qsort(w->by_name, w->n_sources, sizeof(const struct lh_walk_source *), compare);
+    qsort(w->by_name, w->n_sources, sizeof(struct lh_walk_source *), compare);
+    for (size_t i = 1; i < w->n_sources; i++) {
+        if (strcmp(w->by_name[i - 1]->name, w->by_name[i]->name) == 0)
+            w->by_name[i - 1]->namesake = w->by_name[i]->namesake = true;
+    }
     return 0;
 }
 
@@ -126,9 +132,10 @@ static bool sends(const struct lh_walk *w, const struct lh_walk_source *src, con
            !lh_filter_excludes(&w->filter, path, strlen(path), is_dir);
 }
 
-/* The first source before `before` that sends something at `path`, and what. NULL: none. */
+/* The first source before `before` that sends something at `path`, and what. NULL: none. apart: not
+ * those that have the name of `before`. */
 static const struct lh_walk_source *earlier(const struct lh_walk *w, const char *path,
-                                            uint32_t before, struct lh_disk_stat *out)
+                                            uint32_t before, bool apart, struct lh_disk_stat *out)
 {
     const struct lh_walk_source *end = &w->sources[before];
     const struct lh_walk_source *found = NULL;
@@ -138,6 +145,8 @@ static const struct lh_walk_source *earlier(const struct lh_walk *w, const char 
     for (size_t k = 0; k < (lens[1] > 0 ? 2 : 1); k++) {
         size_t i = first_called(w, path, lens[k]);
 
+        if (apart && w->sources[before].name_len == lens[k])
+            continue;
         for (; i < w->n_sources && compare_name(w->by_name[i], path, lens[k]) == 0; i++) {
             if (w->by_name[i] >= end)
                 break;
@@ -151,15 +160,32 @@ static const struct lh_walk_source *earlier(const struct lh_walk *w, const char 
     return found;
 }
 
+/* Whether an earlier source of the same name may have w->path, as far as notes tell: 1, 0 (none
+ * has, and it is noted from now on), or as lh_known. */
+static int may_be_earlier(struct lh_walk *w, struct lh_err *err)
+{
+    bool at_top = w->dir_fd >= 0 && w->depth == 0;
+
+    if (!at_top || !w->sources[w->source].namesake)
+        return 1;
+    return lh_known(&w->seen, w->path, w->path_len, err);
+}
+
 int lh_walk_clash(struct lh_walk *w, const struct lh_disk_stat *st, struct lh_walk_entry *e,
                   struct lh_err *err)
 {
     struct lh_disk_stat there;
-    const struct lh_walk_source *src = earlier(w, w->path, w->source, &there);
+    const struct lh_walk_source *src;
     bool is_dir = S_ISDIR(st->mode);
+    int may_be = may_be_earlier(w, err);
     char shown[LH_WALK_SHOWN];
     char words[LH_WALK_SHOWN + 64];
 
+    if (may_be < 0)
+        return may_be;
+    if (!w->dir_shared)
+        return LH_WALK_ENTRY;
+    src = earlier(w, w->path, w->source, may_be == 0, &there);
     w->entry_shared = false;
     if (src == NULL)
         return LH_WALK_ENTRY;
@@ -178,5 +204,5 @@ bool lh_walk_dir_is_shared(const struct lh_walk *w, const struct lh_walk_entry *
 {
     struct lh_disk_stat st;
 
-    return e->source > 0 && earlier(w, e->path, e->source, &st) != NULL && S_ISDIR(st.mode);
+    return e->source > 0 && earlier(w, e->path, e->source, false, &st) != NULL && S_ISDIR(st.mode);
 }

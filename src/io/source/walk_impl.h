@@ -4,9 +4,9 @@
 
 #include "core/filter.h"
 #include "io/disk/disk.h"
+#include "io/disk/known.h"
 #include "io/disk/sorter.h"
 #include "io/disk/spill.h"
-#include "io/disk/known.h"
 #include "io/source/walk.h"
 #include "proto/transfer.h"
 
@@ -29,6 +29,7 @@ struct lh_walk_source {
     size_t name_len;
     bool is_dir;
     bool follow;   /* it may be a symbolic link to one */
+    bool namesake; /* another source has its name */
     int fd;        /* of a directory, of the first ones alone; -1 */
     int sys_errno; /* it cannot be looked at or opened */
     struct lh_disk_stat st;
@@ -75,7 +76,7 @@ struct lh_walk {
     struct lh_filter filter;
     struct lh_walk_source *sources;
     size_t n_sources;
-    const struct lh_walk_source **by_name; /* all of them, sorted; those of one name in order */
+    struct lh_walk_source **by_name; /* all of them, sorted; those of one name in order */
     size_t next_source;
     uint32_t source; /* that is being walked */
     struct lh_walk_numbers numbers;
@@ -86,8 +87,9 @@ struct lh_walk {
     size_t dir_len; /* of its path, which `path` begins with */
     uint32_t depth;
     bool dir_empty;
-    bool dir_shared; /* what is in it may be in an earlier source, too */
-    char *names;     /* what getdents64(2) gave */
+    bool dir_shared;      /* what is in it may be in an earlier source, too */
+    struct lh_known seen; /* what lies at the top of sources that are namesakes */
+    char *names;          /* what getdents64(2) gave */
     size_t names_at;
     size_t names_end;
     struct lh_walk_ancestor *ancestors; /* of depth 0 to `depth` */
@@ -156,9 +158,9 @@ int lh_walk_sort_sources(struct lh_walk *w, struct lh_err *err);
 /* Whether entries of that kind are left out, and counted. */
 bool lh_walk_leaves_out(const struct lh_walk *w, uint8_t kind);
 
-/* The entry at w->path, of a second or later source: has an earlier one its place? Returns
- * LH_WALK_ENTRY (no; then w->entry_shared is set), LH_WALK_NOTHING (it is the very same) or
- * LH_WALK_FAILED. */
+/* The entry at w->path: has an earlier source its place? Returns LH_WALK_ENTRY (no; then
+ * w->entry_shared is set), LH_WALK_NOTHING (it is the very same), LH_WALK_FAILED, -LH_E_NOMEM or
+ * -LH_E_INTERNAL. */
 int lh_walk_clash(struct lh_walk *w, const struct lh_disk_stat *st, struct lh_walk_entry *e,
                   struct lh_err *err);
 

@@ -113,7 +113,8 @@ static int take_kind(struct lh_walk *w, int dirfd, const char *name, bool descen
     }
 }
 
-/* Entries of its kind are not asked for, or its place is taken. Else LH_WALK_ENTRY. */
+/* Entries of its kind are not asked for, or its place is taken. Else LH_WALK_ENTRY, or as
+ * lh_walk_clash. */
 static int stays_out(struct lh_walk *w, const struct lh_disk_stat *st, struct lh_walk_entry *e,
                      struct lh_err *err)
 {
@@ -126,7 +127,7 @@ static int stays_out(struct lh_walk *w, const struct lh_disk_stat *st, struct lh
     }
     w->entry_shared = w->dir_shared;
     /* "" is the destination itself. */
-    return w->dir_shared && w->path_len > 0 ? lh_walk_clash(w, st, e, err) : LH_WALK_ENTRY;
+    return w->path_len > 0 ? lh_walk_clash(w, st, e, err) : LH_WALK_ENTRY;
 }
 
 static int cannot_look(struct lh_walk *w, int dirfd, const char *name, int sys_errno,

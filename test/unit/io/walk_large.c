@@ -163,11 +163,71 @@ static void test_many_sources(void)
     scratch_clear();
 }
 
+int __real_lh_deep_open(int root, const char *rel, int flags, uint64_t resolve);
+int __wrap_lh_deep_open(int root, const char *rel, int flags, uint64_t resolve);
+
+static unsigned n_deep_opens;
+
+int __wrap_lh_deep_open(int root, const char *rel, int flags, uint64_t resolve)
+{
+    n_deep_opens++;
+    return __real_lh_deep_open(root, rel, flags, resolve);
+}
+
+/* Sources that all go right into the destination: what only one has is not looked for in others. */
+static void test_one_name(void)
+{
+    enum { N = 60, OWN = 20 };
+    static const char *names[N];
+    static char paths[N][128];
+    struct lh_walk_entry e;
+    struct lh_err err;
+    size_t n_came = 0;
+    size_t n_failed = 0;
+    int r;
+
+    scratch_clear();
+    for (int i = 0; i < N; i++) {
+        char name[64];
+
+        snprintf(name, sizeof(name), "s%d", i);
+        rig_dir(name);
+        snprintf(paths[i], sizeof(paths[i]), "%s/%s/", scratch_dir(), name);
+        names[i] = paths[i];
+        for (int k = 0; k < OWN; k++) {
+            snprintf(name, sizeof(name), "s%d/%d-%d", i, i, k);
+            rig_file(name);
+        }
+        snprintf(name, sizeof(name), "s%d/common", i);
+        rig_file(name);
+    }
+    rig.opts = (struct lh_tree_options){.sources = names, .n_sources = N};
+    rig_open();
+    n_deep_opens = 0;
+    while ((r = rig_next(&e, &err)) != LH_WALK_END) {
+        n_came += r == LH_WALK_ENTRY;
+        n_failed += r == LH_WALK_FAILED;
+    }
+    is_u64(n_came, N * OWN + 1, "60 sources of one name: what each has alone, and one of many");
+    is_u64(n_failed, N - 1, "the others of that name fail");
+    ok(n_deep_opens <= 2 * N, "they are looked for, nothing else is (%u times)", n_deep_opens);
+    rig_open();
+    (void)setenv("TMPDIR", "/nowhere", 1);
+    while ((r = rig_next(&e, &err)) == LH_WALK_ENTRY)
+        continue;
+    (void)unsetenv("TMPDIR");
+    is_i64(r, -LH_E_INTERNAL, "without a place for temporary files the walk ends: %s", err.text);
+    lh_walk_close(rig.walk);
+    rig.walk = NULL;
+    scratch_clear();
+}
+
 int main(void)
 {
     test_deep();
     test_many();
     test_many_sources();
+    test_one_name();
     rig_end();
     return done_testing();
 }
