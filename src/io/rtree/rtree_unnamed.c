@@ -78,10 +78,15 @@ int lh_rtree_unnamed_make(const struct lh_rtree *t, const struct lh_tree_dir *di
     return make(dir->fd, mode & ~(mode_t)t->umask);
 }
 
-/* What the kernel says to who may not give a name to such a file. */
-static bool is_refused(int e)
+/* Whether that is what the kernel says to who may not give a name to such a file. It says ENOENT of
+ * a directory that somebody removed, too. */
+static bool is_refused(int e, int dirfd)
 {
-    return e == EPERM || e == EACCES || e == ENOENT;
+    struct lh_disk_stat st;
+
+    if (e == ENOENT)
+        return lh_disk_stat(dirfd, "", &st) != 0 || st.n_links > 0;
+    return e == EPERM || e == EACCES;
 }
 
 /* Whether it is still wanted: then nobody voids it any more. */
@@ -104,7 +109,7 @@ int lh_rtree_unnamed_name(struct lh_rtree *t, const struct lh_tree_dir *dir, int
     e = how == LH_UNNAMED_NOT ? EPERM : give_name(how, dir->fd, fd, lh_rfile_name(f));
     if (e == 0)
         return 0;
-    if (is_refused(e))
+    if (is_refused(e, dir->fd))
         t->unnamed = LH_UNNAMED_NOT;
     pthread_mutex_lock(&t->lock);
     f->named = false;

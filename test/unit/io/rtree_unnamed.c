@@ -157,6 +157,33 @@ static void test_refused(void)
     }
 }
 
+static void remove_d(enum lh_sys call, int fd)
+{
+    (void)fd;
+    if (call == LH_SYS_UTIMES && rmdir(rig_path("d")) != 0)
+        diag("cannot remove the directory");
+}
+
+/* One who removes a directory does not keep us from files without a name elsewhere. */
+static void test_directory_goes(void)
+{
+    open_rig(LH_OFFER_KEEP_SAME, LH_KEEP_TIMES);
+    rig_ask_one(rig, LH_KIND_DIR, "d", 0);
+    rig_ask_one(rig, LH_KIND_FILE, "d/f", 10);
+    rig_ask_one(rig, LH_KIND_FILE, "g", 10);
+    rig_part(rig, 1, 0, 10);
+    lh_sysfault_watch_with(remove_d, NULL);
+    is_i64(rig_pack(rig), LH_CLAIM_OK, "a file, whose directory is removed meanwhile");
+    lh_sysfault_watch_with(NULL, NULL);
+    ok(rig->tree->unnamed != LH_UNNAMED_NOT, "it is no word of files elsewhere");
+    rig_file(rig, 2, 10);
+    is_i64(rig_commit(rig), 0, "a commit");
+    ok(!lh_runs_has(&rig->settled, 1) && lh_runs_has(&rig->settled, 2), "the other is settled");
+    ok(rig_trouble(rig->troubles, 1)[0] != '\0', "that one has failed: %s",
+       rig_trouble(rig->troubles, 1));
+    close_rig();
+}
+
 /* A pack with nothing but the word that entry 0 is void. */
 static void void_it(enum lh_sys call, int fd)
 {
@@ -273,6 +300,7 @@ int main(void)
     test_hidden_names();
     test_somebody_faster();
     test_refused();
+    test_directory_goes();
     test_voided_while_written();
     test_modes();
     test_what_can_be_done();
