@@ -134,7 +134,7 @@ static int open_it(struct lh_tree_dirs *d, const struct lh_tree_dir *in, unsigne
     dir->mark = fresh_mark(dir->hash, st.dev, st.ino);
     dir->as_is = !(how & WORK);
     if ((how & WORK) || (st.mode & 0500) != 0500) /* what is in it cannot be listed either */
-        lh_tree_dir_open_up(d, dir);
+        lh_tree_dir_came(d, dir, &st);
     dir->foreign = st.dev != d->dev;
     dir->acl = fgetxattr(dir->fd, "system.posix_acl_default", NULL, 0) > 0;
     return 0;

@@ -24,6 +24,8 @@
 #define LH_TREE_FOREIGN_KNOWN 16 /* file systems; of more each look at one syncs it */
 #define LH_TREE_SYNC_FEW 32      /* so many are synced one by one; more: the whole file system is */
 
+struct lh_disk_stat;
+
 struct lh_tree_dir {
     int fd;
     uint64_t dev;
@@ -37,7 +39,7 @@ struct lh_tree_dir {
     struct lh_tree_dir *next_opened;
     uint64_t ino;
     bool opened;       /* up, by us; */
-    bool lasts;        /* until the end, if it comes to that; */
+    bool lasts;        /* until ATTRS, or until the end if it is kept so long; */
     uint32_t mode;     /* before that it had this one */
     atomic_bool as_is; /* its mode is not ours: it is opened up when somebody works in it */
     /* the rest is rtree_dirs.c's own */
@@ -61,6 +63,7 @@ struct lh_tree_dirs {
     /* The caller's, before anything is opened: those of ours that lack rights of their owner are
      * given them while we work in them (rtree_opened.c). */
     bool open_up;
+    atomic_bool any_opened; /* some had lacked them, ever */
     bool ended;
     pthread_mutex_t mode_lock; /* never taken under the other one */
     struct lh_tree_dir *opened;
@@ -125,7 +128,9 @@ int lh_tree_open_beneath(int from_fd, const char *path);
 /* It has its mode from ATTRS: that stays. */
 void lh_tree_dir_dressed(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
 /* Others, who do not come by here, put something into it, or pass it on their way (passed): opened
- * up it stays that, until ATTRS give it its mode, or the end comes. */
+ * up it stays that, until ATTRS give it its mode, or the end comes. One of which no descriptor is
+ * kept until then is forgotten, and so are all when the session is lost: only ATTRS, perhaps of a
+ * later session, give these a mode. */
 void lh_tree_dir_lasts(struct lh_tree_dirs *d, struct lh_tree_dir *dir, bool passed);
 /* Behind the last change: modes are given back, and all is synced as lh_tree_dirs_sync does. */
 int lh_tree_dirs_end(struct lh_tree_dirs *d);
@@ -141,6 +146,9 @@ bool lh_tree_dir_open_up(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
 int lh_tree_dir_open_shut(struct lh_tree_dirs *d, int in_fd, const char *name,
                           struct lh_tree_dir *dir);
 void lh_tree_dir_give_back(struct lh_tree_dirs *d, struct lh_tree_dir *dir);
+/* Somebody opened it just now, to work in it, and looked at it: mostly there is nothing to do. */
+void lh_tree_dir_came(struct lh_tree_dirs *d, struct lh_tree_dir *dir,
+                      const struct lh_disk_stat *st);
 /* The root, which is in use from the beginning to the end. */
 void lh_tree_dirs_open_root(struct lh_tree_dirs *d);
 void lh_tree_dirs_let_root(struct lh_tree_dirs *d);

@@ -8,7 +8,8 @@
  * given anew when something is refused) -> with the last descriptor of it that is kept it gets that
  * back, unless ATTRS gave it one since. Failures: of somebody else, or with the set-group-id bit
  * for a group that we are not of, it stays as it is, and who needs it fails. A receiver that is
- * killed leaves what it has opened up. */
+ * killed leaves what it has opened up; those that last (lh_tree_dir_lasts) are left so with a lost
+ * session too, or when their descriptor goes before the end. */
 #include "io/disk/disk.h"
 #include "io/rtree/rtree_dirs.h"
 
@@ -76,6 +77,13 @@ static void delist(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
 
 /* ---- opening up ---- */
 
+/* Before: who sees the mode that we gave it sees that we did. */
+static bool give(struct lh_tree_dirs *d, int fd, const struct lh_disk_stat *was)
+{
+    d->any_opened = true;
+    return fchmod(fd, (was->mode & BITS) | OWNERS) == 0;
+}
+
 /* The caller holds the lock. */
 static bool open_up(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
 {
@@ -85,7 +93,7 @@ static bool open_up(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
 
     if (lh_disk_stat(dir->fd, "", &st) != 0)
         return false;
-    up = lacks(&st) && fchmod(dir->fd, (st.mode & BITS) | OWNERS) == 0;
+    up = lacks(&st) && give(d, dir->fd, &st);
     if (!dir->opened && other != NULL && (up || !lacks(&st)))
         enlist(d, dir, other->mode, other->lasts);
     else if (!dir->opened && up)
@@ -106,16 +114,26 @@ bool lh_tree_dir_open_up(struct lh_tree_dirs *d, struct lh_tree_dir *dir)
     return up;
 }
 
+void lh_tree_dir_came(struct lh_tree_dirs *d, struct lh_tree_dir *dir,
+                      const struct lh_disk_stat *st)
+{
+    if (d->open_up && (d->any_opened || lacks(st)))
+        (void)lh_tree_dir_open_up(d, dir);
+}
+
 bool lh_tree_dir_again(struct lh_tree_dirs *d, struct lh_tree_dir *dir, int e)
 {
     return e == EACCES && lh_tree_dir_open_up(d, dir);
 }
 
 /* Whether it lacked rights, and has them now. The caller holds the lock. */
-static bool open_up_at(int in_fd, const char *name, struct lh_disk_stat *was)
+static bool open_up_at(struct lh_tree_dirs *d, int in_fd, const char *name,
+                       struct lh_disk_stat *was)
 {
-    return lh_disk_stat(in_fd, name, was) == 0 && S_ISDIR(was->mode) && lacks(was) &&
-           fchmodat(in_fd, name, (was->mode & BITS) | OWNERS, AT_SYMLINK_NOFOLLOW) == 0;
+    if (lh_disk_stat(in_fd, name, was) != 0 || !S_ISDIR(was->mode) || !lacks(was))
+        return false;
+    d->any_opened = true;
+    return fchmodat(in_fd, name, (was->mode & BITS) | OWNERS, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 /* Others see what is enlisted: dev and ino are never written again. The caller holds the lock. */
@@ -123,7 +141,7 @@ static int open_shut(struct lh_tree_dirs *d, int in_fd, const char *name, struct
 {
     struct lh_disk_stat was, st;
     int fd = lh_tree_open_beneath(in_fd, name); /* somebody may have opened it up meanwhile */
-    bool ours = fd == -EACCES && open_up_at(in_fd, name, &was);
+    bool ours = fd == -EACCES && open_up_at(d, in_fd, name, &was);
     int e;
 
     if (ours)
@@ -160,7 +178,7 @@ void lh_tree_dirs_open_root(struct lh_tree_dirs *d)
     struct lh_disk_stat st;
 
     if (!d->open_up || lh_disk_stat(d->root_fd, "", &st) != 0 || !lacks(&st) ||
-        fchmod(d->root_fd, (st.mode & BITS) | OWNERS) != 0)
+        !give(d, d->root_fd, &st))
         return;
     if (lh_tree_dir_get(d, "", 0, false, &d->root) != 0) {
         (void)fchmod(d->root_fd, st.mode & BITS);
