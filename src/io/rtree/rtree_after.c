@@ -199,6 +199,15 @@ static int remove_dir(struct lh_rtree *t, const struct lh_tree_dir *dir, const c
     return unlinkat(dir->fd, name, AT_REMOVEDIR) == 0 ? 0 : errno;
 }
 
+/* 0 or an errno. */
+static int remove_in(struct lh_rtree *t, const struct lh_tree_dir *dir,
+                     const struct lh_tree_entry *entry, const char *path, const char *name)
+{
+    if (entry->kind == LH_KIND_DIR)
+        return remove_dir(t, dir, path, entry->path_len, name);
+    return unlinkat(dir->fd, name, 0) == 0 ? 0 : errno;
+}
+
 /* 0 or an errno; what is not there is gone. */
 static int remove_entry(struct lh_rtree *t, const struct lh_tree_entry *entry, const char *path)
 {
@@ -209,10 +218,9 @@ static int remove_entry(struct lh_rtree *t, const struct lh_tree_entry *entry, c
 
     if (e != 0)
         return e == ENOENT ? 0 : e;
-    if (entry->kind == LH_KIND_DIR)
-        e = remove_dir(t, dir, path, entry->path_len, name);
-    else if (unlinkat(dir->fd, name, 0) != 0)
-        e = errno;
+    e = remove_in(t, dir, entry, path, name);
+    if (lh_tree_dir_again(&t->dirs, dir, e))
+        e = remove_in(t, dir, entry, path, name);
     if (e == 0)
         e = lh_tree_dir_touch(&t->dirs, dir);
     lh_tree_dir_put(&t->dirs, dir);

@@ -91,6 +91,8 @@ static void test_taken_back(void)
 
 static void test_taken_back_from_makers(void)
 {
+    struct lh_runs gone;
+
     open_rig();
     make_dir("d", 0755);
     is_i64(rig_ask_one(rig, LH_KIND_FILE, "d/f", 1), LH_WANTED_NEW, "a file");
@@ -101,6 +103,14 @@ static void test_taken_back_from_makers(void)
     rig_file(rig, 2, 1);
     is_i64(rig_commit(rig), 0, "a commit");
     ok(scratch_exists("t/d/new/f"), "it is there");
+    set_mode("d", 0555);
+    set_mode("d/new", 0555);
+    rig_add(rig, LH_KIND_FILE, "d/new/f", 1);
+    rig_add(rig, LH_KIND_DIR, "d/e", 0);
+    lh_runs_init(&gone, LH_RUNS_MAX);
+    is_i64(rig_remove(rig, &gone), 0, "some are to be removed");
+    lh_runs_free(&gone);
+    ok(!scratch_exists("t/d/new/f") && !scratch_exists("t/d/e"), "they are gone");
     close_rig("d", 0555);
 }
 
