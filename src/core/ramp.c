@@ -113,16 +113,26 @@ bool lh_ramp_at_most(struct lh_ramp *r, unsigned max)
 
 bool lh_ramp_rebound(struct lh_ramp *r, struct lh_ramp_bounds bounds)
 {
+    unsigned most = r->bounds.max;
     unsigned n = r->n;
+    bool freed;
 
     bound(r, bounds);
-    r->n = within(r, n);
-    if (r->n == n)
+    freed = n == most && r->bounds.max > most; /* where fewer did that stands */
+    r->n = within(r, freed && r->cut_n > n ? r->cut_n : n);
+    if (r->n < n && r->cut_n < n)
+        r->cut_n = n;
+    if (r->n >= r->cut_n)
+        r->cut_n = 0;
+    if (r->n == n && !freed)
         return false;
     r->trial = LH_RAMP_NONE;
     r->phase = LH_RAMP_SETTLE;
     r->settle_Bps = 0;
     r->since_ms = 0;
+    r->hold_ms = HOLD_FIRST_MS;
+    if (r->n == n)
+        return false;
     snprintf(r->why, sizeof(r->why), "%s: its part of the tree's is %u",
              r->n < n ? "fewer" : "more", bounds.max);
     return true;
@@ -296,6 +306,7 @@ static bool too_thin(struct lh_ramp *r, const struct lh_ramp_sight *sight)
         if (r->bounds.max > r->calm_max)
             r->bounds.max = r->calm_max;
         r->n = within(r, r->calm_n);
+        r->cut_n = 0;
         snprintf(r->why, sizeof(r->why), "%" PRIu64 " kB a round trip are thin for so many",
                  flight / 1000);
     }

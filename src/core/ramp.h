@@ -48,7 +48,8 @@ struct lh_ramp {
     struct lh_ramp_bounds bounds;
     unsigned far_max; /* the other side takes no more; 0: it has not said */
     struct lh_ramp_path path;
-    unsigned n; /* streams to use now */
+    unsigned n;     /* streams to use now */
+    unsigned cut_n; /* what there were before bounds made them fewer; 0: they did not */
     enum lh_ramp_phase phase;
     enum lh_ramp_trial trial; /* of n, against `before` */
     unsigned before;
@@ -90,8 +91,9 @@ void lh_ramp_round_trip(struct lh_ramp *r, uint32_t rtt_us);
  * r->why says why. */
 bool lh_ramp_at_most(struct lh_ramp *r, unsigned max);
 
-/* Other bounds from now on, within what the other side takes. True: r->n has changed, r->why says
- * why. */
+/* Other bounds from now on, within what the other side takes. Where there is more room it goes back
+ * to what there were before they were made fewer, or looks soon whether more help. True: r->n has
+ * changed, r->why says why. */
 bool lh_ramp_rebound(struct lh_ramp *r, struct lh_ramp_bounds bounds);
 
 /* Look, and perhaps decide. True: r->n has changed, r->why says why. Time must not go back. */

@@ -203,6 +203,8 @@ struct parts {
     struct planting tree;
     unsigned big_has_some; /* a big file is under way */
     unsigned sent_at_rest; /* files, when the small ones' part became one stream */
+    unsigned whole_again;  /* it became all of them again, */
+    unsigned whole_at;     /* after so many callbacks */
 };
 
 static void on_part(void *arg, enum lh_log_level level, const char *text)
@@ -214,6 +216,10 @@ static void on_part(void *arg, enum lh_log_level level, const char *text)
         p->big_has_some = 1;
     if (strstr(text, "its part of the tree's is 1\"") != NULL)
         p->sent_at_rest = p->tree.n_what[LH_TREE_SENT];
+    if (strstr(text, "more: its part of the tree's is 8\"") != NULL) {
+        p->whole_at = p->tree.n_progress;
+        p->whole_again = 1;
+    }
 }
 
 static void list_some(int fifo, const char *names)
@@ -263,6 +269,43 @@ static void test_rests(void)
        p.sent_at_rest);
     rig_serve_stop(&r);
     rig_close(&rig, "rests");
+}
+
+/* Between two big files the small ones do not begin streams that they would give up at once. */
+static void test_part_is_kept(void)
+{
+    struct lh_tree_options o;
+    struct rig rig;
+    struct receiving r;
+    struct parts p = {0};
+    unsigned sent_at;
+    int fifo;
+
+    rig_open(&rig);
+    tree_add_dir(&rig, "t");
+    rig_make(&rig, "t/big", 32 * MIB, 1);
+    rig_serve(&rig, &r, 0);
+    tree_options(&rig, &o, r.port);
+    o.files_from = rig_source(&rig, "list");
+    if (mkfifo(o.files_from, 0600) != 0 || (fifo = open(o.files_from, O_RDWR | O_CLOEXEC)) < 0)
+        bail("a FIFO");
+    o.send.streams = 8;
+    o.send.progress_ms = 20;
+    o.send.log = on_part;
+    o.send.log_arg = &p;
+    o.send.log_level = LH_LOG_INFO;
+    list_some(fifo, "big\n");
+    tree_start(&rig, &p.tree, &o);
+    rig_until(&rig, &r.n_received, 1);
+    sent_at = p.tree.n_progress;
+    rig_until(&rig, &p.whole_again, 1);
+    ok(p.whole_at >= sent_at + 2, "the lane has all streams again, and not at once: %u, %u",
+       sent_at, p.whole_at);
+    close(fifo);
+    rig_until(&rig, &p.tree.n_done, 1);
+    is_i64(p.tree.status, 0, "and it ends well: %s %s", p.tree.text, p.tree.failed_text);
+    rig_serve_stop(&r);
+    rig_close(&rig, "part");
 }
 
 /* Below a limit big files and small ones take turns. */
@@ -478,7 +521,7 @@ int main(int argc, char **argv)
         {"big", test_big},           {"links", test_hard_links},     {"dry", test_dry_run},
         {"remove", test_remove},     {"empty", test_remove_nothing}, {"places", test_places},
         {"limited", test_limited},   {"shared", test_shared},        {"bounded", test_bounded},
-        {"rests", test_rests}};
+        {"rests", test_rests},       {"part", test_part_is_kept}};
 
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         if (argc < 2 || strcmp(argv[1], tests[i].name) == 0)

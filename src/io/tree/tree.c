@@ -31,6 +31,7 @@ static void on_progress(void *arg, const struct lh_send_stats *stats)
     if (t->cbs.progress != NULL)
         t->cbs.progress(t->cbs.arg, &t->stats);
     t->bigs_pause = false;
+    t->part_ticks -= t->part_ticks > 0;
     lh_tree_step(t);
 }
 

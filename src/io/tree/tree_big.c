@@ -13,7 +13,8 @@
  *
  * Where the number of streams is asked for or bounded it is that of the tree: there is one big file
  * at a time, and while there is one the lane keeps half of the streams; one when there is nothing
- * left for it. Those that it gives up are closed before the big file has them. */
+ * left for it. Those that it gives up are closed before the big file has them. They do not come
+ * back at once: the next big file may be found soon. */
 #include "io/send/sender.h"
 #include "io/tree/tree_impl.h"
 
@@ -23,6 +24,7 @@
 #include <string.h>
 
 #define TRIES_MAX 20 /* of a session that does not come up */
+#define PART_TICKS 6 /* of progress: 3 s by default */
 
 unsigned lh_tree_big_running(const struct lh_tree *t)
 {
@@ -60,12 +62,14 @@ static unsigned lane_part(struct lh_tree *t, unsigned bound)
 {
     bool bigs = t->n_bigs > 0 || lh_tree_big_running(t) > 0;
 
+    if (bigs)
+        t->part_ticks = PART_TICKS;
     /* Not what was told: below a limit nothing is while a big file is under way. */
     if (bigs && t->walk_over && !t->walk_busy && t->n_contents == 0)
         t->lane_rests = true;
     if (t->lane_rests)
         return 1;
-    return bigs && bound > 1 ? bound / 2 : bound;
+    return t->part_ticks > 0 && bound > 1 ? bound / 2 : bound;
 }
 
 /* The bound is divided. False: the lane has not given up yet what it is to. */

@@ -207,6 +207,7 @@ struct lh_tree {
     uint64_t bytes_there;      /* of those, and of such that are in it again */
     uint32_t big_max_streams;  /* as it was asked for; 0: by the host */
     unsigned lane_part;        /* streams of the bound that the lane has; 0: all */
+    unsigned part_ticks;       /* of progress, for which the lane keeps to half of the bound */
     bool lane_rests;           /* there is nothing left for it: the big files have the bound */
 
     struct lh_tree_prune prune;

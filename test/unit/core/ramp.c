@@ -237,9 +237,11 @@ static void test_other_bounds(void)
     ok(lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 8}), "fewer are");
     is_u64(run.ramp.n, 8, "so fewer it is");
     ok(strstr(run.ramp.why, "its part") != NULL, "which is told: %s", run.ramp.why);
-    ok(!lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 12}), "more are: nothing at once");
-    go(&run, &link, 60);
-    is_u64(run.ramp.n, 12, "but soon");
+    go(&run, &link, 10);
+    ok(lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 12}), "more are");
+    is_u64(run.ramp.n, 12, "so it is as many of what there were");
+    lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 32});
+    is_u64(run.ramp.n, 16, "and not more than there were");
     ok(lh_ramp_at_most(&run.ramp, 5), "the receiver takes fewer");
     ok(strstr(run.ramp.why, "the receiver takes no more") != NULL, "which is told");
     ok(!lh_ramp_at_most(&run.ramp, 6), "no change, and nothing to be told");
@@ -252,6 +254,32 @@ static void test_other_bounds(void)
     run = begin(4, 4, 100000, 2796202, true);
     ok(lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){3, 3}) && run.ramp.n == 3, "a number");
     ok(lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){4, 4}) && run.ramp.n == 4, "and back");
+}
+
+static void test_more_room(void)
+{
+    struct run run = begin(1, 8, 100000, 2796202, true);
+    struct link link = {120 * MB, 7 * MB, 0, 0};
+
+    go(&run, &link, 600);
+    is_u64(run.ramp.n, 8, "all that are allowed, for long");
+    ok(!lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 16}), "more are: nothing at once");
+    go(&run, &link, 20);
+    is_u64(run.ramp.n, 16, "but soon");
+    run = begin(1, 16, 100000, 2796202, true);
+    link.stream_Bps = 28 * MB;
+    link.queue_percent = 80;
+    go(&run, &link, 60);
+    is_u64(run.ramp.n, 8, "as many as fill it");
+    lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 15});
+    lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 16});
+    is_u64(run.ramp.phase, LH_RAMP_HOLD, "bounds that they are far from are no question");
+    lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 7});
+    link.rate_Bps = 10 * MB; /* fewer do, and are found */
+    link.queue_percent = 0;
+    go(&run, &link, 60);
+    ok(!lh_ramp_rebound(&run.ramp, (struct lh_ramp_bounds){1, 16}) && run.ramp.n < 7,
+       "where fewer did that stands: %u", run.ramp.n);
 }
 
 static void test_hurry(void)
@@ -327,6 +355,7 @@ int main(void)
 {
     test_start();
     test_other_bounds();
+    test_more_room();
     test_hurry();
     test_hurry_with_nothing_to_send();
     test_hurry_on_a_thin_path();
