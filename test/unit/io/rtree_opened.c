@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NOBODY 65534
 #define OTHER_GROUP 12345
 
 static struct rig *rig; /* large */
@@ -49,7 +48,7 @@ static void close_rig(const char *path, mode_t mode)
 /* Its group's bit goes for good when its owner changes its mode, and is not of that group. */
 static void test_group_of_others(void)
 {
-    static const gid_t groups[] = {OTHER_GROUP, NOBODY};
+    static const gid_t groups[] = {OTHER_GROUP, SCRATCH_NOBODY};
 
     if (getuid() != 0) {
         skip("only root makes directories of other groups");
@@ -58,8 +57,8 @@ static void test_group_of_others(void)
     for (unsigned i = 0; i < 2; i++) {
         open_rig();
         if (seteuid(0) != 0 || mkdir(rig_path("d"), 0) != 0 ||
-            chown(rig_path("d"), NOBODY, groups[i]) != 0 || chmod(rig_path("d"), 02555) != 0 ||
-            seteuid(NOBODY) != 0)
+            chown(rig_path("d"), SCRATCH_NOBODY, groups[i]) != 0 ||
+            chmod(rig_path("d"), 02555) != 0 || seteuid(SCRATCH_NOBODY) != 0)
             bail("cannot make a directory of that group");
         is_i64(rig_ask_one(rig, LH_KIND_FILE, "d/f", 1), LH_WANTED_NEW, "a file in a directory");
         rig_file(rig, 0, 1);
@@ -119,10 +118,7 @@ int main(void)
     rig = calloc(1, sizeof(*rig));
     if (rig == NULL)
         bail("out of memory");
-    if (geteuid() == 0 &&
-        (chown(scratch_dir(), NOBODY, NOBODY) != 0 || setegid(NOBODY) != 0 || seteuid(NOBODY) != 0))
-        bail("cannot be somebody else");
-    if (faccessat(AT_FDCWD, scratch_dir(), W_OK, AT_EACCESS) == 0) {
+    if (scratch_as_nobody()) {
         test_group_of_others();
         test_taken_back();
         test_taken_back_from_makers();
@@ -130,7 +126,6 @@ int main(void)
         skip("who is not root cannot get at the scratch directory");
     }
     free(rig);
-    if (getuid() == 0 && (seteuid(0) != 0 || setegid(0) != 0))
-        bail("cannot be root again");
+    scratch_as_before();
     return done_testing();
 }

@@ -220,3 +220,17 @@ struct lh_hash scratch_digest(const struct scratch_source *src)
     free(list);
     return digest;
 }
+
+bool scratch_as_nobody(void)
+{
+    if (geteuid() == 0 && (chown(scratch_dir(), SCRATCH_NOBODY, SCRATCH_NOBODY) != 0 ||
+                           setegid(SCRATCH_NOBODY) != 0 || seteuid(SCRATCH_NOBODY) != 0))
+        bail("cannot be somebody else");
+    return faccessat(AT_FDCWD, scratch_dir(), W_OK, AT_EACCESS) == 0;
+}
+
+void scratch_as_before(void)
+{
+    if (getuid() == 0 && (seteuid(0) != 0 || setegid(0) != 0))
+        bail("cannot be root again");
+}

@@ -61,4 +61,12 @@ bool scratch_same(const char *name, const struct scratch_source *src);
 /* Digest of the source, from the definition. */
 struct lh_hash scratch_digest(const struct scratch_source *src);
 
+#define SCRATCH_NOBODY 65534
+
+/* As who is not root, with the scratch directory as its own. False: it cannot be got at then. Bails
+ * out where it cannot be done. */
+bool scratch_as_nobody(void);
+/* As before. */
+void scratch_as_before(void);
+
 #endif
